@@ -1,0 +1,99 @@
+//! What happened inside a node, as one enum that logs, metrics, golden scripts and checkers read.
+
+use std::fmt;
+
+use crate::id::{Index, LeaseId, MemberId, Position, Revision, Term};
+use crate::status::Role;
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// The role changed.
+    BecameRole {
+        /// To what.
+        role: Role,
+        /// In which term.
+        term: Term,
+    },
+    /// The known leader changed.
+    LeaderChanged {
+        /// To whom; `None` when lost.
+        leader: Option<MemberId>,
+        /// In which term.
+        term: Term,
+    },
+    /// Entries up to here are committed.
+    Committed {
+        /// The highest.
+        index: Index,
+    },
+    /// An entry was applied.
+    Applied {
+        /// Which.
+        at: Position,
+        /// CRC-32 of its kind and data, for the checker of committed entries.
+        digest: u32,
+        /// Store revision after it.
+        revision: Revision,
+    },
+    /// The leader found a lease expired and proposes its revocation.
+    LeaseExpired {
+        /// Which.
+        id: LeaseId,
+    },
+    /// The leader renewed a lease.
+    LeaseRenewed {
+        /// Which.
+        id: LeaseId,
+        /// Seconds.
+        ttl: i64,
+    },
+    /// A compaction has removed everything it could.
+    CompactionFinished {
+        /// Up to where.
+        revision: Revision,
+    },
+    /// A checkpoint is durable.
+    CheckpointSaved {
+        /// Its last entry.
+        at: Position,
+    },
+    /// A snapshot from a peer became this member's state.
+    SnapshotInstalled {
+        /// Its last entry.
+        at: Position,
+    },
+    /// A proposal was dropped before it reached the log; its requests were answered with a timeout.
+    ProposalDropped {
+        /// How many commands.
+        commands: usize,
+    },
+    /// A peer said its durable log is shorter than the leader believed.
+    MatchedLowered {
+        /// Which peer.
+        peer: MemberId,
+        /// Where its log ends.
+        last: Position,
+    },
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fact::BecameRole { role, term } => write!(f, "became {role:?} at {term}"),
+            Fact::LeaderChanged { leader: Some(leader), term } => {
+                write!(f, "leader is {leader} at {term}")
+            }
+            Fact::LeaderChanged { leader: None, term } => write!(f, "no leader at {term}"),
+            Fact::Committed { index } => write!(f, "committed {index}"),
+            Fact::Applied { at, revision, .. } => write!(f, "applied {at} → {revision}"),
+            Fact::LeaseExpired { id } => write!(f, "lease {id} expired"),
+            Fact::LeaseRenewed { id, ttl } => write!(f, "lease {id} renewed for {ttl}s"),
+            Fact::CompactionFinished { revision } => write!(f, "compacted to {revision}"),
+            Fact::CheckpointSaved { at } => write!(f, "checkpoint at {at}"),
+            Fact::SnapshotInstalled { at } => write!(f, "snapshot installed at {at}"),
+            Fact::ProposalDropped { commands } => write!(f, "dropped {commands} commands"),
+            Fact::MatchedLowered { peer, last } => write!(f, "{peer} really ends at {last}"),
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The replicated state machine of Holdfast: consensus, MVCC, transactions, watch, leases.
+//!
+//! One function drives it, [`node::Node::step`]: facts in, orders out. It does no I/O, reads no
+//! clock, starts no thread and draws no entropy, so the same code runs under a real server and under a
+//! simulator that owns time, network and disk.
+
+pub mod command;
+pub mod entry;
+pub mod fact;
+pub mod id;
+pub mod input;
+pub mod limits;
+pub mod message;
+pub mod mutant;
+pub mod output;
+pub mod rejection;
+pub mod query;
+pub mod request;
+pub mod response;
+pub mod rng;
+pub mod status;
+pub mod store;
+pub mod time;
+pub mod watch;

@@ -1,0 +1,109 @@
+//! Every bound of the core in one validated place. Constants are for formats only; whatever a user
+//! or the simulator may want to vary is here.
+
+use std::time::Duration;
+
+/// Bounds and periods. [`Limits::default`] is etcd's defaults where etcd has one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Heartbeat period and the length of one raft tick (`--heartbeat-interval`).
+    pub heartbeat: Duration,
+    /// Election timeout (`--election-timeout`); at least five heartbeats.
+    pub election_timeout: Duration,
+    /// How long a request may wait for consensus; etcd: 5 s plus two election timeouts.
+    pub request_timeout: Duration,
+    /// Largest log entry made of several commands, in bytes; a larger command is an entry of its own.
+    pub entry_bytes_max: usize,
+    /// Most commands in one entry.
+    pub entry_commands_max: usize,
+    /// Log batches written but not yet durable at the same time.
+    pub batches_in_flight_max: usize,
+    /// Commands admitted and not yet answered, beyond which requests are refused.
+    pub pending_commands_max: usize,
+    /// Largest replicated request, in bytes (`--max-request-bytes`).
+    pub request_bytes_max: usize,
+    /// Operations in one transaction (`--max-txn-ops`).
+    pub txn_ops_max: usize,
+    /// Entries applied between two checkpoints (`--snapshot-count`).
+    pub checkpoint_entries: u64,
+    /// Entries kept behind a checkpoint for slow followers (`--snapshot-catchup-entries`).
+    pub catchup_entries: u64,
+    /// Bytes of log entries kept in memory; older ones are read back from the log.
+    pub log_cache_bytes: usize,
+    /// Revisions looked at in one slice of a physical compaction (`--compaction-batch-limit`).
+    pub compaction_batch: usize,
+    /// Expired leases proposed for revocation at one time.
+    pub lease_revoke_batch: usize,
+    /// A snapshot transfer without progress for this long has failed.
+    pub ship_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            heartbeat: Duration::from_millis(100),
+            election_timeout: Duration::from_millis(1000),
+            request_timeout: Duration::from_secs(7),
+            entry_bytes_max: 1 << 20,
+            entry_commands_max: 1024,
+            batches_in_flight_max: 2,
+            pending_commands_max: 5000,
+            request_bytes_max: 1_572_864,
+            txn_ops_max: 128,
+            checkpoint_entries: 10_000,
+            catchup_entries: 5_000,
+            log_cache_bytes: 64 << 20,
+            compaction_batch: 1000,
+            lease_revoke_batch: 500,
+            ship_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Limits {
+    /// Refuses values that cannot work, with a sentence for the operator.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.heartbeat < Duration::from_millis(1) {
+            return Err("--heartbeat-interval must be at least 1 ms".into());
+        }
+        if self.election_timeout < self.heartbeat * 5 {
+            return Err(format!(
+                "--election-timeout[{}ms] should be at least as 5 times as --heartbeat-interval[{}ms]",
+                self.election_timeout.as_millis(),
+                self.heartbeat.as_millis()
+            ));
+        }
+        if self.election_timeout > Duration::from_secs(50) {
+            return Err(format!(
+                "--election-timeout[{}ms] is too long, and should be set less than 50000ms",
+                self.election_timeout.as_millis()
+            ));
+        }
+        let positive = [
+            ("commands in an entry", self.entry_commands_max),
+            ("bytes in an entry", self.entry_bytes_max),
+            ("batches in flight", self.batches_in_flight_max),
+            ("pending commands", self.pending_commands_max),
+            ("--max-request-bytes", self.request_bytes_max),
+            ("--max-txn-ops", self.txn_ops_max),
+            ("--compaction-batch-limit", self.compaction_batch),
+        ];
+        match positive.iter().find(|(_, value)| *value == 0) {
+            Some((name, _)) => Err(format!("{name} must be at least 1")),
+            None if self.checkpoint_entries == 0 => Err("--snapshot-count must be at least 1".into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Raft ticks in one election timeout; at least 5 by [`Limits::validate`].
+    pub fn election_ticks(&self) -> usize {
+        (self.election_timeout.as_nanos() / self.heartbeat.as_nanos()) as usize
+    }
+
+    /// Shortest lease, in seconds: one and a half election timeouts, rounded up (etcd's rule; 2 with
+    /// the defaults).
+    pub fn lease_ttl_min(&self) -> i64 {
+        let ns = self.election_ticks() as u128 * self.heartbeat.as_nanos();
+        (ns * 3).div_ceil(2_000_000_000) as i64
+    }
+}

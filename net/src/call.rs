@@ -1,0 +1,210 @@
+//! What a transport and the services say to each other: calls in, replies out, as message bytes.
+//!
+//! Services know nothing of HTTP/2, and a transport knows nothing of etcd but the list of methods, so
+//! that either can be replaced. One [`StreamId`] names one call for as long as it lives.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// One call on one connection, unique within the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u64);
+
+/// The methods that are served. A transport answers any other path with Unimplemented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// etcdserverpb.KV/Range
+    Range,
+    /// etcdserverpb.KV/Put
+    Put,
+    /// etcdserverpb.KV/DeleteRange
+    DeleteRange,
+    /// etcdserverpb.KV/Txn
+    Txn,
+    /// etcdserverpb.KV/Compact
+    Compact,
+    /// etcdserverpb.Watch/Watch
+    Watch,
+    /// etcdserverpb.Lease/LeaseGrant
+    LeaseGrant,
+    /// etcdserverpb.Lease/LeaseRevoke
+    LeaseRevoke,
+    /// etcdserverpb.Lease/LeaseKeepAlive
+    LeaseKeepAlive,
+    /// etcdserverpb.Lease/LeaseTimeToLive
+    LeaseTimeToLive,
+    /// etcdserverpb.Lease/LeaseLeases
+    LeaseLeases,
+    /// etcdserverpb.Cluster/MemberList
+    MemberList,
+    /// etcdserverpb.Maintenance/Status
+    Status,
+    /// etcdserverpb.Maintenance/Alarm
+    Alarm,
+    /// grpc.health.v1.Health/Check
+    HealthCheck,
+    /// grpc.health.v1.Health/List
+    HealthList,
+    /// grpc.health.v1.Health/Watch
+    HealthWatch,
+}
+
+impl Method {
+    const PATHS: [(Method, &'static str); 17] = [
+        (Method::Range, "/etcdserverpb.KV/Range"),
+        (Method::Put, "/etcdserverpb.KV/Put"),
+        (Method::DeleteRange, "/etcdserverpb.KV/DeleteRange"),
+        (Method::Txn, "/etcdserverpb.KV/Txn"),
+        (Method::Compact, "/etcdserverpb.KV/Compact"),
+        (Method::Watch, "/etcdserverpb.Watch/Watch"),
+        (Method::LeaseGrant, "/etcdserverpb.Lease/LeaseGrant"),
+        (Method::LeaseRevoke, "/etcdserverpb.Lease/LeaseRevoke"),
+        (Method::LeaseKeepAlive, "/etcdserverpb.Lease/LeaseKeepAlive"),
+        (Method::LeaseTimeToLive, "/etcdserverpb.Lease/LeaseTimeToLive"),
+        (Method::LeaseLeases, "/etcdserverpb.Lease/LeaseLeases"),
+        (Method::MemberList, "/etcdserverpb.Cluster/MemberList"),
+        (Method::Status, "/etcdserverpb.Maintenance/Status"),
+        (Method::Alarm, "/etcdserverpb.Maintenance/Alarm"),
+        (Method::HealthCheck, "/grpc.health.v1.Health/Check"),
+        (Method::HealthList, "/grpc.health.v1.Health/List"),
+        (Method::HealthWatch, "/grpc.health.v1.Health/Watch"),
+    ];
+
+    /// The method served at an HTTP/2 path.
+    pub fn from_path(path: &str) -> Option<Method> {
+        Method::PATHS.iter().find(|(_, known)| *known == path).map(|(method, _)| *method)
+    }
+
+    /// Its HTTP/2 path.
+    pub fn path(self) -> &'static str {
+        let row = Method::PATHS.iter().find(|(method, _)| *method == self);
+        row.expect("every method is in the table").1
+    }
+
+    /// Whether the client may send more than one message.
+    pub fn is_client_stream(self) -> bool {
+        matches!(self, Method::Watch | Method::LeaseKeepAlive)
+    }
+}
+
+/// What etcd reads from a call's metadata.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metadata {
+    /// `hasleader: true`: refuse, and later end, when the member knows no leader.
+    pub require_leader: bool,
+    /// `token`, else `authorization` without a `Bearer ` prefix.
+    pub token: Option<String>,
+    /// `client-api-version`; `Err` when it is not UTF-8.
+    pub client_api_version: Option<Result<String, ()>>,
+}
+
+/// A new call. A unary call comes with its only message; a client stream comes with none.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Names it.
+    pub stream: StreamId,
+    /// What is called.
+    pub method: Method,
+    /// See [`Metadata`].
+    pub metadata: Metadata,
+    /// `grpc-timeout`, counted from the arrival.
+    pub timeout: Option<Duration>,
+    /// The request message; empty for a client stream.
+    pub message: Bytes,
+}
+
+/// From the transport to the services.
+#[derive(Clone, Debug)]
+pub enum FromClient {
+    /// A call begins.
+    Call(Call),
+    /// The next message of a client stream.
+    Message {
+        /// Which call.
+        stream: StreamId,
+        /// Its bytes.
+        message: Bytes,
+    },
+    /// The client will send no more; etcd leaves such a stream open.
+    HalfClosed {
+        /// Which call.
+        stream: StreamId,
+    },
+    /// The client, its connection, or its deadline is gone: nobody waits for an answer.
+    Cancelled {
+        /// Which call.
+        stream: StreamId,
+    },
+    /// The transport can take more of this stream's messages after having been full.
+    Writable {
+        /// Which call.
+        stream: StreamId,
+    },
+}
+
+/// From the services to the transport.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// A message; with `last` also an OK status, so that a unary answer is one of these.
+    Message {
+        /// Which call.
+        stream: StreamId,
+        /// Its bytes.
+        message: Bytes,
+        /// The call ends with it.
+        last: bool,
+    },
+    /// The call ends with this status.
+    End {
+        /// Which call.
+        stream: StreamId,
+        /// Why.
+        status: GrpcStatus,
+    },
+}
+
+/// gRPC status codes, with gRPC's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Code {
+    /// Success.
+    Ok = 0,
+    /// The caller gave up.
+    Canceled = 1,
+    /// Anything unnamed; etcd uses it more often than it should.
+    Unknown = 2,
+    /// The request can never work.
+    InvalidArgument = 3,
+    /// The caller's time is over.
+    DeadlineExceeded = 4,
+    /// No such thing.
+    NotFound = 5,
+    /// Not allowed.
+    PermissionDenied = 7,
+    /// A quota or budget is used up.
+    ResourceExhausted = 8,
+    /// Not in this state.
+    FailedPrecondition = 9,
+    /// Outside what exists.
+    OutOfRange = 11,
+    /// No such method.
+    Unimplemented = 12,
+    /// A broken server or message.
+    Internal = 13,
+    /// Try again, perhaps elsewhere.
+    Unavailable = 14,
+    /// Data is damaged.
+    DataLoss = 15,
+    /// No valid credentials.
+    Unauthenticated = 16,
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrpcStatus {
+    /// The code.
+    pub code: Code,
+    /// The text, which etcd's clients compare.
+    pub message: String,
+}

@@ -1,0 +1,4 @@
+//! etcd's surface on the wire, and what members say to each other: conversion and validation, no
+//! decisions about data.
+
+pub mod call;
