@@ -13,6 +13,7 @@ pub mod limits;
 pub mod message;
 pub mod mutant;
 pub mod output;
+pub mod raft;
 pub mod rejection;
 pub mod query;
 pub mod request;
