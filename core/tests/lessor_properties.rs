@@ -129,14 +129,38 @@ proptest! {
 
     #[test]
     fn the_lessor_answers_as_its_twin(steps in prop::collection::vec(step(), 1..120)) {
-        let (mut lessor, mut twin, mut ms) =
-            (Lessor::with_retry(Duration::from_millis(RETRY_MS)), Twin::default(), 1000);
-        for step in steps {
-            both(&mut lessor, &mut twin, &mut ms, step)?;
-            prop_assert_eq!(lessor.is_primary(), twin.primary);
-            let next = twin.leases.iter().map(|lease| lease.ask).min();
-            let next = next.map_or(Instant::NEVER, |ms| Instant(ms * 1_000_000));
-            prop_assert_eq!(lessor.deadline(), next);
-        }
+        live(steps)?;
+    }
+}
+
+fn live(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let mut lessor = Lessor::with_retry(Duration::from_millis(RETRY_MS));
+    let (mut twin, mut ms) = (Twin::default(), 1000);
+    for step in steps {
+        both(&mut lessor, &mut twin, &mut ms, step)?;
+        prop_assert_eq!(lessor.is_primary(), twin.primary);
+        let next = twin.leases.iter().map(|lease| lease.ask).min();
+        let next = next.map_or(Instant::NEVER, |ms| Instant(ms * 1_000_000));
+        prop_assert_eq!(lessor.deadline(), next);
+    }
+    Ok(())
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn the_twin_notices_every_lessor_mutant() {
+    use holdfast_core::mutant;
+    use proptest::test_runner::TestRunner;
+
+    for number in [57, 58] {
+        let config =
+            ProptestConfig { max_shrink_iters: 0, failure_persistence: None, ..<_>::default() };
+        let strategy = prop::collection::vec(step(), 1..120);
+        let outcome = TestRunner::new(config).run(&strategy, |steps| {
+            mutant::activate(number);
+            live(steps)
+        });
+        mutant::activate(0);
+        assert!(outcome.is_err(), "mutant {number} went unnoticed");
     }
 }

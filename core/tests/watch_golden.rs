@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use holdfast_core::id::Revision;
+use holdfast_core::kv::KeyValue;
 use holdfast_core::request::KeyRange;
 use holdfast_core::response::Event;
 use holdfast_core::store::View;
@@ -174,13 +175,26 @@ fn tell(response: &WatchResponse, text: &mut String) {
     }
     for event in &response.events {
         let kind = if event.delete { "delete" } else { "put" };
-        write!(line, "\n  {kind} {}", NaiveStore::show(&event.kv)).expect("strings take text");
+        write!(line, "\n  {kind} {}", show(&event.kv)).expect("strings take text");
         if let Some(prev) = &event.prev_kv {
-            write!(line, " (was {})", NaiveStore::show(prev)).expect("strings take text");
+            write!(line, " (was {})", show(prev)).expect("strings take text");
         }
     }
     text.push_str(&line);
     text.push('\n');
+}
+
+/// An encoded pair, and where it was written.
+fn show(kv: &Bytes) -> String {
+    let kv = KeyValue::decode(kv).expect("events hold encoded pairs");
+    let text = String::from_utf8_lossy;
+    match kv.version {
+        0 => format!("{} {}", text(kv.key), kv.mod_revision),
+        _ if kv.value.len() > 20 => {
+            format!("{}=[{} bytes] {}", text(kv.key), kv.value.len(), kv.mod_revision)
+        }
+        _ => format!("{}={} {}", text(kv.key), text(kv.value), kv.mod_revision),
+    }
 }
 
 /// `a=1`, or `a=*1000` for a value of so many bytes.

@@ -57,19 +57,6 @@ impl NaiveStore {
         self.compacted = at;
     }
 
-    /// The value of an encoded pair, and where it was written.
-    pub fn show(kv: &Bytes) -> String {
-        let kv = KeyValue::decode(kv).expect("events hold encoded pairs");
-        let text = String::from_utf8_lossy;
-        match kv.version {
-            0 => format!("{} {}", text(kv.key), kv.mod_revision),
-            _ if kv.value.len() > 20 => {
-                format!("{}=[{} bytes] {}", text(kv.key), kv.value.len(), kv.mod_revision)
-            }
-            _ => format!("{}={} {}", text(kv.key), text(kv.value), kv.mod_revision),
-        }
-    }
-
     fn put(&mut self, main: Revision, key: &[u8], value: &[u8]) {
         let last = self.last(key).filter(|record| !record.tombstone);
         let (create_revision, version) = match last.and_then(|r| KeyValue::decode(&r.kv)) {
