@@ -9,6 +9,8 @@ pub mod entry;
 pub mod fact;
 pub mod id;
 pub mod input;
+pub mod kv;
+pub mod lessor;
 pub mod limits;
 pub mod message;
 pub mod mutant;
