@@ -2,3 +2,4 @@
 //! recovery. Pure state machines that emit [`disk::DiskOp`]s, over [`disk::Disk`].
 
 pub mod disk;
+pub mod wal;
