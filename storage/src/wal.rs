@@ -169,6 +169,9 @@ pub struct Wal {
     next_number: u64,
     chain: u32,
     durable: u64,
+    /// A durable restart that no entry has followed yet. The entries before it stay until it is certain
+    /// that its snapshot is in use: until then they are what a recovery returns to.
+    restart: Option<Index>,
     synced: WalSeq,
     next_seq: WalSeq,
     hard_state: HardState,
@@ -235,6 +238,7 @@ impl Wal {
             next_number: 1,
             chain: 0,
             durable: 0,
+            restart: None,
             synced: WalSeq(0),
             next_seq: WalSeq(1),
             hard_state: HardState::default(),
@@ -330,6 +334,10 @@ impl Wal {
         if self.fault.is_some() {
             return;
         }
+        if self.restart.is_some_and(|restart| restart <= upto) {
+            self.restart = None;
+            self.spans.clear();
+        }
         while self.segments.get(1).is_some_and(|second| second.first_number <= self.durable) {
             if !self.spans.purge(self.segments[0].sequence, upto) {
                 break;
@@ -396,6 +404,9 @@ impl Wal {
         bytes_max: u64,
     ) -> Result<Vec<Entry>, Fault> {
         let mut entries = Vec::new();
+        if self.restart.is_some_and(|restart| from <= restart) {
+            return Ok(entries);
+        }
         let (mut next, mut bytes) = (from, 0);
         for span in self.spans.from(from) {
             if span.first > next || next >= below {
@@ -438,7 +449,7 @@ impl Wal {
 
     /// The lowest index that [`Wal::entries`] can read.
     pub fn first_index(&self) -> Option<Index> {
-        self.spans.first()
+        self.spans.first().filter(|_| self.restart.is_none())
     }
 
     /// Bytes of appends that wait for room in the pipeline or on the disk. Whoever can should stop
@@ -604,9 +615,12 @@ impl Wal {
         self.durable = header.number;
         self.synced = header.seq;
         if header.flags & batch::RESTART != 0 {
-            self.spans.clear();
+            self.restart = Some(Index(header.first.0 - 1));
         }
         if header.count > 0 {
+            if self.restart.take().is_some() {
+                self.spans.clear();
+            }
             self.spans.push(span_of(header, flight.sequence));
         }
     }

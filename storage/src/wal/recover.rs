@@ -427,30 +427,40 @@ impl<'a> Recovery<'a> {
                          files, or remove this member's data and add it again as a new member";
             return Err(Fault::new("recover the log", segment::FOLDER, cause));
         };
-        let mut following = headers.iter().skip(1);
-        let (mut replay, mut voided) = (Replay::new(first), false);
+        let undone: Vec<bool> = (0..headers.len()).map(|nth| self.is_undone(&headers[nth..])).collect();
+        // An undone restart says nothing of where the log begins, the batch behind it does.
+        let begin = headers.iter().zip(&undone).find(|(_, undone)| !**undone);
+        let begin = begin.map_or(first, |(header, _)| header);
+        let mut replay = Replay::new(begin);
         let mut commit = Index(0);
+        let voided = undone.last() == Some(&true);
+        let mut undone = undone.into_iter();
         for scan in &mut self.live {
-            for found in scan.found.range_mut(range.clone()).map(|(_, found)| found) {
-                let next = following.next();
-                if found.header.flags & RESTART == 0 {
-                    commit = found.header.hard_state.commit;
-                    replay.batch(found, scan.sequence)?;
+            let inside = scan.found.range_mut(range.clone());
+            for (_, found) in inside {
+                if undone.next().expect("there is one for each batch") {
                     continue;
                 }
-                let index = Index(found.header.first.0 - 1);
-                let at = Position { index, term: found.header.prev_term };
-                let undone = next.map(|next| next.flags & VOID != 0);
-                if undone.unwrap_or(index > self.after.index) {
-                    voided = next.is_none();
-                    self.notes.extend(voided.then_some(RecoveryNote::RestartVoid { at }));
+                commit = found.header.hard_state.commit;
+                if found.header.flags & RESTART == 0 {
+                    replay.batch(found, scan.sequence)?;
                 } else {
-                    commit = found.header.hard_state.commit;
-                    replay.restart(at);
+                    replay.restart(restart_place(&found.header));
                 }
             }
         }
+        if voided {
+            self.notes.push(RecoveryNote::RestartVoid { at: restart_place(&newest) });
+        }
         Ok(History { replay, newest, commit, voided })
+    }
+
+    /// Whether the first of these batches is a restart whose snapshot did not come into use: the next
+    /// batch says so, or there is none and the checkpoint is an older one.
+    fn is_undone(&self, batches: &[Header]) -> bool {
+        let restart = batches[0].flags & RESTART != 0;
+        let above = restart_place(&batches[0]).index > self.after.index;
+        restart && batches.get(1).map_or(above, |next| next.flags & VOID != 0)
     }
 
     /// The log must meet the checkpoint.
@@ -552,6 +562,11 @@ fn perform(disk: &dyn Disk, op: DiskOp) -> Result<(), Fault> {
     };
     let done = disk.perform(op);
     done.map(|_| ()).map_err(|error| Fault::new("clean up the log", place, error))
+}
+
+/// Where the log goes on behind a restart.
+fn restart_place(header: &Header) -> Position {
+    Position { index: Index(header.first.0 - 1), term: header.prev_term }
 }
 
 fn first_number(scan: &Scan) -> u64 {
