@@ -120,7 +120,10 @@ fn log_folder(disk: &dyn Disk) {
         disk.read(&file, 0, &mut bytes).expect("reads");
         let expected: Vec<u8> = [0, round, 0, 0, round, round, 0, 0].into();
         let seen: Vec<u8> = bytes.chunks(BLOCK).map(|chunk| chunk[BLOCK - 1]).collect();
-        assert_eq!(seen, expected, "round {round}: each part is where it was put, and nowhere else");
+        assert_eq!(
+            seen, expected,
+            "round {round}: each part is where it was put, and nowhere else"
+        );
     }
     disk.perform(DiskOp::Remove { file }).expect("removes");
 }

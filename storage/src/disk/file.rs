@@ -133,12 +133,23 @@ impl FileDisk {
         let folder = self.root.join(file.folder());
         make_folder(&folder, self.options)?;
         let fd = open_file(&path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
-        let made = self.zero(&fd, len).and_then(|()| self.sync_folder(file));
+        let made = self.fits(len).and_then(|()| self.zero(&fd, len));
+        let made = made.and_then(|()| self.sync_folder(file));
         if made.is_err() {
             // Half a file would stand in the way of the next attempt; the first error is what counts.
             let _ = fs::remove_file(&path);
         }
         made
+    }
+
+    /// Refuses at once what would only fail after writing the disk full.
+    fn fits(&self, len: u64) -> io::Result<()> {
+        let (free, _) = self.space()?;
+        if len <= free {
+            return Ok(());
+        }
+        let cause = format!("{len} bytes wanted, {free} are free below {}", self.root.display());
+        Err(io::Error::new(io::ErrorKind::StorageFull, cause))
     }
 
     fn zero(&self, fd: &OwnedFd, len: u64) -> io::Result<()> {
@@ -219,9 +230,8 @@ impl FileDisk {
         while done < into.len() {
             let at = offset + done as u64;
             let rest = &mut into[done..];
-            let count = rustix::io::retry_on_intr(|| {
-                rustix::io::pread(&handle.buffered, &mut *rest, at)
-            })?;
+            let count =
+                rustix::io::retry_on_intr(|| rustix::io::pread(&handle.buffered, &mut *rest, at))?;
             if count == 0 {
                 let cause = format!("{file} ends at {at}, wanted {} bytes more", rest.len());
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, cause));

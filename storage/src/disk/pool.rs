@@ -65,7 +65,8 @@ impl Pool {
             let thread = std::thread::Builder::new().name(name.to_owned());
             thread.spawn(move || run(&shared)).expect("a thread can be started")
         };
-        let threads = vec![start("disk-log", Shared::run_log), start("disk-rest", Shared::run_rest)];
+        let threads =
+            vec![start("disk-log", Shared::run_log), start("disk-rest", Shared::run_rest)];
         Pool { shared, threads }
     }
 
