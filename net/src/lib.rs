@@ -2,3 +2,6 @@
 //! decisions about data.
 
 pub mod call;
+pub mod grpc;
+pub mod peer;
+pub mod sniff;
