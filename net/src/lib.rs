@@ -2,3 +2,4 @@
 //! decisions about data.
 
 pub mod call;
+pub mod proto;
