@@ -10,7 +10,11 @@ macro_rules! package {
     ($(#[$doc:meta])* $module:ident, $file:literal) => {
         $(#[$doc])*
         #[expect(missing_docs, reason = "generated: the .proto files describe the messages")]
-        #[allow(clippy::all, reason = "generated: which lints it meets depends on the generator")]
+        #[allow(
+            clippy::all,
+            clippy::allow_attributes_without_reason,
+            reason = "generated: which lints it meets depends on the generator"
+        )]
         pub mod $module {
             tonic::include_proto!($file);
         }
