@@ -3,3 +3,4 @@
 
 pub mod call;
 pub mod proto;
+pub mod wire;
