@@ -324,3 +324,197 @@ fn merged_txn(r: Reader, depth: usize, before: Option<Request>) -> Result<TxnReq
     txn_request(r, depth + 1, &mut txn)?;
     Ok(txn)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use prost::Message;
+
+    use super::*;
+
+    fn txn(message: &Bytes) -> Result<TxnRequest, Unreadable> {
+        let mut txn = TxnRequest::default();
+        txn_request(Reader::new(message), 0, &mut txn)?;
+        Ok(txn)
+    }
+
+    fn put(message: &[u8]) -> Result<PutRequest, Malformed> {
+        let mut put = PutRequest::default();
+        put_request(Reader::new(&Bytes::copy_from_slice(message)), &mut put)?;
+        Ok(put)
+    }
+
+    fn nested(levels: usize) -> TxnRequest {
+        (1..levels).fold(TxnRequest::default(), |txn, _| TxnRequest {
+            success: vec![RequestOp { request: Some(Request::RequestTxn(txn)) }],
+            ..TxnRequest::default()
+        })
+    }
+
+    fn content() -> impl Strategy<Value = Bytes> {
+        let any_len = prop_oneof![9 => 0..40usize, 1 => ZERO_COPY_MIN - 2..ZERO_COPY_MIN + 2];
+        (any::<u8>(), any_len).prop_map(|(byte, len)| Bytes::from(vec![byte; len]))
+    }
+
+    fn number() -> impl Strategy<Value = i64> {
+        prop_oneof![Just(0), -3..200i64, any::<i64>()]
+    }
+
+    fn range() -> impl Strategy<Value = RangeRequest> {
+        let keys = (content(), content(), number(), number(), any::<i32>(), -1..6i32);
+        let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+        let filters = (number(), number(), number(), number());
+        (keys, flags, filters).prop_map(|(keys, flags, filters)| RangeRequest {
+            key: keys.0,
+            range_end: keys.1,
+            limit: keys.2,
+            revision: keys.3,
+            sort_order: keys.4,
+            sort_target: keys.5,
+            serializable: flags.0,
+            keys_only: flags.1,
+            count_only: flags.2,
+            min_mod_revision: filters.0,
+            max_mod_revision: filters.1,
+            min_create_revision: filters.2,
+            max_create_revision: filters.3,
+        })
+    }
+
+    fn any_put() -> impl Strategy<Value = PutRequest> {
+        let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+        (content(), content(), number(), flags).prop_map(|(key, value, lease, flags)| PutRequest {
+            key,
+            value,
+            lease,
+            prev_kv: flags.0,
+            ignore_value: flags.1,
+            ignore_lease: flags.2,
+        })
+    }
+
+    fn delete() -> impl Strategy<Value = DeleteRangeRequest> {
+        (content(), content(), any::<bool>())
+            .prop_map(|(key, range_end, prev_kv)| DeleteRangeRequest { key, range_end, prev_kv })
+    }
+
+    fn any_compare() -> impl Strategy<Value = Compare> {
+        let union = prop_oneof![
+            Just(None),
+            number().prop_map(|v| Some(TargetUnion::Version(v))),
+            number().prop_map(|v| Some(TargetUnion::CreateRevision(v))),
+            number().prop_map(|v| Some(TargetUnion::ModRevision(v))),
+            content().prop_map(|v| Some(TargetUnion::Value(v))),
+            number().prop_map(|v| Some(TargetUnion::Lease(v))),
+        ];
+        (-1..6i32, any::<i32>(), content(), union, content()).prop_map(
+            |(result, target, key, target_union, range_end)| Compare {
+                result,
+                target,
+                key,
+                range_end,
+                target_union,
+            },
+        )
+    }
+
+    fn any_txn() -> impl Strategy<Value = TxnRequest> {
+        let leaf = prop_oneof![
+            Just(None),
+            range().prop_map(|range| Some(Request::RequestRange(range))),
+            any_put().prop_map(|put| Some(Request::RequestPut(put))),
+            delete().prop_map(|delete| Some(Request::RequestDeleteRange(delete))),
+        ];
+        let op = leaf.prop_recursive(4, 24, 4, |inner| {
+            let ops = || vec(inner.clone().prop_map(|request| RequestOp { request }), 0..4);
+            (vec(any_compare(), 0..3), ops(), ops()).prop_map(|(compare, success, failure)| {
+                Some(Request::RequestTxn(TxnRequest { compare, success, failure }))
+            })
+        });
+        (vec(any_compare(), 0..3), vec(op, 0..4)).prop_map(|(compare, ops)| TxnRequest {
+            compare,
+            success: ops.iter().cloned().map(|request| RequestOp { request }).collect(),
+            failure: ops.into_iter().rev().map(|request| RequestOp { request }).collect(),
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn transactions_read_as_prost_reads_them(expected in any_txn()) {
+            let message = Bytes::from(expected.encode_to_vec());
+            prop_assert_eq!(txn(&message), Ok(expected));
+        }
+
+        #[test]
+        fn renewals_read_as_prost_reads_them(id in any::<i64>()) {
+            let message = Bytes::from(LeaseKeepAliveRequest { id }.encode_to_vec());
+            let mut renewal = LeaseKeepAliveRequest::default();
+            prop_assert_eq!(keep_alive_request(Reader::new(&message), &mut renewal), Ok(()));
+            prop_assert_eq!(renewal.id, id);
+        }
+    }
+
+    #[test]
+    fn only_large_values_share_the_receive_buffer() {
+        for (len, shared) in [(0, false), (256, false), (ZERO_COPY_MIN - 1, false)]
+            .into_iter()
+            .chain([(ZERO_COPY_MIN, true), (1 << 20, true)])
+        {
+            let sent = PutRequest { value: vec![7; len].into(), ..PutRequest::default() };
+            let message = Bytes::from(sent.encode_to_vec());
+            let mut put = PutRequest::default();
+            put_request(Reader::new(&message), &mut put).expect("prost wrote it");
+            assert_eq!(put.value.len(), len);
+            assert_eq!(message.as_ptr_range().contains(&put.value.as_ptr()), shared, "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_is_skipped_and_what_is_broken_refused() {
+        let k = |key: &'static [u8]| Ok(PutRequest { key: key.into(), ..PutRequest::default() });
+        let rows: &[(&[u8], Result<PutRequest, Malformed>)] = &[
+            (b"", k(b"")),
+            (b"\x0a\x01k", k(b"k")),
+            (b"\x0a\x01a\x0a\x01b", k(b"b")),  // the last one wins
+            (b"\x08\x05\x0a\x01k", k(b"k")),   // the key as a varint
+            (b"\x7a\x02xx\x0a\x01k", k(b"k")), // unknown field 15
+            (b"\x79\0\0\0\0\0\0\0\0\x0a\x01k", k(b"k")), // ditto, 8 bytes
+            (b"\x7d\0\0\0\0\x0a\x01k", k(b"k")), // ditto, 4 bytes
+            (b"\x7b\x0a\x01x\x7b\x7c\x7c\x0a\x01k", k(b"k")), // a group with a group in it
+            (b"\x7b\x0a\x01x\x74", Err(Malformed)), // the end of another group
+            (b"\x7b\x0a\x01x", Err(Malformed)), // a group without an end
+            (b"\x7c", Err(Malformed)),         // an end without a group
+            (b"\x0a\x02k", Err(Malformed)),    // too short
+            (b"\x02\x01k", Err(Malformed)),    // field 0
+            (b"\x0e", Err(Malformed)),         // wire type 6
+            (b"\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", Err(Malformed)), // 65 bits
+            (b"\x18\x80", Err(Malformed)),     // a number without an end
+            (b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01k", Err(Malformed)), // a length of 2^64 - 1
+        ];
+        for (bytes, expected) in rows {
+            assert_eq!(&put(bytes), expected, "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn a_oneof_member_that_comes_twice_is_merged() {
+        let op = |bytes: &'static [u8]| request_op(Reader::new(&Bytes::from_static(bytes)), 0);
+        let put = PutRequest { key: "k".into(), value: "v".into(), ..PutRequest::default() };
+        let both = RequestOp { request: Some(Request::RequestPut(put)) };
+        assert_eq!(op(b"\x12\x03\x0a\x01k\x12\x03\x12\x01v"), Ok(both));
+        let delete = DeleteRangeRequest { key: "d".into(), ..DeleteRangeRequest::default() };
+        let last = RequestOp { request: Some(Request::RequestDeleteRange(delete)) };
+        assert_eq!(op(b"\x12\x03\x0a\x01k\x1a\x03\x0a\x01d"), Ok(last));
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let message = |levels| Bytes::from(nested(levels).encode_to_vec());
+        assert!(txn(&message(TXN_DEPTH_MAX)).is_ok());
+        assert_eq!(txn(&message(TXN_DEPTH_MAX + 1)), Err(Unreadable::TooDeep));
+        assert_eq!(put(&[0x7b; 1 << 20]), Err(Malformed), "a million open groups");
+    }
+}

@@ -314,3 +314,87 @@ fn op_field(op: &OpAnswer) -> u32 {
         OpAnswer::Txn(_) => 4,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use holdfast_core::id::LeaseId;
+    use holdfast_core::request::{DeleteRange, Put};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn put(key: String) -> TxnOp {
+        TxnOp::Put(Put {
+            key: key.into(),
+            value: Bytes::new(),
+            lease: LeaseId::NONE,
+            prev_kv: false,
+            ignore_value: false,
+            ignore_lease: false,
+        })
+    }
+
+    fn branch() -> impl Strategy<Value = Vec<TxnOp>> {
+        let key = "[a-e]{1,2}";
+        let end = prop_oneof![3 => Just(String::new()), 1 => Just("\0".into()), 3 => key];
+        let leaf = prop_oneof![
+            key.prop_map(put),
+            (key, end).prop_map(|(key, end)| {
+                let keys = KeyRange::from_wire(key.into(), end.into());
+                TxnOp::DeleteRange(DeleteRange { keys, prev_kv: false })
+            }),
+        ];
+        let op = leaf.prop_recursive(3, 12, 3, |inner| {
+            let ops = || vec(inner.clone(), 0..3);
+            (ops(), ops()).prop_map(|(success, failure)| {
+                TxnOp::Txn(Box::new(Txn { compares: Vec::new(), success, failure }))
+            })
+        });
+        vec(op, 0..4)
+    }
+
+    /// The dumb twin: every way in which the branch could run, as plain lists of writes.
+    fn runs(ops: &[TxnOp]) -> Vec<Vec<&TxnOp>> {
+        ops.iter().fold(vec![Vec::new()], |runs, op| {
+            let one = match op {
+                TxnOp::Txn(txn) => [self::runs(&txn.success), self::runs(&txn.failure)].concat(),
+                write => vec![vec![write]],
+            };
+            runs.iter().flat_map(|run| one.iter().map(|o| [&run[..], o].concat())).collect()
+        })
+    }
+
+    fn clash(a: &TxnOp, b: &TxnOp) -> bool {
+        match (a, b) {
+            (TxnOp::Put(a), TxnOp::Put(b)) => a.key == b.key,
+            (TxnOp::Put(put), TxnOp::DeleteRange(delete))
+            | (TxnOp::DeleteRange(delete), TxnOp::Put(put)) => delete.keys.contains(&put.key),
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3000))]
+
+        #[test]
+        fn overlap_is_found_exactly_where_some_run_has_it(ops in branch()) {
+            let overlaps = runs(&ops).iter().any(|run| {
+                (0..run.len()).any(|i| run[..i].iter().any(|earlier| clash(earlier, run[i])))
+            });
+            prop_assert_eq!(writes(&ops).is_err(), overlaps);
+        }
+    }
+
+    #[test]
+    fn many_writes_on_many_levels_are_joined_quickly() {
+        let bottom: Vec<TxnOp> = (0..60_000).map(|i| put(format!("k{i:06}"))).collect();
+        let deep = (0..120).fold(bottom, |ops, i| {
+            let txn =
+                Txn { success: ops, failure: vec![put(format!("k{i:06}"))], ..Txn::default() };
+            vec![TxnOp::Txn(Box::new(txn)), put(format!("level {i}"))]
+        });
+        let joined = writes(&deep).expect("only the two branches of a transaction share keys");
+        assert_eq!(joined.len(), 60_000 + 120);
+    }
+}
