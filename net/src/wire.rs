@@ -7,7 +7,8 @@
 //! Leaves out: metadata, who asks, and the filters for learners and for a missing leader.
 //!
 //! Laws:
-//!  1. Any bytes in: a value or a status, never a panic, and memory within a small multiple of them.
+//!  1. Any bytes in: a value or a status, never a panic, a stack that is bounded, and memory in
+//!     proportion to them.
 //!  2. A message that prost reads, the hand-written readers read alike; a message they write, prost
 //!     reads back (the properties at the end of each module hold them to that).
 //!  3. Like Go's protobuf, and unlike prost, a known field of the wrong wire type is an unknown

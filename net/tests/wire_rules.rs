@@ -204,6 +204,20 @@ fn operations_are_budgeted_per_level() {
     assert_eq!(of(empty_at_the_bottom), Ok(()));
 }
 
+/// Nesting has a bound of its own, whatever `--max-txn-ops` is raised to.
+#[test]
+fn nesting_is_bounded() {
+    let limits = WireLimits { txn_ops_max: 1_000_000, ..WireLimits::default() };
+    let nested = |levels: usize| {
+        let innermost = txn(vec![put_op("k")]);
+        (1..levels).fold(innermost, |inner, _| txn(vec![op(Request::RequestTxn(inner))]))
+    };
+    let of = |levels| decode_query(Method::Txn, &bytes(&nested(levels)), &limits).map(drop);
+    assert_eq!(of(160), Ok(()));
+    assert_eq!(of(161), refused(Rejection::TooManyOps));
+    assert_eq!(of(5_000), refused(Rejection::TooManyOps));
+}
+
 /// Surface 1.9 rows 1 and 2: which error wins.
 #[test]
 fn txn_errors_have_an_order() {

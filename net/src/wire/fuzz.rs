@@ -39,7 +39,9 @@ pub fn fuzz_wire(data: &[u8]) {
     agree(&message, read::put_request);
     agree(&message, read::delete_request);
     agree(&message, read::keep_alive_request);
-    agree::<pb::TxnRequest, _>(&message, |reader, txn| read::txn_request(reader, 0, txn));
+    agree::<pb::TxnRequest, _>(&message, |reader, txn| {
+        read::txn_request(reader, read::Scope::outermost(data.len()), txn)
+    });
 }
 
 /// Law 2.

@@ -233,20 +233,43 @@ pub(super) fn keep_alive_request(
     Ok(())
 }
 
-/// Reads into `txn`, which stands `depth` levels below the outermost transaction.
+/// Where a transaction stands, and what it may hold.
+#[derive(Clone, Copy)]
+pub(super) struct Scope {
+    /// Levels below the outermost transaction.
+    depth: usize,
+    /// No list is kept longer than one operation over this: enough to see that it is too long, and an
+    /// operation of two bytes on the wire takes a hundred times that in memory.
+    ops_max: usize,
+}
+
+impl Scope {
+    /// Of the outermost transaction.
+    pub(super) fn outermost(ops_max: usize) -> Scope {
+        Scope { depth: 0, ops_max }
+    }
+
+    fn keep<T>(self, list: &mut Vec<T>, one: T) {
+        if list.len() <= self.ops_max {
+            list.push(one);
+        }
+    }
+}
+
+/// Reads into `txn`.
 pub(super) fn txn_request(
     mut r: Reader,
-    depth: usize,
+    scope: Scope,
     txn: &mut TxnRequest,
 ) -> Result<(), Unreadable> {
-    if depth >= TXN_DEPTH_MAX {
+    if scope.depth >= TXN_DEPTH_MAX {
         return Err(Unreadable::TooDeep);
     }
     while let Some(field) = r.next()? {
         match field {
-            (1, Value::Len(r)) => txn.compare.push(compare(r)?),
-            (2, Value::Len(r)) => txn.success.push(request_op(r, depth)?),
-            (3, Value::Len(r)) => txn.failure.push(request_op(r, depth)?),
+            (1, Value::Len(r)) => scope.keep(&mut txn.compare, compare(r)?),
+            (2, Value::Len(r)) => scope.keep(&mut txn.success, request_op(r, scope)?),
+            (3, Value::Len(r)) => scope.keep(&mut txn.failure, request_op(r, scope)?),
             _ => {}
         }
     }
@@ -273,14 +296,14 @@ fn compare(mut r: Reader) -> Result<Compare, Malformed> {
     Ok(compare)
 }
 
-fn request_op(mut r: Reader, depth: usize) -> Result<RequestOp, Unreadable> {
+fn request_op(mut r: Reader, scope: Scope) -> Result<RequestOp, Unreadable> {
     let mut request = None;
     while let Some(field) = r.next()? {
         request = match field {
             (1, Value::Len(r)) => Some(Request::RequestRange(merged_range(r, request)?)),
             (2, Value::Len(r)) => Some(Request::RequestPut(merged_put(r, request)?)),
             (3, Value::Len(r)) => Some(Request::RequestDeleteRange(merged_delete(r, request)?)),
-            (4, Value::Len(r)) => Some(Request::RequestTxn(merged_txn(r, depth, request)?)),
+            (4, Value::Len(r)) => Some(Request::RequestTxn(merged_txn(r, scope, request)?)),
             _ => request,
         };
     }
@@ -316,12 +339,12 @@ fn merged_delete(r: Reader, before: Option<Request>) -> Result<DeleteRangeReques
     Ok(delete)
 }
 
-fn merged_txn(r: Reader, depth: usize, before: Option<Request>) -> Result<TxnRequest, Unreadable> {
+fn merged_txn(r: Reader, scope: Scope, before: Option<Request>) -> Result<TxnRequest, Unreadable> {
     let mut txn = match before {
         Some(Request::RequestTxn(txn)) => txn,
         _ => TxnRequest::default(),
     };
-    txn_request(r, depth + 1, &mut txn)?;
+    txn_request(r, Scope { depth: scope.depth + 1, ..scope }, &mut txn)?;
     Ok(txn)
 }
 
@@ -335,7 +358,7 @@ mod tests {
 
     fn txn(message: &Bytes) -> Result<TxnRequest, Unreadable> {
         let mut txn = TxnRequest::default();
-        txn_request(Reader::new(message), 0, &mut txn)?;
+        txn_request(Reader::new(message), Scope::outermost(128), &mut txn)?;
         Ok(txn)
     }
 
@@ -501,13 +524,23 @@ mod tests {
 
     #[test]
     fn a_oneof_member_that_comes_twice_is_merged() {
-        let op = |bytes: &'static [u8]| request_op(Reader::new(&Bytes::from_static(bytes)), 0);
+        let op = |bytes: &'static [u8]| {
+            request_op(Reader::new(&Bytes::from_static(bytes)), Scope::outermost(128))
+        };
         let put = PutRequest { key: "k".into(), value: "v".into(), ..PutRequest::default() };
         let both = RequestOp { request: Some(Request::RequestPut(put)) };
         assert_eq!(op(b"\x12\x03\x0a\x01k\x12\x03\x12\x01v"), Ok(both));
         let delete = DeleteRangeRequest { key: "d".into(), ..DeleteRangeRequest::default() };
         let last = RequestOp { request: Some(Request::RequestDeleteRange(delete)) };
         assert_eq!(op(b"\x12\x03\x0a\x01k\x1a\x03\x0a\x01d"), Ok(last));
+    }
+
+    #[test]
+    fn a_list_is_kept_just_long_enough_to_see_that_it_is_too_long() {
+        let ops = vec![RequestOp::default(); 1000];
+        let sent = TxnRequest { success: ops, ..TxnRequest::default() };
+        let read = txn(&Bytes::from(sent.encode_to_vec())).expect("prost wrote it");
+        assert_eq!(read.success.len(), 129);
     }
 
     #[test]

@@ -36,7 +36,8 @@ use crate::proto::etcdserverpb::request_op::Request;
 
 pub(super) fn decode(message: &Bytes, limits: &WireLimits) -> Result<Query, GrpcStatus> {
     let mut request = pb::TxnRequest::default();
-    read::txn_request(read::Reader::new(message), 0, &mut request)?;
+    let scope = read::Scope::outermost(limits.txn_ops_max);
+    read::txn_request(read::Reader::new(message), scope, &mut request)?;
     let txn = txn(request, limits.txn_ops_max)?;
     writes(&txn.success)?;
     writes(&txn.failure)?;
