@@ -215,7 +215,7 @@ fn nesting_is_bounded() {
     let of = |levels| decode_query(Method::Txn, &bytes(&nested(levels)), &limits).map(drop);
     assert_eq!(of(160), Ok(()));
     assert_eq!(of(161), refused(Rejection::TooManyOps));
-    assert_eq!(of(5_000), refused(Rejection::TooManyOps));
+    assert_eq!(of(400), refused(Rejection::TooManyOps));
 }
 
 /// Surface 1.9 rows 1 and 2: which error wins.
