@@ -5,3 +5,5 @@ pub mod call;
 pub mod grpc;
 pub mod peer;
 pub mod sniff;
+pub mod proto;
+pub mod wire;
