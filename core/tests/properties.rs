@@ -38,7 +38,7 @@ struct Member {
 
 impl Member {
     fn new() -> Member {
-        let limits = Limits { compaction_batch: 3, ..Limits::default() };
+        let limits = Limits { compaction_batch: 2, ..Limits::default() };
         let store = MemoryStore::default();
         Member { machine: Machine::load(&limits, &store), store, index: 0, limits }
     }
@@ -77,7 +77,7 @@ proptest! {
     /// Every answer, every event, every readable revision and every lease are the model's, however
     /// the physical compaction is interleaved; and a member that never did any has the same hash.
     #[test]
-    fn the_machine_does_what_the_model_does(turns in vec(strategy::turn(), 1..8)) {
+    fn the_machine_does_what_the_model_does(turns in vec(strategy::turn(), 1..10)) {
         let mut model = Model::default();
         let (mut member, mut lazy) = (Member::new(), Member::new());
         for turn in &turns {
@@ -192,6 +192,9 @@ fn check_reads(turn: &Turn, model: &Model, store: &MemoryStore) -> Result<(), Te
     }
     for asked in &turn.reads {
         check_read(asked, model, store)?;
+        for revision in model.compacted.max(1)..=model.revision() {
+            check_read(&Range { revision, ..asked.clone() }, model, store)?;
+        }
     }
     let expected = model.txn(&turn.read_txn, &mut Work::on(model));
     let answer = read_txn(store, &turn.read_txn).map(AnswerBody::Txn).map_err(rejection);

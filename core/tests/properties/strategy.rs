@@ -24,20 +24,20 @@ pub struct Turn {
 
 pub fn turn() -> impl Strategy<Value = Turn> {
     let reads = (vec(range(), 3), read_only_txn());
-    (vec(op(), 1..6), 0..4usize, any::<bool>(), reads).prop_map(
+    (vec(op(), 1..8), 0..5usize, any::<bool>(), reads).prop_map(
         |(ops, slices, reclaim, (reads, read_txn))| Turn { ops, slices, reclaim, reads, read_txn },
     )
 }
 
 pub fn op() -> impl Strategy<Value = Op> {
-    let lease = || (0..4i64).prop_map(LeaseId);
+    let lease = || (0..3i64).prop_map(LeaseId);
     prop_oneof![
         6 => put().prop_map(Op::Put),
         3 => delete().prop_map(Op::DeleteRange),
         5 => txn().prop_map(Op::Txn),
-        1 => (-1..20i64).prop_map(|revision| Op::Compact { revision: Revision(revision) }),
-        2 => (lease(), 1..100i64).prop_map(|(id, ttl)| Op::LeaseGrant { id, ttl }),
-        1 => lease().prop_map(|id| Op::LeaseRevoke { id }),
+        3 => (-1..30i64).prop_map(|revision| Op::Compact { revision: Revision(revision) }),
+        3 => (lease(), 1..100i64).prop_map(|(id, ttl)| Op::LeaseGrant { id, ttl }),
+        2 => lease().prop_map(|id| Op::LeaseRevoke { id }),
     ]
 }
 
@@ -99,7 +99,7 @@ pub fn command() -> impl Strategy<Value = Command> {
 }
 
 fn key() -> impl Strategy<Value = Bytes> {
-    (0..6u8).prop_map(|key| Bytes::copy_from_slice(&[b'a' + key]))
+    (0..5u8).prop_map(|key| Bytes::copy_from_slice(&[b'a' + key]))
 }
 
 fn keys() -> impl Strategy<Value = KeyRange> {
@@ -116,7 +116,7 @@ fn value() -> impl Strategy<Value = Bytes> {
 }
 
 fn put() -> impl Strategy<Value = Put> {
-    let lease = prop_oneof![3 => Just(0), 1 => 0..4i64];
+    let lease = prop_oneof![1 => Just(0), 1 => 0..3i64];
     let ignore = || prop::bool::weighted(0.2);
     (key(), value(), lease, any::<bool>(), ignore(), ignore()).prop_map(
         |(key, value, lease, prev_kv, ignore_value, ignore_lease)| Put {
