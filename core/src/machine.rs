@@ -38,6 +38,7 @@ mod txn;
 
 pub use alarm::alarms;
 pub use cluster::{genesis, members};
+pub use compact::compaction_cursor;
 pub use lease::{lease_keys, lease_ttl, leases};
 
 pub(crate) use compact::PROGRESS_KEY;

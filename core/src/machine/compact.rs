@@ -59,11 +59,17 @@ pub(super) struct Compaction {
     target: RevSub,
 }
 
+/// Records below this have been looked at by this member's physical compaction: an engine may drop
+/// the dead ones among them, and no others, or their keys' tombstones would never be forgotten.
+pub fn compaction_cursor(view: &dyn View) -> RevSub {
+    let row = view.table(Table::Meta, PROGRESS_KEY);
+    row.as_deref().and_then(cursor_of).unwrap_or_default()
+}
+
 impl Compaction {
     pub(super) fn load(view: &dyn View) -> Compaction {
-        let row = view.table(Table::Meta, PROGRESS_KEY);
-        let cursor = row.as_deref().and_then(cursor_of).unwrap_or_default();
-        Compaction { cursor, target: target_of(view.mark().compacted) }
+        let target = target_of(view.mark().compacted);
+        Compaction { cursor: compaction_cursor(view), target }
     }
 
     /// Learns of a decision.

@@ -19,6 +19,7 @@ use bytes::Bytes;
 
 use crate::id::RevSub;
 use crate::kv::KeyValue;
+use crate::machine::compaction_cursor;
 use crate::request::{KeyRange, RangeEnd};
 use crate::store::{Batch, Change, Fault, Mark, Record, Row, Store, Table, View};
 
@@ -44,16 +45,18 @@ impl Default for MemoryStore {
 
 impl MemoryStore {
     /// Removes the records compaction allows to go: those below the compacted revision that are not
-    /// the newest of a living key there. Records at the compacted revision itself all stay, since a
-    /// watch may start there.
+    /// the newest of a living key there, and that the physical compaction has looked at. Records at
+    /// the compacted revision itself all stay, since a watch may start there.
     pub fn reclaim(&mut self) {
         let compacted = self.mark.compacted;
+        let cursor = compaction_cursor(self);
         let mut newest = BTreeMap::new();
         for (at, record) in self.records.range(..compacted.after()) {
             newest.insert(key_of(record), *at);
         }
         self.records.retain(|at, record| {
-            at.main >= compacted || (!record.tombstone && newest[&key_of(record)] == *at)
+            let readable = at.main >= compacted;
+            readable || *at >= cursor || (!record.tombstone && newest[&key_of(record)] == *at)
         });
     }
 
