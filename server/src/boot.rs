@@ -118,8 +118,7 @@ fn create(
         let members = config.genesis.iter().filter(move |member| member.is_learner == learner);
         members.map(|member| member.id).collect()
     };
-    let meta =
-        SnapshotMeta { at: Position::default(), voters: ids(false), learners: ids(true) };
+    let meta = SnapshotMeta { at: Position::default(), voters: ids(false), learners: ids(true) };
     let genesis = machine::genesis(&config.genesis);
     Engine::create(disk, identity, config.engine.clone(), genesis, meta)
 }

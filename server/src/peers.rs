@@ -55,9 +55,9 @@ impl Peers {
         wake: Rc<dyn Fn()>,
         complaints: Rc<dyn Fn(MemberId, &str)>,
     ) -> Rc<Peers> {
-        let queues = addresses.into_iter().map(|(peer, address)| {
-            (peer, (address, Rc::new(Queue::default())))
-        });
+        let queues = addresses
+            .into_iter()
+            .map(|(peer, address)| (peer, (address, Rc::new(Queue::default()))));
         Rc::new(Peers {
             local: Cell::new(LocalPeer { cluster, member, hello: PeerHello::default() }),
             queues: queues.collect(),

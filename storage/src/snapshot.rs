@@ -1,5 +1,6 @@
 //! A published state: immutable, shared by readers on any thread while the writer goes on.
 
+use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -20,11 +21,23 @@ struct Inner {
     mark: Mark,
     root: Root,
     values: Values,
+    bytes: (i64, i64),
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Snapshot({:?})", self.0.mark)
+    }
 }
 
 impl Snapshot {
-    pub(crate) fn new(mark: Mark, root: Root, values: Values) -> Snapshot {
-        Snapshot(Arc::new(Inner { mark, root, values }))
+    pub(crate) fn new(mark: Mark, root: Root, values: Values, bytes: (i64, i64)) -> Snapshot {
+        Snapshot(Arc::new(Inner { mark, root, values, bytes }))
+    }
+
+    /// Bytes of all records kept, and of the keys and values that are live.
+    pub fn bytes(&self) -> (i64, i64) {
+        self.0.bytes
     }
 
     pub(crate) fn root(&self) -> &Root {

@@ -37,7 +37,7 @@ impl State {
 
     /// The state as it is now, for readers.
     pub(super) fn publish(&mut self) -> Snapshot {
-        Snapshot::new(self.mark, self.tree.publish(), self.values.clone())
+        Snapshot::new(self.mark, self.tree.publish(), self.values.clone(), self.bytes())
     }
 
     /// Bytes of all records kept, and of the keys and values that are live.
