@@ -403,6 +403,7 @@ impl Calls {
         while let Some((at, slot)) = self.deadlines.first().copied()
             && at <= now
         {
+            self.deadlines.pop_first();
             let message = "context deadline exceeded".to_string();
             self.fail(slot, GrpcStatus { code: Code::DeadlineExceeded, message }, events);
         }
