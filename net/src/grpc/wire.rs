@@ -1,6 +1,9 @@
-//! A byte stream as the `h2` crate shall see it: what the port's sniffing has read comes first, and a
-//! flush without bytes never reaches the transport (madsim's sends a packet for each, so two ends that
-//! flush would keep each other awake for ever).
+//! A byte stream as the `h2` crate shall see it: what the port's sniffing has read comes first, and
+//! a flush without bytes never reaches the transport (madsim's sends a packet for each, so two ends
+//! that flush would keep each other awake for ever).
+//!
+//! Worked example: sniffing read the 24 bytes of the preface; `Wire::new(io, preface)` gives them to
+//! the first read, and what `io` has to the second.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -1,12 +1,12 @@
 //! One connection between two members: the handshake both ways, then messages.
 //!
 //! Leaves out sockets, time and dialling again: the owner feeds what it read, writes what
-//! [`Link::take_output`] gives, and closes the connection after [`LinkEvent::Closed`] (writing the last
-//! output first, so that the other side learns the reason too).
+//! [`Link::take_output`] gives, and closes the connection after [`LinkEvent::Closed`] (writing the
+//! last output first, so that the other side learns the reason too).
 //!
 //! Laws: (1) `Opened` comes before every message and at most once; (2) `Closed` is the last event;
-//! (3) what one side refuses, the other is told, so both operators read a sentence that names both sides;
-//! (4) a message whose sender or receiver is not one of the two ends closes the link.
+//! (3) what one side refuses, the other is told, so both operators read a sentence that names both
+//! sides; (4) a message whose sender or receiver is not one of the two ends closes the link.
 //!
 //! ```text
 //!  dialler            acceptor
@@ -337,8 +337,8 @@ impl Link {
         None
     }
 
-    /// Raft trusts `from`, so the sender may only speak for itself. One exception: a follower passes a
-    /// transfer request on to the leader in the name of the member that shall lead.
+    /// Raft trusts `from`, so the sender may only speak for itself. One exception: a follower
+    /// passes a transfer request on to the leader in the name of the member that shall lead.
     fn check_address(&self, raft: &RaftMessage, peer: MemberId) -> Result<(), LinkError> {
         let from_peer = raft.from == peer || raft.kind == RaftKind::TransferLeader;
         if raft.to == self.local.member && from_peer {
@@ -354,8 +354,8 @@ impl Link {
         if let FrameError::NotPeer(Seen::Http(_)) = error
             && greeting
         {
-            let text = "this port speaks Holdfast's peer protocol, not HTTP: members of etcd cannot join, \
-                        and clients belong on the client URL\n";
+            let text = "this port speaks Holdfast's peer protocol, not HTTP: members of etcd \
+                        cannot join, and clients belong on the client URL\n";
             let head = format!(
                 "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\
                  connection: close\r\n\r\n",

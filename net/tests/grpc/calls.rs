@@ -269,3 +269,18 @@ fn draining_ends_in_bounded_time() {
         assert_eq!(world.script.borrow().cancelled(), 1);
     });
 }
+
+#[test]
+fn an_idle_client_that_answers_pings_stays() {
+    run(async {
+        let (world, io) = start(|options| {
+            let keepalive = options.keepalive.as_mut().expect("it is on");
+            keepalive.interval = Duration::from_secs(10);
+            keepalive.timeout = Duration::from_secs(1);
+        });
+        let mut sender = client(io).await;
+        tokio::time::sleep(Duration::from_secs(500)).await;
+        assert_eq!(unary(&mut sender, PUT, &[], b"x").await.code, 0);
+        assert!(!world.server.is_finished());
+    });
+}

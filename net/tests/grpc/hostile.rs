@@ -207,3 +207,30 @@ fn a_stream_far_beyond_its_bound_is_cut_off() {
         assert_eq!(unary(&mut sender, PUT, &[], b"x").await.code, 0);
     });
 }
+
+#[test]
+fn a_client_that_is_gone_without_a_word_is_found_out() {
+    run(async {
+        let (world, io) = start(|options| {
+            let keepalive = options.keepalive.as_mut().expect("it is on");
+            keepalive.interval = Duration::from_secs(10);
+            keepalive.timeout = Duration::from_secs(2);
+        });
+        let (mut sender, connection) =
+            h2::client::handshake(io).await.expect("the server speaks HTTP/2");
+        let running = tokio::task::spawn_local(async {
+            // After five seconds the connection stays open and nobody answers on it.
+            let mut connection = std::pin::pin!(connection);
+            let _ = tokio::time::timeout(Duration::from_secs(5), connection.as_mut()).await;
+            std::future::pending::<()>().await;
+        });
+        let (_response, mut send) = open(&mut sender, "/etcdserverpb.KV/Range", &[]);
+        send.send_data(framed(b"x"), true).expect("the stream is open");
+        let begin = tokio::time::Instant::now();
+        let error = world.server.await.expect("no panic").expect_err("the client is gone");
+        assert!(error.to_string().contains("keepalive"), "{error}");
+        assert_eq!(begin.elapsed().as_secs(), 12);
+        assert_eq!(world.script.borrow().cancelled(), 1);
+        running.abort();
+    });
+}

@@ -1,8 +1,8 @@
 //! A server with scripted services, and a client on the `h2` crate.
 //!
 //! What the services do is told by the method: `Put` echoes at once; `Range` never answers; `Txn`
-//! answers its message's length in zero bytes; `DeleteRange` sends for ever and heeds nothing; `LeaseKeepAlive` echoes each message; `Watch` sends
-//! 10 KiB messages for as long as it may.
+//! answers its message's length in zero bytes; `DeleteRange` sends for ever and heeds nothing;
+//! `LeaseKeepAlive` echoes each message; `Watch` sends 10 KiB messages for as long as it may.
 
 use std::cell::RefCell;
 use std::rc::Rc;
