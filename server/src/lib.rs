@@ -5,6 +5,7 @@ pub mod driver;
 pub mod edge;
 pub mod host;
 pub mod member;
+pub mod observer;
 pub mod peers;
 pub mod process;
 pub mod runtime;

@@ -9,10 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use holdfast_core::fact::Fact;
 use holdfast_core::id::MemberId;
 use holdfast_core::request::Op;
-use holdfast_core::status::Status;
 use holdfast_core::store::Fault;
 use holdfast_core::time::Instant;
 use holdfast_core::watch::HubOptions;
@@ -26,6 +24,7 @@ use tokio::sync::Notify;
 use crate::boot::{BootConfig, boot};
 use crate::driver::Driver;
 use crate::edge::{Edge, EdgeConfig};
+use crate::observer::Observer;
 use crate::peers::Peers;
 use crate::runtime::Runtime;
 use crate::session::{Sessions, SessionsConfig};
@@ -56,18 +55,6 @@ pub struct MemberConfig {
     pub progress_interval: Duration,
     /// What Status reports.
     pub quota: i64,
-}
-
-/// Gets what happens: for logs and metrics.
-pub trait Observer {
-    /// After each turn.
-    fn turned(&self, status: &Status, facts: &[Fact]);
-
-    /// Something an operator should read.
-    fn warn(&self, message: &str);
-
-    /// The member serves clients at these addresses.
-    fn ready(&self, addresses: &[String]);
 }
 
 /// Serves what is not gRPC on a client port.
@@ -121,13 +108,12 @@ impl<R: Runtime> Member<R> {
         }
         let wake = disks.wake.clone();
         let ring: Rc<dyn Fn()> = Rc::new(move || wake.notify_one());
-        let complain = observer.clone();
         let peers = Peers::new(
             config.boot.cluster,
             config.boot.member,
             config.peers.clone(),
             ring.clone(),
-            Rc::new(move |peer, why| complain.warn(&format!("connection with peer {peer}: {why}"))),
+            observer.clone(),
         );
         let streams = Rc::new(Streams::new(0, STREAM_BYTES_MAX));
         let edge = Edge::new(edge_config(&config), booted.engine.snapshot());
@@ -156,13 +142,12 @@ impl<R: Runtime> Member<R> {
     }
 
     fn run(&self, driver: Driver<WorkerHost<R>>, disks: &Disks) {
-        let observer = self.observer.clone();
         let worker = Worker {
             sessions: self.sessions.clone(),
             peers: self.peers.clone(),
             disk: disks.queue.clone(),
             wake: disks.wake.clone(),
-            observer: Rc::new(move |status, facts| observer.turned(status, facts)),
+            observer: self.observer.clone(),
             runtime: self.runtime.clone(),
         };
         let (fault, stopped) = (self.fault.clone(), self.stopped.clone());

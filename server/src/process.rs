@@ -14,7 +14,8 @@ use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
-use crate::member::{Disks, Gate, Member, MemberConfig, Observer};
+use crate::member::{Disks, Gate, Member, MemberConfig};
+use crate::observer::Observer;
 use crate::tokio_runtime::TokioRuntime;
 
 /// How long a leader that stops waits for another to take over.
@@ -132,8 +133,8 @@ fn wait_for_signal() -> io::Result<impl Future<Output = i32>> {
 }
 
 fn open_disk(directory: &Path, no_fsync: bool) -> Result<Arc<FileDisk>, Fault> {
-    let options = FileOptions { no_fsync, ..FileOptions::default() };
-    FileDisk::open_with(directory, options)
-        .map(Arc::new)
-        .map_err(|error| Fault::new("opening the data directory", directory.display().to_string(), error))
+    let options = FileOptions { no_fsync };
+    FileDisk::open_with(directory, options).map(Arc::new).map_err(|error| {
+        Fault::new("opening the data directory", directory.display().to_string(), error)
+    })
 }
