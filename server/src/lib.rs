@@ -1,1 +1,5 @@
-//! stub
+//! The process: configuration, identity, logs, metrics, health.
+
+pub mod config;
+pub mod identity;
+pub mod logging;
