@@ -145,8 +145,9 @@ struct Flight {
 enum Order {
     Batch,
     Make,
-    Retire(Spare),
-    Remove(FileName),
+    Retire,
+    Remove,
+    Discard,
 }
 
 /// The log.
@@ -157,6 +158,9 @@ pub struct Wal {
     segments: VecDeque<Segment>,
     tail: Option<Tail>,
     spares: Spares,
+    /// Segments that the log does not need any more, oldest first, and whether the first is on its way.
+    purged: VecDeque<Spare>,
+    retiring: bool,
     /// Places of all entries appended, durable or not.
     terms: Terms,
     /// Places of durable ones on the disk.
@@ -228,6 +232,8 @@ impl Wal {
             segments: VecDeque::new(),
             tail: None,
             spares,
+            purged: VecDeque::new(),
+            retiring: false,
             terms: Terms::new(Position::default()),
             spans: Spans::default(),
             queue: VecDeque::new(),
@@ -316,9 +322,10 @@ impl Wal {
         match self.orders.remove(&number) {
             Some(Order::Batch) => self.batch_completed(number, result),
             Some(Order::Make) => self.make_completed(result, ops),
-            Some(Order::Retire(spare)) => self.retired(spare, result, ops),
-            Some(Order::Remove(file)) => self.removed(file, result),
-            None => {}
+            Some(Order::Retire) => self.retired(result, ops),
+            Some(Order::Remove) => self.removed(result, ops),
+            // What failed while a file was made is removed if it can be; recovery does it otherwise.
+            Some(Order::Discard) | None => {}
         }
         match &self.fault {
             Some(fault) => Err(fault.clone()),
@@ -343,8 +350,9 @@ impl Wal {
                 break;
             }
             let old = self.segments.pop_front().expect("there are two");
-            self.retire(Spare { sequence: old.sequence, geometry: old.geometry }, ops);
+            self.purged.push_back(Spare { sequence: old.sequence, geometry: old.geometry });
         }
+        self.retire(ops);
         if let Some(first) = self.spans.first() {
             let lowest = Index(first.0 - 1).max(self.terms.base().index);
             self.terms.forget(lowest.min(upto));
@@ -701,9 +709,7 @@ impl Wal {
                 if !std::mem::replace(&mut self.full, true) {
                     self.events.push_back(WalEvent::NoSpace { cause: error.to_string() });
                 }
-                let DiskOp::Remove { file } = &op else { return };
-                let order = Order::Remove(file.clone());
-                self.order(order, op, ops);
+                self.order(Order::Discard, op, ops);
             }
             Err(error) => self.poison(Fault::new("make the log's next segment", "wal", error)),
         }
@@ -716,37 +722,51 @@ impl Wal {
         }
     }
 
-    /// A segment is not needed: it becomes a spare, or goes.
-    fn retire(&mut self, spare: Spare, ops: &mut Vec<(Token, DiskOp)>) {
+    /// The oldest purged segment becomes a spare, or goes. One at a time and in order: otherwise a crash
+    /// could leave an older one before a hole, and the hole would look like a lost batch.
+    fn retire(&mut self, ops: &mut Vec<(Token, DiskOp)>) {
+        let Some(spare) = self.purged.front().copied().filter(|_| !self.retiring) else { return };
+        self.retiring = true;
         let file = file_name(spare.sequence);
         if self.spares.wants(spare.geometry) {
             let zeros = || Buffer::from_slice(&[0; BLOCK]);
             let parts = vec![(0, zeros()), (BLOCK as u64, zeros())];
-            self.order(Order::Retire(spare), DiskOp::Write { file, parts, sync: true }, ops);
+            self.order(Order::Retire, DiskOp::Write { file, parts, sync: true }, ops);
         } else {
-            self.order(Order::Remove(file.clone()), DiskOp::Remove { file }, ops);
+            self.order(Order::Remove, DiskOp::Remove { file }, ops);
         }
     }
 
-    fn retired(&mut self, spare: Spare, result: io::Result<Done>, ops: &mut Vec<(Token, DiskOp)>) {
-        let file = file_name(spare.sequence);
+    fn retired(&mut self, result: io::Result<Done>, ops: &mut Vec<(Token, DiskOp)>) {
+        let spare = *self.purged.front().expect("it is being retired");
+        if let Err(error) = result {
+            let place = file_name(spare.sequence).to_string();
+            self.poison(Fault::new("retire a segment of the log", place, error));
+            return;
+        }
+        self.retiring = false;
+        if self.spares.wants(spare.geometry) {
+            self.purged.pop_front();
+            self.spares.add(spare);
+            self.space_again();
+        }
+        // Else the spare that was being made has taken its place, and it is removed after all.
+        self.retire(ops);
+    }
+
+    /// A purged segment that could not be removed stays first in line until the next purge.
+    fn removed(&mut self, result: io::Result<Done>, ops: &mut Vec<(Token, DiskOp)>) {
+        self.retiring = false;
+        let spare = *self.purged.front().expect("it is being retired");
         match result {
-            Ok(_) if self.spares.wants(spare.geometry) => {
-                self.spares.add(spare);
-                self.space_again();
-            }
             Ok(_) => {
-                self.order(Order::Remove(file.clone()), DiskOp::Remove { file }, ops);
+                self.purged.pop_front();
+                self.retire(ops);
             }
             Err(error) => {
-                self.poison(Fault::new("retire a segment of the log", file.to_string(), error));
+                let (file, cause) = (file_name(spare.sequence), error.to_string());
+                self.events.push_back(WalEvent::NotRemoved { file, cause });
             }
-        }
-    }
-
-    fn removed(&mut self, file: FileName, result: io::Result<Done>) {
-        if let Err(error) = result {
-            self.events.push_back(WalEvent::NotRemoved { file, cause: error.to_string() });
         }
     }
 
