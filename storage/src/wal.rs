@@ -807,3 +807,10 @@ fn fold(boot: u128) -> u64 {
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
+
+/// An entry at `index` of term 1 with `len` bytes, for tests.
+#[cfg(test)]
+pub(crate) fn example_entry(index: u64, len: usize) -> Entry {
+    let kind = holdfast_core::entry::EntryKind::Normal;
+    Entry { at: Position::new(index, 1), kind, data: vec![index as u8; len].into() }
+}

@@ -198,3 +198,6 @@ fn take_run(queue: &mut Queue) -> Vec<(Token, DiskOp)> {
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;
