@@ -106,12 +106,12 @@ pub struct WalIdentity {
 /// What an operator should hear of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WalEvent {
-    /// The next segment cannot be made: the disk is full. Appends go on until the present one is.
+    /// The next segment cannot be made: the disk is full. Appends go on until the present one is, too.
     NoSpace {
         /// What the disk said.
         cause: String,
     },
-    /// The next segment could be made after all.
+    /// There is a next segment after all, and nothing waits.
     SpaceAgain,
     /// A file that is not needed could not be removed.
     NotRemoved {
@@ -303,7 +303,9 @@ impl Wal {
         for entry in &append.entries {
             self.terms.push(entry.at);
         }
-        if !self.queue.back().is_some_and(|pending| pending.takes(append)) {
+        let group = self.spares.room().saturating_sub(HEADER as u64);
+        let group = pending::GROUP_BYTES_MAX.min(usize::try_from(group).unwrap_or(usize::MAX));
+        if !self.queue.back().is_some_and(|pending| pending.takes(append, group)) {
             let buffer = self.buffer(HEADER + bytes_of(append));
             self.queue.push_back(Pending::new(buffer, prev, append.hard_state, append.seq));
         }
@@ -510,6 +512,10 @@ impl Wal {
         if self.spares.is_empty() {
             self.make(0, ops);
         }
+        if self.full && self.queue.is_empty() && self.spares.is_ready() {
+            self.full = false;
+            self.events.push_back(WalEvent::SpaceAgain);
+        }
     }
 
     /// Goes on in another segment.
@@ -698,12 +704,11 @@ impl Wal {
 
     fn make_completed(&mut self, result: io::Result<Done>, ops: &mut Vec<(Token, DiskOp)>) {
         match result {
-            Ok(_) => match self.spares.made() {
-                Some(op) => {
+            Ok(_) => {
+                if let Some(op) = self.spares.made() {
                     self.order(Order::Make, op, ops);
                 }
-                None => self.space_again(),
-            },
+            }
             Err(error) if is_full(&error) => {
                 let op = self.spares.fail_full();
                 if !std::mem::replace(&mut self.full, true) {
@@ -712,13 +717,6 @@ impl Wal {
                 self.order(Order::Discard, op, ops);
             }
             Err(error) => self.poison(Fault::new("make the log's next segment", "wal", error)),
-        }
-    }
-
-    fn space_again(&mut self) {
-        self.spares.retry();
-        if std::mem::replace(&mut self.full, false) {
-            self.events.push_back(WalEvent::SpaceAgain);
         }
     }
 
@@ -748,7 +746,6 @@ impl Wal {
         if self.spares.wants(spare.geometry) {
             self.purged.pop_front();
             self.spares.add(spare);
-            self.space_again();
         }
         // Else the spare that was being made has taken its place, and it is removed after all.
         self.retire(ops);

@@ -67,6 +67,16 @@ impl Spares {
         self.ready.push(spare);
     }
 
+    /// Bytes that a batch may have to fit a segment of the usual size.
+    pub fn room(&self) -> u64 {
+        self.geometry.room()
+    }
+
+    /// Whether a file waits.
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// Whether no file of the usual size waits or is being made.
     pub fn is_empty(&self) -> bool {
         self.ready.is_empty() && self.making.is_none()

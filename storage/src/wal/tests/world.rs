@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use holdfast_core::entry::{Append, Entry, EntryKind, HardState};
 use holdfast_core::id::{ClusterId, Incarnation, Index, MemberId, Position, Term};
 use holdfast_core::rng::Rng;
@@ -27,9 +26,9 @@ pub fn identity(incarnation: u64) -> WalIdentity {
 }
 
 pub fn entry(index: u64, term: u64, len: usize) -> Entry {
-    let byte = (index * 31 + term) as u8;
+    let name = [index.to_le_bytes(), term.to_le_bytes()].concat();
     let at = Position::new(index, term);
-    Entry { at, kind: EntryKind::Normal, data: Bytes::from(vec![byte; len]) }
+    Entry { at, kind: EntryKind::Normal, data: name.into_iter().cycle().take(len).collect() }
 }
 
 pub fn hard_state(term: u64, vote: u64, commit: u64) -> HardState {
