@@ -32,15 +32,18 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
-use holdfast_core::entry::{Append, Entry, HardState};
+use holdfast_core::entry::{Append, HardState};
 use holdfast_core::id::{ClusterId, Incarnation, Index, MemberId, Position, WalSeq};
 use holdfast_core::store::Fault;
 
-use crate::disk::{BLOCK, Buffer, Disk, DiskOp, Done, FileName, Owner, Token};
+use crate::disk::{Buffer, Disk, DiskOp, Done, FileName, Token};
 
 mod batch;
 mod classify;
+mod files;
 mod pending;
+mod pipeline;
+mod read;
 mod recover;
 mod replay;
 mod scan;
@@ -54,9 +57,9 @@ mod tests;
 
 pub use recover::{RecoveredLog, RecoveryNote, fuzz_recover};
 
-use batch::{HEADER, Header, extent, header_crc};
+use batch::{HEADER, Header};
 use pending::{Pending, bytes_of};
-use segment::{Geometry, LANES, SegmentHeader, file_name};
+use segment::{Geometry, LANES};
 use spans::{Span, Spans};
 use spares::{Spare, Spares};
 use tail::Tail;
@@ -64,9 +67,6 @@ use terms::Terms;
 
 /// Bytes of appends that may wait, for a slow or a full disk, before the log gives up.
 const QUEUE_BYTES_MAX: usize = 256 << 20;
-/// Buffers kept for reuse, and the largest that is kept.
-const BUFFERS_MAX: usize = 8;
-const BUFFER_BYTES_MAX: usize = 2 << 20;
 
 /// Sizes of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,7 +181,11 @@ pub struct Wal {
     hard_state: HardState,
     /// The last batch issued holds nothing, so a seal would add no proof.
     sealed: bool,
-    buffers: Vec<Buffer>,
+    /// Buffers for use again: for batches, and of one block.
+    bodies: Vec<Buffer>,
+    blocks: Vec<Buffer>,
+    /// No spare is made yet: a start should not wait for it.
+    starting: bool,
     events: VecDeque<WalEvent>,
     /// `NoSpace` was reported, `SpaceAgain` not yet.
     full: bool,
@@ -249,7 +253,9 @@ impl Wal {
             next_seq: WalSeq(1),
             hard_state: HardState::default(),
             sealed: false,
-            buffers: Vec::new(),
+            bodies: Vec::new(),
+            blocks: Vec::new(),
+            starting: true,
             events: VecDeque::new(),
             full: false,
             fault: None,
@@ -306,7 +312,7 @@ impl Wal {
         let group = self.spares.room().saturating_sub(HEADER as u64);
         let group = pending::GROUP_BYTES_MAX.min(usize::try_from(group).unwrap_or(usize::MAX));
         if !self.queue.back().is_some_and(|pending| pending.takes(append, group)) {
-            let buffer = self.buffer(HEADER + bytes_of(append));
+            let buffer = self.body(HEADER + bytes_of(append));
             self.queue.push_back(Pending::new(buffer, prev, append.hard_state, append.seq));
         }
         self.queue.back_mut().expect("there is one now").add(append);
@@ -404,39 +410,6 @@ impl Wal {
         }
     }
 
-    /// Reads durable entries back, from `from` up to but without `below`, at least one and then
-    /// until they exceed `bytes_max`. Empty if the log does not have `from`.
-    pub fn entries(
-        &self,
-        disk: &dyn Disk,
-        from: Index,
-        below: Index,
-        bytes_max: u64,
-    ) -> Result<Vec<Entry>, Fault> {
-        let mut entries = Vec::new();
-        if self.restart.is_some_and(|restart| from <= restart) {
-            return Ok(entries);
-        }
-        let (mut next, mut bytes) = (from, 0);
-        for span in self.spans.from(from) {
-            if span.first > next || next >= below {
-                break;
-            }
-            for entry in self.read_span(disk, span)? {
-                let wanted = entry.at.index == next && next < below && next <= span.last;
-                if wanted && (entries.is_empty() || bytes + entry.data.len() as u64 <= bytes_max) {
-                    bytes += entry.data.len() as u64;
-                    next = next.next();
-                    entries.push(entry);
-                }
-            }
-            if next <= span.last {
-                break;
-            }
-        }
-        Ok(entries)
-    }
-
     /// The number of the next append.
     pub fn next_seq(&self) -> WalSeq {
         self.next_seq
@@ -489,304 +462,6 @@ impl Wal {
     }
 }
 
-/// The pipeline.
-impl Wal {
-    /// Issues what waits while there is room in the pipeline and in a segment, and keeps a spare.
-    fn pump(&mut self, ops: &mut Vec<(Token, DiskOp)>) {
-        if self.fault.is_some() {
-            return;
-        }
-        while self.flights.len() < self.options.depth {
-            let Some(pending) = self.queue.front() else { break };
-            let bytes = extent(pending.buffer.len());
-            if !self.tail.as_ref().is_some_and(|tail| tail.has_room(bytes)) {
-                let Some(spare) = self.spares.take(bytes) else {
-                    self.make(bytes, ops);
-                    break;
-                };
-                self.enter(spare);
-            }
-            let pending = self.queue.pop_front().expect("it was there");
-            self.issue(pending, ops);
-        }
-        if self.spares.is_empty() {
-            self.make(0, ops);
-        }
-        if self.full && self.queue.is_empty() && self.spares.is_ready() {
-            self.full = false;
-            self.events.push_back(WalEvent::SpaceAgain);
-        }
-    }
-
-    /// Goes on in another segment.
-    fn enter(&mut self, spare: Spare) {
-        self.tail = Some(Tail::new(spare.geometry));
-        self.segments.push_back(Segment {
-            sequence: spare.sequence,
-            geometry: spare.geometry,
-            uuid: segment::life(self.identity.incarnation, self.next_number),
-            first_number: self.next_number,
-        });
-    }
-
-    /// Sends a batch on its way: header, records and descriptor in one operation.
-    fn issue(&mut self, pending: Pending, ops: &mut Vec<(Token, DiskOp)>) {
-        let mut block = self.buffer(BLOCK);
-        let segment = *self.segments.back().expect("there is a tail");
-        let tail = self.tail.as_mut().expect("the caller made sure of room");
-        let mut buffer = pending.buffer;
-        self.queue_bytes = self.queue_bytes.saturating_sub(buffer.len());
-        let header = Header {
-            body_crc: crc32fast::hash(&buffer[HEADER..]),
-            chain: self.chain,
-            flags: pending.flags,
-            count: pending.count,
-            body_len: u32::try_from(buffer.len() - HEADER).expect("appends are far below 4 GiB"),
-            offset: tail.at(),
-            uuid: segment.uuid,
-            number: self.next_number,
-            seq: pending.seq,
-            first: pending.first,
-            prev_term: pending.prev_term,
-            last_term: pending.last_term,
-            hard_state: pending.hard_state,
-            watermark: self.durable,
-            incarnation: self.identity.incarnation,
-            boot: fold(self.identity.boot),
-        };
-        let bytes = header.encode();
-        buffer[..HEADER].copy_from_slice(&bytes);
-        buffer.pad_to(BLOCK);
-        let mut parts = Vec::with_capacity(4);
-        if tail.is_new() {
-            let first = self.segment_header(&segment, &header);
-            let copy = first.clone();
-            parts.extend([(0, first), (BLOCK as u64, copy)]);
-        }
-        let tail = self.tail.as_mut().expect("as above");
-        let (slot, descriptors) = tail.place(header.extent(), &bytes);
-        block.extend(descriptors);
-        parts.extend([(slot, block), (header.offset, buffer)]);
-        self.chain = header_crc(&bytes);
-        self.next_number += 1;
-        self.sealed = header.count == 0 && header.flags == 0 && header.seq == self.issued_seq();
-        let file = file_name(segment.sequence);
-        let order = self.order(Order::Batch, DiskOp::Write { file, parts, sync: true }, ops);
-        let sequence = segment.sequence;
-        self.flights.push_back(Flight { order, header, sequence, done: false });
-    }
-
-    /// The append of the batch issued last.
-    fn issued_seq(&self) -> WalSeq {
-        self.flights.back().map_or(self.synced, |flight| flight.header.seq)
-    }
-
-    fn segment_header(&self, segment: &Segment, header: &Header) -> Buffer {
-        let head = SegmentHeader {
-            cluster: self.identity.cluster,
-            member: self.identity.member,
-            incarnation: self.identity.incarnation,
-            uuid: segment.uuid,
-            sequence: segment.sequence,
-            len: segment.geometry.len,
-            first_number: header.number,
-            first: header.first,
-            chain: header.chain,
-        };
-        Buffer::from_slice(&head.encode())
-    }
-
-    fn order(&mut self, order: Order, op: DiskOp, ops: &mut Vec<(Token, DiskOp)>) -> u64 {
-        let number = self.next_order;
-        self.next_order += 1;
-        self.orders.insert(number, order);
-        ops.push((Token { owner: Owner::Wal, number }, op));
-        number
-    }
-
-    fn batch_completed(&mut self, number: u64, result: io::Result<Done>) {
-        let at = self.flights.iter().position(|flight| flight.order == number);
-        let at = at.expect("a batch in flight has its order");
-        match result {
-            Ok(done) => done.buffers.into_iter().for_each(|buffer| self.keep(buffer)),
-            Err(error) => {
-                let place = file_name(self.flights[at].sequence).to_string();
-                let what = format!("write batch {} of the log", self.flights[at].header.number);
-                self.poison(Fault::new(what, place, error));
-                return;
-            }
-        }
-        self.flights[at].done = true;
-        while self.flights.front().is_some_and(|flight| flight.done) {
-            let flight = self.flights.pop_front().expect("there is one");
-            self.settle(&flight);
-        }
-    }
-
-    /// A batch is durable, and so is everything before it (law 1).
-    fn settle(&mut self, flight: &Flight) {
-        let header = &flight.header;
-        self.durable = header.number;
-        self.synced = header.seq;
-        if header.flags & batch::RESTART != 0 {
-            self.restart = Some(Index(header.first.0 - 1));
-        }
-        if header.count > 0 {
-            if self.restart.take().is_some() {
-                self.spans.clear();
-            }
-            self.spans.push(span_of(header, flight.sequence));
-        }
-    }
-
-    /// Queues a batch without entries.
-    fn push_empty(&mut self, flags: u16) {
-        let seq = WalSeq(self.next_seq.0 - 1);
-        let (last, hard_state) = (self.terms.last(), self.hard_state);
-        let buffer = self.buffer(HEADER);
-        let mut pending = Pending::new(buffer, last, hard_state, seq);
-        pending.flags = flags;
-        self.queue_bytes += HEADER;
-        self.queue.push_back(pending);
-    }
-
-    /// Writes a batch without entries and waits for it, unless the disk is full.
-    fn write_empty(&mut self, disk: &dyn Disk, flags: u16) -> Result<(), Fault> {
-        let mut ops = Vec::new();
-        self.push_empty(flags);
-        self.pump(&mut ops);
-        while !ops.is_empty() && (!self.queue.is_empty() || !self.flights.is_empty()) {
-            let (token, op) = ops.remove(0);
-            self.completed(token.number, disk.perform(op), &mut ops)?;
-        }
-        // What is left makes the next spare.
-        while let Some((token, op)) = ops.pop() {
-            self.completed(token.number, disk.perform(op), &mut ops)?;
-        }
-        Ok(())
-    }
-
-    fn poison(&mut self, fault: Fault) {
-        self.fault.get_or_insert(fault);
-        self.queue.clear();
-        self.flights.clear();
-        self.orders.clear();
-    }
-
-    fn buffer(&mut self, bytes: usize) -> Buffer {
-        let fits = |buffer: &Buffer| {
-            buffer.capacity() >= bytes && (bytes <= BLOCK) == (buffer.capacity() <= BLOCK)
-        };
-        match self.buffers.iter().position(fits) {
-            Some(at) => {
-                let mut buffer = self.buffers.swap_remove(at);
-                buffer.clear();
-                buffer
-            }
-            None => Buffer::with_capacity(bytes),
-        }
-    }
-
-    fn keep(&mut self, buffer: Buffer) {
-        if self.buffers.len() < BUFFERS_MAX && buffer.capacity() <= BUFFER_BYTES_MAX {
-            self.buffers.push(buffer);
-        }
-    }
-}
-
-/// Files.
-impl Wal {
-    fn make(&mut self, bytes: u64, ops: &mut Vec<(Token, DiskOp)>) {
-        if let Some(op) = self.spares.make(bytes) {
-            self.order(Order::Make, op, ops);
-        }
-    }
-
-    fn make_completed(&mut self, result: io::Result<Done>, ops: &mut Vec<(Token, DiskOp)>) {
-        match result {
-            Ok(_) => {
-                if let Some(op) = self.spares.made() {
-                    self.order(Order::Make, op, ops);
-                }
-            }
-            Err(error) if is_full(&error) => {
-                let op = self.spares.fail_full();
-                if !std::mem::replace(&mut self.full, true) {
-                    self.events.push_back(WalEvent::NoSpace { cause: error.to_string() });
-                }
-                self.order(Order::Discard, op, ops);
-            }
-            Err(error) => self.poison(Fault::new("make the log's next segment", "wal", error)),
-        }
-    }
-
-    /// The oldest purged segment becomes a spare, or goes. One at a time and in order: otherwise a crash
-    /// could leave an older one before a hole, and the hole would look like a lost batch.
-    fn retire(&mut self, ops: &mut Vec<(Token, DiskOp)>) {
-        let Some(spare) = self.purged.front().copied().filter(|_| !self.retiring) else { return };
-        self.retiring = true;
-        let file = file_name(spare.sequence);
-        if self.spares.wants(spare.geometry) {
-            let zeros = || Buffer::from_slice(&[0; BLOCK]);
-            let parts = vec![(0, zeros()), (BLOCK as u64, zeros())];
-            self.order(Order::Retire, DiskOp::Write { file, parts, sync: true }, ops);
-        } else {
-            self.order(Order::Remove, DiskOp::Remove { file }, ops);
-        }
-    }
-
-    fn retired(&mut self, result: io::Result<Done>, ops: &mut Vec<(Token, DiskOp)>) {
-        let spare = *self.purged.front().expect("it is being retired");
-        if let Err(error) = result {
-            let place = file_name(spare.sequence).to_string();
-            self.poison(Fault::new("retire a segment of the log", place, error));
-            return;
-        }
-        self.retiring = false;
-        if self.spares.wants(spare.geometry) {
-            self.purged.pop_front();
-            self.spares.add(spare);
-        }
-        // Else the spare that was being made has taken its place, and it is removed after all.
-        self.retire(ops);
-    }
-
-    /// A purged segment that could not be removed stays first in line until the next purge.
-    fn removed(&mut self, result: io::Result<Done>, ops: &mut Vec<(Token, DiskOp)>) {
-        self.retiring = false;
-        let spare = *self.purged.front().expect("it is being retired");
-        match result {
-            Ok(_) => {
-                self.purged.pop_front();
-                self.retire(ops);
-            }
-            Err(error) => {
-                let (file, cause) = (file_name(spare.sequence), error.to_string());
-                self.events.push_back(WalEvent::NotRemoved { file, cause });
-            }
-        }
-    }
-
-    fn read_span(&self, disk: &dyn Disk, span: &Span) -> Result<Vec<Entry>, Fault> {
-        let segment = self.segments.iter().find(|segment| segment.sequence == span.sequence);
-        let segment = segment.expect("spans lie in segments that the log has");
-        let file = file_name(span.sequence);
-        let place = || format!("{file} at {}", span.offset);
-        let mut bytes = vec![0; HEADER + span.body_len as usize];
-        let read = disk.read(&file, span.offset, &mut bytes);
-        read.map_err(|error| Fault::new("read the log", place(), error))?;
-        let own = |header: &Header| header.uuid == segment.uuid && header.offset == span.offset;
-        let header = Header::decode(&bytes).filter(own).filter(|header| {
-            header.body_len == span.body_len && batch::body_is_whole(header, &bytes[HEADER..])
-        });
-        let entries = header.and_then(|header| batch::decode_records(&header, &bytes[HEADER..]));
-        entries.ok_or_else(|| {
-            let cause = format!("entries {} to {} are damaged on disk", span.first, span.last);
-            Fault::new("read the log", place(), cause)
-        })
-    }
-}
-
 fn span_of(header: &Header, sequence: u64) -> Span {
     Span {
         first: header.first,
@@ -799,15 +474,4 @@ fn span_of(header: &Header, sequence: u64) -> Span {
 
 fn fold(boot: u128) -> u64 {
     (boot >> 64) as u64 ^ boot as u64
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-/// An entry at `index` of term 1 with `len` bytes, for tests.
-#[cfg(test)]
-pub(crate) fn example_entry(index: u64, len: usize) -> Entry {
-    let kind = holdfast_core::entry::EntryKind::Normal;
-    Entry { at: Position::new(index, 1), kind, data: vec![index as u8; len].into() }
 }

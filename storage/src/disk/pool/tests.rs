@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use holdfast_core::entry::{Append, HardState};
-use holdfast_core::id::{ClusterId, Incarnation, MemberId};
+use holdfast_core::entry::{Append, Entry, EntryKind, HardState};
+use holdfast_core::id::{ClusterId, Incarnation, MemberId, Position};
 
 use super::Pool;
 use crate::disk::scratch::Scratch;
@@ -180,7 +180,8 @@ fn commit_latency() {
     for _ in 0..4_000 {
         let seq = wal.next_seq();
         let start = Instant::now();
-        let entries = vec![crate::wal::example_entry(seq.0, 3_000)];
+        let (at, data) = (Position::new(seq.0, 1), vec![1; 3_000].into());
+        let entries = vec![Entry { at, kind: EntryKind::Normal, data }];
         wal.append(Append { seq, hard_state: HardState::default(), entries }, &mut ops);
         while wal.synced() < seq {
             ops.drain(..).for_each(|(token, op)| pool.submit(token, op));

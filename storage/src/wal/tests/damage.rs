@@ -63,7 +63,7 @@ fn a_flipped_bit_in_a_sealed_log_is_harmless_or_refused() {
     let image = world.disk.image();
     let mut rng = Rng::new(7);
     let (mut harmless, mut refused) = (0, 0);
-    for round in 0..3_000 {
+    for round in 0..1_000 {
         let (file, at) = pick(&image, &mut rng);
         let mut image = image.clone();
         image.get_mut(&file).expect("it was picked")[at] ^= 1 << rng.below(8);
@@ -73,7 +73,7 @@ fn a_flipped_bit_in_a_sealed_log_is_harmless_or_refused() {
             false => refused += 1,
         }
     }
-    assert!(harmless > 500 && refused > 500, "{harmless} harmless, {refused} refused");
+    assert!(harmless > 150 && refused > 150, "{harmless} harmless, {refused} refused");
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn entries_are_verified_when_read_back() {
 fn any_bytes_are_survived() {
     let mut rng = Rng::new(3);
     let image: Vec<Vec<u8>> = lived(false).disk.image().into_values().collect();
-    for _ in 0..300 {
+    for _ in 0..100 {
         let mut files = image.clone();
         for _ in 0..rng.between(1, 6) {
             let file = rng.below(files.len() as u64) as usize;

@@ -124,10 +124,11 @@ fn purged_segments_are_used_again() {
 #[test]
 fn a_full_disk_stops_the_next_segment_and_not_the_log() {
     let mut world = World::new(SMALL, 2);
+    world.append(entries(1..=1, 1), hard_state(1, 0, 0));
     world.settle();
     let used: u64 = world.disk.list("wal").expect("lists").iter().map(|(_, len)| len).sum();
     world.disk.set_capacity(used + 1_000);
-    for index in 1..=40 {
+    for index in 2..=40 {
         world.append(vec![entry(index, 1, 3_000)], hard_state(1, 0, 0));
         world.settle();
     }
