@@ -284,7 +284,7 @@ impl Wal {
         assert_eq!(append.seq, self.next_seq, "appends are numbered without gaps");
         self.next_seq = append.seq.next();
         self.follow(&append);
-        self.queue_bytes += bytes_of(&append) + HEADER;
+        self.queue_bytes += bytes_of(&append);
         if self.queue_bytes > QUEUE_BYTES_MAX {
             let cause = format!("{} bytes wait already", self.queue_bytes);
             self.poison(Fault::new("append to the log", "wal", cause));
@@ -312,6 +312,7 @@ impl Wal {
         let group = self.spares.room().saturating_sub(HEADER as u64);
         let group = pending::GROUP_BYTES_MAX.min(usize::try_from(group).unwrap_or(usize::MAX));
         if !self.queue.back().is_some_and(|pending| pending.takes(append, group)) {
+            self.queue_bytes += HEADER;
             let buffer = self.body(HEADER + bytes_of(append));
             self.queue.push_back(Pending::new(buffer, prev, append.hard_state, append.seq));
         }

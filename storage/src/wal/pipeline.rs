@@ -75,7 +75,7 @@ impl Wal {
         let segment = *self.segments.back().expect("there is a tail");
         let tail = self.tail.as_mut().expect("the caller made sure of room");
         let mut buffer = pending.buffer;
-        self.queue_bytes = self.queue_bytes.saturating_sub(buffer.len());
+        self.queue_bytes -= buffer.len();
         let header = Header {
             body_crc: crc32fast::hash(&buffer[HEADER..]),
             chain: self.chain,
@@ -211,6 +211,7 @@ impl Wal {
     pub(super) fn poison(&mut self, fault: Fault) {
         self.fault.get_or_insert(fault);
         self.queue.clear();
+        self.queue_bytes = 0;
         self.flights.clear();
         self.orders.clear();
     }

@@ -175,10 +175,11 @@ impl<'a> Recovery<'a> {
         let files = disk.list(segment::FOLDER);
         let files = files.map_err(|error| Fault::new("list the log's files", "wal", error))?;
         let (mut live, mut bare, mut notes, mut next_sequence) = (vec![], vec![], vec![], 1);
+        let mut bytes = Vec::new();
         for (file, len) in files {
             if let Some(sequence) = sequence_of(&file) {
                 next_sequence = next_sequence.max(sequence.saturating_add(1));
-                let scan = scan(disk, (file, len), &identity, after.index)?;
+                let scan = scan(disk, (file, len), &identity, after.index, &mut bytes)?;
                 if scan.head.is_some() { live.push(scan) } else { bare.push(scan) }
             } else if file.name().ends_with(".new") {
                 notes.push(RecoveryNote::Unfinished { file: file.clone() });

@@ -115,6 +115,7 @@ impl World {
         while !self.waiting.is_empty() {
             self.perform(0);
         }
+        assert!(self.wal.is_full() || self.wal.queued_bytes() == 0, "nothing waits");
     }
 
     /// The disk as a crash might leave it.
