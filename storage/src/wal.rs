@@ -1,32 +1,33 @@
 //! The write-ahead log: raft's log, and the redo log of the store.
 //!
-//! A pure state machine. [`Append`]s go in, [`DiskOp`]s come out; completions go in, and come out as
-//! "everything up to here is durable". FORMAT.md draws the bytes. Leaves out threads, time, and what
-//! entries mean.
+//! A pure state machine. [`Append`]s go in, [`DiskOp`]s come out; completions go in, and come out
+//! as "everything up to here is durable". FORMAT.md draws the bytes. Leaves out threads, time, and
+//! what entries mean.
 //!
-//! **Numbers.** The core numbers its appends ([`WalSeq`]); the log numbers its batches by itself, since
-//! several appends may share one batch, and a seal or a restart is a batch without an append. Each
-//! header carries both. Seals and restarts take no `WalSeq`.
+//! **Numbers.** The core numbers its appends ([`WalSeq`]); the log numbers its batches by itself,
+//! since several appends may share one batch, and a seal or a restart is a batch without an append.
+//! Each header carries both. Seals and restarts take no `WalSeq`.
 //!
-//! **Cuts stay cut.** What recovery cuts is zeroed, headers and descriptors, with synced writes before
-//! the recovered log is handed out; so nothing is appended while an old batch of the same number can
-//! still be found, and a chain that does not fit is always damage. If the machine stops among these
-//! writes, a next recovery finds the first cut batch still torn or gone, and cuts at the same place.
-//! Recovery then issues a seal, which is durable before anything else is; its watermark
-//! proves all that recovery kept, and the sync of each of the last files before it makes durable
-//! what a killed process had written without a sync.
+//! **Cuts stay cut.** What recovery cuts is zeroed, headers and descriptors, with synced writes
+//! before the recovered log is handed out; so nothing is appended while an old batch of the same
+//! number can still be found, and a chain that does not fit is always damage. If the machine stops
+//! among these writes, a next recovery finds the first cut batch still torn or gone, and cuts at
+//! the same place. Recovery then issues a seal, which is durable before anything else is; its
+//! watermark proves all that recovery kept, and the sync of each of the last files before it makes
+//! durable what a killed process had written without a sync.
 //!
 //! Laws:
 //!  1. `synced ≤ issued ≤ appended`, and `synced` moves in the order of the batches, whatever order
 //!     completions come in.
-//!  2. A failed write or sync poisons the log: it is never tried again and nothing later is believed.
+//!  2. A failed write or sync poisons the log: it is never tried again and nothing later is
+//!     believed.
 //!  3. A block that holds acknowledged records is not written again while the log needs it.
 //!  4. A full disk delays the next segment; what fits the present one goes on.
 //!  5. The segment that holds the newest durable batch, and with it the newest hard state, stays.
 //!
-//! Worked example: with depth 2, appends w1, w2, w3 arrive while the disk is slow. w1 and w2 are batches
-//! 2 and 3 (1 was written when the log was created), w3 gathers with w4. Batch 3 completes first:
-//! nothing is reported. Batch 2 completes: w2 is synced, and w3 and w4 leave as batch 4 with
+//! Worked example: with depth 2, appends w1, w2, w3 arrive while the disk is slow. w1 and w2 are
+//! batches 2 and 3 (1 was written when the log was created), w3 gathers with w4. Batch 3 completes
+//! first: nothing is reported. Batch 2 completes: w2 is synced, and w3 and w4 leave as batch 4 with
 //! watermark 3.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -106,7 +107,8 @@ pub struct WalIdentity {
 /// What an operator should hear of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WalEvent {
-    /// The next segment cannot be made: the disk is full. Appends go on until the present one is, too.
+    /// The next segment cannot be made: the disk is full. Appends go on until the present one is,
+    /// too.
     NoSpace {
         /// What the disk said.
         cause: String,
@@ -158,7 +160,8 @@ pub struct Wal {
     segments: VecDeque<Segment>,
     tail: Option<Tail>,
     spares: Spares,
-    /// Segments that the log does not need any more, oldest first, and whether the first is on its way.
+    /// Segments that the log does not need any more, oldest first, and whether the first is on its
+    /// way.
     purged: VecDeque<Spare>,
     retiring: bool,
     /// Places of all entries appended, durable or not.
@@ -173,8 +176,8 @@ pub struct Wal {
     next_number: u64,
     chain: u32,
     durable: u64,
-    /// A durable restart that no entry has followed yet. The entries before it stay until it is certain
-    /// that its snapshot is in use: until then they are what a recovery returns to.
+    /// A durable restart that no entry has followed yet. The entries before it stay until it is
+    /// certain that its snapshot is in use: until then they are what a recovery returns to.
     restart: Option<Index>,
     synced: WalSeq,
     next_seq: WalSeq,
@@ -262,10 +265,10 @@ impl Wal {
         }
     }
 
-    /// Reads the log back after a restart. `after` is the place of the checkpoint: entries at or below
-    /// it are not returned. A log that ends before it, begins after it or has a hole is a fault,
-    /// and so is damage to anything that was durable. What the last crash left half written is cut,
-    /// with a note.
+    /// Reads the log back after a restart. `after` is the place of the checkpoint: entries at or
+    /// below it are not returned. A log that ends before it, begins after it or has a hole is a
+    /// fault, and so is damage to anything that was durable. What the last crash left half written
+    /// is cut, with a note.
     pub fn recover(
         disk: &dyn Disk,
         identity: WalIdentity,
@@ -319,8 +322,8 @@ impl Wal {
         self.queue.back_mut().expect("there is one now").add(append);
     }
 
-    /// Takes the end of one of this log's orders. Returns the highest append that is newly durable. An
-    /// error means the log is poisoned (law 2).
+    /// Takes the end of one of this log's orders. Returns the highest append that is newly durable.
+    /// An error means the log is poisoned (law 2).
     pub fn completed(
         &mut self,
         number: u64,
@@ -333,7 +336,8 @@ impl Wal {
             Some(Order::Make) => self.make_completed(result, ops),
             Some(Order::Retire) => self.retired(result, ops),
             Some(Order::Remove) => self.removed(result, ops),
-            // What failed while a file was made is removed if it can be; recovery does it otherwise.
+            // What failed while a file was made is removed if it can be; recovery does it
+            // otherwise.
             Some(Order::Discard) | None => {}
         }
         match &self.fault {
@@ -369,13 +373,13 @@ impl Wal {
         self.retry(ops);
     }
 
-    /// From now on the log goes on behind `at`, the place of an installed snapshot: the next entry is
-    /// `at.index + 1`, and what came before is not part of it. Returns the number of the batch that
-    /// says so; it is durable once [`Wal::durable`] has reached it.
+    /// From now on the log goes on behind `at`, the place of an installed snapshot: the next entry
+    /// is `at.index + 1`, and what came before is not part of it. Returns the number of the batch
+    /// that says so; it is durable once [`Wal::durable`] has reached it.
     ///
     /// Make it durable *before* the superblock that puts the snapshot to use, and append nothing in
-    /// between: a restart whose snapshot did not come into use is undone by the next recovery, whereas
-    /// a checkpoint that the log does not reach is a fault.
+    /// between: a restart whose snapshot did not come into use is undone by the next recovery,
+    /// whereas a checkpoint that the log does not reach is a fault.
     pub fn restart_at(
         &mut self,
         at: Position,
@@ -390,9 +394,9 @@ impl Wal {
         number
     }
 
-    /// If nothing is under way and the last batch holds something, writes an empty one: its watermark
-    /// proves that all before it was durable. For a log that has been idle for a few milliseconds.
-    /// Returns whether it did.
+    /// If nothing is under way and the last batch holds something, writes an empty one: its
+    /// watermark proves that all before it was durable. For a log that has been idle for a few
+    /// milliseconds. Returns whether it did.
     pub fn seal(&mut self, ops: &mut Vec<(Token, DiskOp)>) -> bool {
         let idle = self.queue.is_empty() && self.flights.is_empty() && self.fault.is_none();
         if !idle || self.sealed {

@@ -7,8 +7,8 @@
 //!  2. A segment that becomes a spare has no header on the disk any more.
 //!  3. A full disk is an event, any other failure to make or to retire a file a fault.
 //!
-//! Worked example: segments 1 and 2 are purged while no spare waits: the headers of 1 are zeroed, then
-//! it is a spare; then 2 becomes the other one, and a purged 3 would be removed.
+//! Worked example: segments 1 and 2 are purged while no spare waits: the headers of 1 are zeroed,
+//! then it is a spare; then 2 becomes the other one, and a purged 3 would be removed.
 
 use std::io;
 
@@ -47,8 +47,8 @@ impl Wal {
         }
     }
 
-    /// The oldest purged segment becomes a spare, or goes. One at a time and in order: otherwise a crash
-    /// could leave an older one before a hole, and the hole would look like a lost batch.
+    /// The oldest purged segment becomes a spare, or goes. One at a time and in order: otherwise a
+    /// crash could leave an older one before a hole, and the hole would look like a lost batch.
     pub(super) fn retire(&mut self, ops: &mut Vec<(Token, DiskOp)>) {
         let Some(spare) = self.purged.front().copied().filter(|_| !self.retiring) else { return };
         self.retiring = true;

@@ -6,10 +6,11 @@
 //!
 //! Laws:
 //!  1. Records are consecutive: an append that replaces entries begins a batch of its own.
-//!  2. Gathering never makes a batch larger than [`GROUP_BYTES_MAX`] or a segment; one append may be.
+//!  2. Gathering never makes a batch larger than [`GROUP_BYTES_MAX`] or a segment; one append may
+//!     be.
 //!
-//! Worked example: appends w5 (entries 7, 8), w6 (no entries, a vote) and w7 (entry 9) that wait become
-//! one batch of three records with `seq` w7 and the vote.
+//! Worked example: appends w5 (entries 7, 8), w6 (no entries, a vote) and w7 (entry 9) that wait
+//! become one batch of three records with `seq` w7 and the vote.
 
 use holdfast_core::entry::{Append, HardState};
 use holdfast_core::id::{Index, Position, Term, WalSeq};

@@ -6,8 +6,8 @@
 //! Laws:
 //!  1. At most `depth` batches are in flight.
 //!  2. A batch settles when it and all before it are written and synced.
-//!  3. A header's watermark is the newest batch that had settled when it was issued; so batch `n` is
-//!     issued only once `n - depth` has settled.
+//!  3. A header's watermark is the newest batch that had settled when it was issued; so batch `n`
+//!     is issued only once `n - depth` has settled.
 //!
 //! Worked example: with depth 2, batches 5 and 6 are in flight; 6 completes, nothing settles; 5
 //! completes, both settle, and what gathered meanwhile leaves as 7 with watermark 6.

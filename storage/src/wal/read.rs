@@ -1,7 +1,7 @@
 //! Reading durable entries back, for followers that are behind what is kept in memory.
 //!
-//! Every batch is verified again when it is read. Leaves out what is not durable yet: whoever appended
-//! it still has it.
+//! Every batch is verified again when it is read. Leaves out what is not durable yet: whoever
+//! appended it still has it.
 //!
 //! Worked example: `entries(disk, 5, 100, 0)` is entry 5 alone, the least there is.
 

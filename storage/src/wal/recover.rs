@@ -272,9 +272,9 @@ impl<'a> Recovery<'a> {
             Body::Absent => "was durable and is missing now",
         };
         let cause = format!(
-            "batch {number} {what}; {lost}. Replace the disk if it reports errors, then restore this \
-             member from the others: remove its data and add it again as a new member; a member that \
-             is alone is restored from a backup"
+            "batch {number} {what}; {lost}. Replace the disk if it reports errors, then restore \
+             this member from the others: remove its data and add it again as a new member; a \
+             member that is alone is restored from a backup"
         );
         Fault::new("recover the log", place, cause)
     }
@@ -312,8 +312,8 @@ impl<'a> Recovery<'a> {
         self.notes.push(RecoveryNote::Cut { number, place, entries, rebooted });
     }
 
-    /// Zeroes every trace of a batch at or above the end, and restores descriptors; all of it durable
-    /// (law 2).
+    /// Zeroes every trace of a batch at or above the end, and restores descriptors; all of it
+    /// durable (law 2).
     fn clean(&mut self, judgement: &Judgement) -> Result<(), Fault> {
         let Judgement { start, end, redescribed, .. } = *judgement;
         for scan in self.live.iter_mut().chain(&mut self.bare) {
@@ -392,8 +392,8 @@ impl<'a> Recovery<'a> {
         let found = self.live.iter().flat_map(|scan| scan.found.range(range.clone()));
         let headers: Vec<Header> = found.map(|(_, found)| found.header.clone()).collect();
         let (Some(first), Some(newest)) = (headers.first(), headers.last().cloned()) else {
-            let cause = "the log is missing or holds no batch, and there is a checkpoint: restore the \
-                         files, or remove this member's data and add it again as a new member";
+            let cause = "the log is missing or holds no batch, and there is a checkpoint: restore \
+                         the files, or remove this member's data and add it again as a new member";
             return Err(Fault::new("recover the log", segment::FOLDER, cause));
         };
         let undone: Vec<bool> =
@@ -425,8 +425,8 @@ impl<'a> Recovery<'a> {
         Ok(History { replay, newest, commit, voided })
     }
 
-    /// Whether the first of these batches is a restart whose snapshot did not come into use: the next
-    /// batch says so, or there is none and the checkpoint is an older one.
+    /// Whether the first of these batches is a restart whose snapshot did not come into use: the
+    /// next batch says so, or there is none and the checkpoint is an older one.
     fn is_undone(&self, batches: &[Header]) -> bool {
         let restart = batches[0].flags & RESTART != 0;
         let above = restart_place(&batches[0]).index > self.after.index;
@@ -452,8 +452,8 @@ impl<'a> Recovery<'a> {
             return Ok(());
         };
         let cause = format!(
-            "the checkpoint is at {after}; the log does not meet it: {cause}. Restore this member from \
-             the others: remove its data and add it again as a new member"
+            "the checkpoint is at {after}; the log does not meet it: {cause}. Restore this member \
+             from the others: remove its data and add it again as a new member"
         );
         Err(Fault::new("recover the log", segment::FOLDER, cause))
     }
@@ -547,8 +547,8 @@ fn end_of(header: &Header) -> u64 {
     header.offset + header.extent()
 }
 
-/// For fuzzing: recovers a log from the bytes of its files, whatever they are. What is accepted must be
-/// accepted again, and be the same.
+/// For fuzzing: recovers a log from the bytes of its files, whatever they are. What is accepted
+/// must be accepted again, and be the same.
 ///
 /// # Panics
 /// When it is not.

@@ -1,7 +1,7 @@
 //! Reads one segment file whole and lists what it finds, believing nothing it cannot verify.
 //!
-//! Looks at every slot of the directory and at every block of the data area, so that nothing after a
-//! damaged place is missed. Leaves out all judgement ([`classify`](super::classify)).
+//! Looks at every slot of the directory and at every block of the data area, so that nothing after
+//! a damaged place is missed. Leaves out all judgement ([`classify`](super::classify)).
 //!
 //! Laws:
 //!  1. Any bytes: no panic, and memory in proportion to the file.
@@ -78,8 +78,8 @@ pub struct Scan {
     pub directory: Vec<u8>,
 }
 
-/// Reads a file into `bytes`, whose memory serves one file after the other. Entries at or below `after`
-/// are verified and not kept.
+/// Reads a file into `bytes`, whose memory serves one file after the other. Entries at or below
+/// `after` are verified and not kept.
 pub fn scan(
     disk: &dyn Disk,
     (file, len): (FileName, u64),
@@ -146,8 +146,8 @@ fn check_identity(
         return Ok(());
     }
     let cause = format!(
-        "it belongs to member {} of cluster {}, and this is member {} of cluster {}: the directory is \
-         another member's, or the member's name or URLs have changed",
+        "it belongs to member {} of cluster {}, and this is member {} of cluster {}: the \
+         directory is another member's, or the member's name or URLs have changed",
         head.member, head.cluster, identity.member, identity.cluster
     );
     Err(Fault::new("read the log", file.to_string(), cause))

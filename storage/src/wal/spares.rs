@@ -1,8 +1,8 @@
 //! Segment files that wait for use, and the making of new ones ahead of need.
 //!
-//! A file is made under a name of its own and renamed when its zeros are durable, so a `.seg` file that
-//! is too short has always been damaged. A full disk stops the making, not the log: it is tried again
-//! when something happens that might have helped. Leaves out when a segment is needed.
+//! A file is made under a name of its own and renamed when its zeros are durable, so a `.seg` file
+//! that is too short has always been damaged. A full disk stops the making, not the log: it is
+//! tried again when something happens that might have helped. Leaves out when a segment is needed.
 //!
 //! Laws:
 //!  1. One file is made at a time.

@@ -18,7 +18,8 @@ use crate::disk::{
 };
 use crate::wal::{RecoveryNote, Wal, WalIdentity, WalOptions};
 
-/// A disk in memory that notes what it is asked, waits at a gate, and fails writes of one byte value.
+/// A disk in memory that notes what it is asked, waits at a gate, and fails writes of one byte
+/// value.
 #[derive(Default)]
 struct Gate {
     disk: MemoryDisk,

@@ -1,7 +1,7 @@
 //! A log, its disk, and a twin that remembers every state the log has been in.
 //!
-//! Orders wait in a list until the test performs them, in any order; a crash performs some sectors of
-//! some parts of those that waited. Leaves out who decides: the random test or a scene.
+//! Orders wait in a list until the test performs them, in any order; a crash performs some sectors
+//! of some parts of those that waited. Leaves out who decides: the random test or a scene.
 
 use std::collections::BTreeMap;
 
@@ -165,8 +165,8 @@ impl World {
         Ok(log)
     }
 
-    /// Starts again from an image and compares with the twin: what was synced is there, in the state of
-    /// some append that was made.
+    /// Starts again from an image and compares with the twin: what was synced is there, in the
+    /// state of some append that was made.
     pub fn restart_checked(&mut self, image: Image) -> RecoveredLog {
         let synced = self.wal.synced().0;
         let log = self.restart(image);
