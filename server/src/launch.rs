@@ -14,7 +14,7 @@ use holdfast_storage::disk::{FileDisk, FileOptions};
 use holdfast_storage::engine::{Engine, EngineOptions};
 use holdfast_storage::wal::WalOptions;
 use tokio::net::TcpStream;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::boot::BootConfig;
 use crate::config::Config;
@@ -96,12 +96,7 @@ struct Log;
 
 impl Observer for Log {
     fn turned(&self, _status: &Status, facts: &[Fact]) {
-        for fact in facts {
-            match fact {
-                Fact::Applied { .. } | Fact::Committed { .. } | Fact::LeaseRenewed { .. } => {}
-                fact => info!("{fact}"),
-            }
-        }
+        facts.iter().for_each(log);
     }
 
     fn warn(&self, message: &str) {
@@ -116,6 +111,28 @@ impl Observer for Log {
                 address, "serving client traffic insecurely; this is strongly discouraged!"
             );
         }
+    }
+}
+
+/// Facts that an operator follows; where tools wait for etcd's sentence, it is etcd's.
+fn log(fact: &Fact) {
+    match fact {
+        Fact::Applied { .. } | Fact::Committed { .. } | Fact::LeaseRenewed { .. } => {}
+        Fact::CheckpointSaved { at } => {
+            info!(snapshot_index = at.index.0, snapshot_term = at.term.0, "saved snapshot");
+        }
+        Fact::CompactionFinished { revision } => {
+            info!(compact_revision = revision.0, "finished scheduled compaction");
+        }
+        Fact::LeaderChanged { leader: Some(leader), term } => {
+            info!(leader_id = %identity::Hex(leader.0), term = term.0, "elected leader");
+        }
+        Fact::LeaderChanged { leader: None, term } => {
+            warn!(term = term.0, "lost leader");
+        }
+        Fact::LeaseExpired { id } => debug!(lease_id = id.0, "lease expired"),
+        Fact::ProposalDropped { .. } | Fact::MatchedLowered { .. } => warn!("{fact}"),
+        Fact::BecameRole { .. } | Fact::SnapshotInstalled { .. } => info!("{fact}"),
     }
 }
 
