@@ -189,6 +189,11 @@ impl SimDisk {
         self.lock().slowdown = factor.max(1);
     }
 
+    /// From now on there are no stalls.
+    pub fn set_calm(&self) {
+        self.lock().latency.stalls = 0;
+    }
+
     /// Sets how many bytes fit; what is there stays.
     pub fn set_capacity(&self, capacity: u64) {
         self.lock().capacity = capacity;

@@ -11,5 +11,8 @@ pub mod model;
 pub mod nemesis;
 pub mod network;
 pub mod pair;
+pub mod report;
+pub mod shrink;
 pub mod swarm;
 pub mod workload;
+pub mod world;
