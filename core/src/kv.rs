@@ -50,7 +50,11 @@ impl<'a> KeyValue<'a> {
         put_int(&mut out, VERSION, self.version);
         put_bytes(&mut out, VALUE, self.value);
         put_int(&mut out, LEASE, self.lease.0);
-        debug_assert_eq!(out.len(), self.encoded_len(), "the size is computed from the same fields");
+        debug_assert_eq!(
+            out.len(),
+            self.encoded_len(),
+            "the size is computed from the same fields"
+        );
         out.into()
     }
 
@@ -193,7 +197,9 @@ mod tests {
 
     #[test]
     fn damaged_bytes_are_refused() {
-        for bad in [&b"\x0a\x02a"[..], b"\x10", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x0b"] {
+        for bad in
+            [&b"\x0a\x02a"[..], b"\x10", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x0b"]
+        {
             assert_eq!(KeyValue::decode(bad), None, "{bad:?}");
         }
     }

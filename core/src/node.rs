@@ -125,7 +125,7 @@ impl Node {
         let retry_after = config.limits.election_timeout / 2;
         Ok(Node {
             reads: Reads::new(config.member, config.incarnation, retry_after),
-            machine: Machine::new(config.limits.clone(), store),
+            machine: Machine::load(&config.limits, store),
             lessor: Lessor::new(),
             pending: BTreeMap::new(),
             deadlines: BTreeSet::new(),
@@ -188,7 +188,8 @@ impl Node {
 
     /// When the node next wants a turn, at the latest.
     pub fn deadline(&self) -> Instant {
-        let busy = self.machine.compaction_pending() || (!self.queue.is_empty() && self.may_propose());
+        let busy =
+            self.machine.compaction_pending() || (!self.queue.is_empty() && self.may_propose());
         if busy { Instant(0) } else { self.next_tick }
     }
 
@@ -219,8 +220,16 @@ impl Node {
         if now >= self.next_tick {
             // After a pause the missed ticks are not made up for: they would all expire at once.
             let regular = self.next_tick + self.config.limits.heartbeat;
-            self.next_tick = if regular > now { regular } else { now + self.config.limits.heartbeat };
+            self.next_tick =
+                if regular > now { regular } else { now + self.config.limits.heartbeat };
             self.tick(now, out);
+        }
+        // Before anything is applied: what the last turn answered has been read by now.
+        if self.machine.compaction_pending() && !self.raft.is_installing() {
+            self.turn.changed = true;
+            if let Some(revision) = self.machine.compact_slice(store)? {
+                out.facts.push(Fact::CompactionFinished { revision });
+            }
         }
         self.propose();
         if let Some(context) = self.reads.ask(now) {
@@ -235,10 +244,6 @@ impl Node {
         }
         self.observe_role(now, out);
         self.finish_reads(now, store, out);
-        if let Some(revision) = self.machine.compact_slice(store)? {
-            out.facts.push(Fact::CompactionFinished { revision });
-            self.turn.changed = true;
-        }
         if let Some(fault) = store.fault() {
             return Err(fault);
         }
@@ -298,15 +303,10 @@ impl Node {
         }
     }
 
-    fn installed(
-        &mut self,
-        meta: SnapshotMeta,
-        store: &mut impl Store,
-        out: &mut Output,
-    ) {
+    fn installed(&mut self, meta: SnapshotMeta, store: &mut impl Store, out: &mut Output) {
         let released = self.raft.installed(&meta);
         self.send(released, out);
-        self.machine = Machine::new(self.config.limits.clone(), store);
+        self.machine = Machine::load(&self.config.limits, store);
         self.lessor.demote();
         self.flush_ordered = meta.at.index;
         self.flushing = false;
@@ -335,8 +335,7 @@ impl Node {
     fn receive_raft(&mut self, from: MemberId, received: RaftMessage) {
         let forwarded = received.kind == RaftKind::Propose;
         let readable = |entry: &Entry| {
-            entry.kind == EntryKind::Normal
-                && codec::decode_entry(&entry.data).is_ok()
+            entry.kind == EntryKind::Normal && codec::decode_entry(&entry.data).is_ok()
         };
         if received.from != from || (forwarded && !received.entries.iter().all(readable)) {
             return;
@@ -345,10 +344,8 @@ impl Node {
     }
 
     fn send(&self, messages: Vec<RaftMessage>, out: &mut Output) {
-        let send = |message: RaftMessage| Effect::Send {
-            to: message.to,
-            message: Message::Raft(message),
-        };
+        let send =
+            |message: RaftMessage| Effect::Send { to: message.to, message: Message::Raft(message) };
         out.effects.extend(messages.into_iter().map(send));
     }
 
@@ -365,8 +362,7 @@ impl Node {
     }
 
     fn answer_body(&mut self, id: RequestId, body: Body, store: &impl Store) {
-        let response =
-            Response { revision: store.mark().revision, term: self.raft.term(), body };
+        let response = Response { revision: store.mark().revision, term: self.raft.term(), body };
         self.answer(id, Ok(response));
     }
 

@@ -17,8 +17,8 @@ use raft::{Config, GetEntriesContext, RawNode, Ready, SnapshotStatus, StateRole}
 use crate::entry::HardState;
 use crate::id::{Index, MemberId, Position, Term, WalSeq};
 use crate::limits::Limits;
-use crate::mutant;
 use crate::message::{RaftKind, RaftMessage, SnapshotMeta};
+use crate::mutant;
 use crate::rng::Rng;
 use crate::status::Role;
 use crate::store::Fault;
@@ -273,9 +273,8 @@ impl Raft {
         let own = self.raw.raft.id;
         let voters: Vec<u64> = self.raw.raft.prs().conf().voters().ids().iter().collect();
         let heir = self.raw.raft.prs().iter();
-        let heir = heir.filter(|(id, progress)| {
-            **id != own && voters.contains(id) && progress.recent_active
-        });
+        let heir = heir
+            .filter(|(id, progress)| **id != own && voters.contains(id) && progress.recent_active);
         let heir = heir.max_by_key(|(id, progress)| (progress.matched, **id)).map(|(id, _)| *id)?;
         self.call(|raw| raw.transfer_leader(heir));
         Some(MemberId(heir))

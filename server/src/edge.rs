@@ -12,12 +12,15 @@
 //! Leaves out: bytes, connections, authentication.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
+use bytes::Bytes;
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{Incarnation, LeaseId, MemberId, RequestId, Revision};
 use holdfast_core::limits::Limits;
 use holdfast_core::machine;
-use holdfast_core::mvcc;
+use holdfast_core::mvcc::range;
+use holdfast_core::mvcc::{ReadError, resolve};
 use holdfast_core::query::{Answer, AnswerBody, Answered, Header, Query, StatusAnswer};
 use holdfast_core::rejection::Rejection;
 use holdfast_core::request::{Ask, Identity, Op, Range, Request, Txn};
@@ -288,13 +291,19 @@ impl Edge {
     }
 
     fn read(&mut self, call: StreamId, read: Read) {
+        let view: &dyn View = &self.snapshot;
         let body = match read {
-            Read::Range(range) => mvcc::range(&self.snapshot, &range, None).map(AnswerBody::Range),
-            Read::Txn(txn) => mvcc::read_txn(&self.snapshot, &txn).map(AnswerBody::Txn),
-            Read::Members => Ok(AnswerBody::MemberList(machine::members(&self.snapshot))),
+            Read::Range(range) => range::range(view, &range, None).map(AnswerBody::Range),
+            Read::Txn(txn) => resolve::read_txn(view, &txn).map(AnswerBody::Txn),
+            Read::Members => Ok(AnswerBody::MemberList(machine::members(view))),
         };
-        let answered = body.map_err(mvcc::ReadError::rejection);
-        self.answer(call, answered);
+        self.answer(
+            call,
+            body.map_err(|error| match error {
+                ReadError::Rejection(rejection) => rejection,
+                ReadError::Fault(_) => Rejection::Corrupt,
+            }),
+        );
     }
 
     fn answer(&mut self, call: StreamId, body: Result<AnswerBody, Rejection>) {
@@ -308,9 +317,12 @@ impl Edge {
 
     fn answer_write(&mut self, call: StreamId, response: Response) {
         let header = Header { revision: response.revision, term: response.term };
-        let body = mvcc::resolve(&self.snapshot, response.body);
-        let answered = body.map(|body| Answer { header, body });
-        self.answers.push((call, answered.map_err(|_| Rejection::Corrupt)));
+        let answered = match resolve::resolve(&self.snapshot, response.body) {
+            // Only the member's own requests have no body of an answer; their askers want none.
+            Ok(body) => Ok(Answer { header, body: body.unwrap_or(AnswerBody::Compact) }),
+            Err(_) => Err(Rejection::Corrupt),
+        };
+        self.answers.push((call, answered));
     }
 
     fn answer_renewal(&mut self, call: StreamId, id: LeaseId, response: Response) {
@@ -328,11 +340,13 @@ impl Edge {
             Body::LeaseTimeToLive { ttl, granted } => (ttl, granted),
             _ => (-1, 0),
         };
-        let attached = if keys && ttl >= 0 {
-            machine::lease_keys(&self.snapshot, id)
-        } else {
-            Vec::new()
-        };
+        let mut attached = Vec::new();
+        if keys && ttl >= 0 {
+            machine::lease_keys(&self.snapshot, id, &mut |key| {
+                attached.push(Bytes::copy_from_slice(key));
+                ControlFlow::Continue(())
+            });
+        }
         let header = Header { revision: response.revision, term: response.term };
         let body = AnswerBody::LeaseTimeToLive { id, ttl, granted, keys: attached };
         self.answers.push((call, Ok(Answer { header, body })));

@@ -2,3 +2,5 @@
 //! recovery. Pure state machines that emit [`disk::DiskOp`]s, over [`disk::Disk`].
 
 pub mod disk;
+pub mod tree;
+pub mod wal;

@@ -110,9 +110,8 @@ impl Node {
     /// Answers the requests whose time is over. Whether their commands take effect stays open.
     pub(super) fn expire_requests(&mut self, now: Instant) {
         let (member, incarnation) = (self.config.member, self.config.incarnation);
-        let lost_lately = self.leader_lost.is_some_and(|at| {
-            now.since(at) <= self.config.limits.request_timeout
-        });
+        let lost_lately =
+            self.leader_lost.is_some_and(|at| now.since(at) <= self.config.limits.request_timeout);
         let late = if self.raft.leader().is_none() {
             Rejection::TimeoutConnectionLost
         } else if lost_lately {

@@ -166,7 +166,8 @@ impl Log {
         let first = self.first;
         let fetches = self.fetches.get_mut();
         let fetch = fetches.under_way.remove(&number)?;
-        if entries.first().is_some_and(|entry| entry.index == fetch.from.0) && fetch.from.0 >= first {
+        if entries.first().is_some_and(|entry| entry.index == fetch.from.0) && fetch.from.0 >= first
+        {
             fetches.arrived.insert(fetch.from.0, entries);
         }
         Some(fetch.context)
