@@ -70,6 +70,11 @@ pub enum Input {
         /// Whether the receiver has it all.
         complete: bool,
     },
+    /// Whether the disk has no room for the log to grow.
+    Space {
+        /// It has none.
+        full: bool,
+    },
     /// The inbox is empty: propose, persist, apply and answer now. The last input of each turn.
     Drained,
 }

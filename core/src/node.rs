@@ -94,6 +94,7 @@ pub struct Node {
     flushing: bool,
     seen: (Role, Option<MemberId>),
     leader_lost: Option<Instant>,
+    disk_full: bool,
     turn: Turn,
 }
 
@@ -142,6 +143,7 @@ impl Node {
             flushing: false,
             seen: (Role::Follower, None),
             leader_lost: None,
+            disk_full: false,
             turn: Turn::default(),
             raft,
             config,
@@ -177,6 +179,7 @@ impl Node {
                 }
             }
             Input::Installed { meta } => self.installed(meta, store, out),
+            Input::Space { full } => self.disk_full = full,
             Input::Shipped { to, complete } => self.raft.shipped(to, complete),
             Input::Drained => {
                 if let Err(fault) = self.drain(now, store, out) {

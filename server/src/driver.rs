@@ -11,7 +11,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_core::entry::HardState;
 use holdfast_core::input::Input;
 use holdfast_core::message::{Message, PeerHello, SnapshotMeta, Transfer};
 use holdfast_core::node::Node;
@@ -26,8 +25,8 @@ use holdfast_storage::wal::Wal;
 use crate::boot::Booted;
 use crate::host::{Event, Host, Publication};
 
-/// How often a snapshot transfer looks for lost pieces.
-const TRANSFER_RETRY: Duration = Duration::from_millis(500);
+/// How often a snapshot transfer looks for lost pieces, and a full disk for room.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// One member: node, log, engine, and the world they run in.
 pub struct Driver<H: Host> {
@@ -42,9 +41,10 @@ pub struct Driver<H: Host> {
     transfers: Vec<(MemberId, Transfer)>,
     /// Facts that the next turn learns first: answers to orders that ended at once.
     known: VecDeque<Input>,
-    /// A snapshot that is being installed: the log restarts once the engine has it.
-    installing: Option<HardState>,
+    /// A snapshot that is being installed, and the log's batch that must be durable before.
+    installing: Option<(SnapshotMeta, u64)>,
     restored: bool,
+    full: bool,
     next_retry: Instant,
 }
 
@@ -52,7 +52,7 @@ impl<H: Host> Driver<H> {
     /// Takes over what [`boot`](crate::boot::boot) opened.
     pub fn new(booted: Booted, host: H) -> Driver<H> {
         let Booted { node, wal, engine, disk, incarnation, .. } = booted;
-        let next_retry = host.now() + TRANSFER_RETRY;
+        let next_retry = host.now() + RETRY;
         Driver {
             node,
             wal,
@@ -66,6 +66,7 @@ impl<H: Host> Driver<H> {
             known: VecDeque::new(),
             installing: None,
             restored: false,
+            full: false,
             next_retry,
         }
     }
@@ -84,9 +85,10 @@ impl<H: Host> Driver<H> {
             self.take(now, event)?;
         }
         if now >= self.next_retry {
-            self.next_retry = now + TRANSFER_RETRY;
+            self.next_retry = now + RETRY;
             let events = self.engine.retry_transfers(&mut self.transfers);
             self.learn(now, events)?;
+            self.observe_space(now);
         }
         self.step(now, Input::Drained);
         self.act()?;
@@ -157,6 +159,7 @@ impl<H: Host> Driver<H> {
                 if let Some(seq) = self.wal.completed(token.number, result, &mut self.ops)? {
                     self.step(now, Input::Synced { seq });
                 }
+                self.install();
             }
             Owner::Engine => {
                 let events = self.engine.completed(token.number, result, &mut self.ops);
@@ -175,7 +178,10 @@ impl<H: Host> Driver<H> {
                 EngineEvent::Staged { from, term, meta } => {
                     self.step(now, Input::Staged { from, term, meta });
                 }
-                EngineEvent::Installed { meta, .. } => self.installed(now, meta),
+                EngineEvent::Installed { meta, .. } => {
+                    self.restored = true;
+                    self.step(now, Input::Installed { meta });
+                }
                 EngineEvent::Shipped { to, complete } => {
                     self.step(now, Input::Shipped { to, complete });
                 }
@@ -185,12 +191,23 @@ impl<H: Host> Driver<H> {
         Ok(())
     }
 
-    /// The engine's state is the snapshot; the log restarts behind it.
-    fn installed(&mut self, now: Instant, meta: SnapshotMeta) {
-        if let Some(hard_state) = self.installing.take() {
-            self.wal.restart_at(meta.at, hard_state, &mut self.ops);
-            self.restored = true;
-            self.step(now, Input::Installed { meta });
+    /// Puts a staged snapshot to use once the log says that it goes on behind it: a log that says so too
+    /// early is undone by recovery, a checkpoint that the log does not reach could not be.
+    fn install(&mut self) {
+        let durable = self.wal.durable();
+        if let Some((meta, _)) = self.installing.take_if(|(_, number)| *number <= durable) {
+            self.engine.install(&meta, &mut self.ops);
+        }
+    }
+
+    /// Tells the node when the log cannot grow, and when it can again: writes that need room are then
+    /// refused before they are proposed.
+    fn observe_space(&mut self, now: Instant) {
+        self.wal.retry(&mut self.ops);
+        let full = self.wal.is_full();
+        if full != self.full {
+            self.full = full;
+            self.step(now, Input::Space { full });
         }
     }
 
@@ -236,8 +253,8 @@ impl<H: Host> Driver<H> {
                 }
             }
             Effect::Install { meta, hard_state } => {
-                self.installing = Some(hard_state);
-                self.engine.install(&meta, &mut self.ops);
+                let number = self.wal.restart_at(meta.at, hard_state, &mut self.ops);
+                self.installing = Some((meta, number));
             }
             Effect::Discard { at } => self.engine.discard(at, &mut self.ops),
             Effect::Halt(fault) => return Err(fault),

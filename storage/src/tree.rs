@@ -32,6 +32,7 @@ mod frame;
 mod load;
 mod loose;
 mod page;
+mod reshape;
 mod search;
 mod write;
 

@@ -23,6 +23,9 @@ impl Node {
         }
         match ask {
             Ask::Propose(op) => {
+                if self.disk_full && op.needs_space() {
+                    return self.answer(id, Err(Rejection::NoSpace));
+                }
                 let command = Command { id, identity, op };
                 if codec::encoded_len(&command) > self.config.limits.request_bytes_max {
                     return self.answer(id, Err(Rejection::RequestTooLarge));

@@ -225,52 +225,36 @@ impl Frames {
 
     /// Drops the pins that nobody but this list holds. Costs one look per pin, and a step for each
     /// frame that a dropped pin had kept.
-    pub(super) fn sweep(&mut self) {
-        if self.pins.iter_mut().all(|pin| Arc::get_mut(&mut pin.root).is_some()) {
-            while self.release_newest() {}
-            return;
+    fn sweep(&mut self) {
+        for index in (0..self.pins.len()).rev() {
+            self.release(index);
         }
-        let mut kept = VecDeque::with_capacity(self.pins.len() + 1);
-        while let Some(mut pin) = self.pins.pop_back() {
-            // `get_mut` succeeds only when ours is the last reference, and synchronises with the
-            // drop of the others: what those readers did happened before what we do next. No new
-            // reference can appear, since they are cloned from existing ones.
-            if Arc::get_mut(&mut pin.root).is_some() {
-                self.hand_down(pin.dead);
-            } else {
-                kept.push_front(pin);
-            }
-        }
-        self.pins = kept;
-        self.sealed = self.pins.back().map_or(0, |pin| pin.root.epoch);
     }
 
     fn writable(&mut self, frame: Frame) -> bool {
         let birth = self.births[frame.0 as usize];
         while birth <= self.sealed {
-            if !self.release_newest() {
+            // Some pin exists, since `sealed` is the newest one's epoch and births start at 1.
+            if !self.release(self.pins.len() - 1) {
                 return false;
             }
         }
         true
     }
 
-    /// Drops the newest pin if nobody else holds it.
-    fn release_newest(&mut self) -> bool {
-        if self.pins.back_mut().is_none_or(|pin| Arc::get_mut(&mut pin.root).is_none()) {
+    /// Drops a pin if nobody else holds it. What it had kept passes to the pin before it, if that one
+    /// can see it, and is free otherwise.
+    fn release(&mut self, index: usize) -> bool {
+        // `get_mut` succeeds only when ours is the last reference, and synchronises with the drop of
+        // the others: what those readers did happened before what we do next. No new reference can
+        // appear, since they are cloned from existing ones.
+        if Arc::get_mut(&mut self.pins[index].root).is_none() {
             return false;
         }
-        let pin = self.pins.pop_back().expect("looked at just now");
-        self.hand_down(pin.dead);
-        self.sealed = self.pins.back().map_or(0, |pin| pin.root.epoch);
-        true
-    }
-
-    /// Passes the frames of a dropped pin to the newest of the older pins, or frees them.
-    fn hand_down(&mut self, dead: Vec<Frame>) {
-        for frame in dead {
+        let pin = self.pins.remove(index).expect("indexed just now");
+        for frame in pin.dead {
             let birth = self.births[frame.0 as usize];
-            match self.pins.back_mut() {
+            match index.checked_sub(1).map(|older| &mut self.pins[older]) {
                 Some(older) if older.root.epoch >= birth => older.dead.push(frame),
                 _ => {
                     self.dead -= 1;
@@ -278,6 +262,8 @@ impl Frames {
                 }
             }
         }
+        self.sealed = self.pins.back().map_or(0, |pin| pin.root.epoch);
+        true
     }
 
     /// Makes the next frames resident, a bounded number of them at once, mapping when needed.

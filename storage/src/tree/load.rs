@@ -17,11 +17,11 @@ use super::check::inspect;
 use super::frame::{Frame, Frames, View};
 use super::page::{
     HEADER, Image, KEY_HEAD, KEY_INLINE_MAX, KEY_LONG, Kind, LIVE, Page, SIZE, VALUE_INLINE_MAX,
-    field, get_u16, get_u32, get_u64, put_u32,
+    VALUE_LONG, field, get_u16, get_u32, get_u64, put_u32,
 };
 use super::search::{LEVELS_MAX, push_key};
 use super::write::{low_head, places};
-use super::{PageRef, Top, Tree, chain, search};
+use super::{PageRef, Top, Tree, chain};
 
 /// Where the pages come from: fills the buffer and answers true, or answers false at the end.
 pub(super) type NextPage<'n> = dyn FnMut(&mut Image) -> Result<bool, Fault> + 'n;
@@ -129,6 +129,10 @@ impl Loader {
             return Err(format!("{count} entries, or a low key that is not the header's"));
         }
         let wanted = (0..count).map(|index| references(page, index)).sum::<usize>();
+        if wanted == 0 {
+            let live = (0..count).filter(|index| page.entry_is_live(*index)).count() as u64;
+            return whole(image, What::Subtree { level, keys: count as u64, live });
+        }
         let from =
             self.stack.len().checked_sub(wanted).ok_or("refers to pages that are not there")?;
         let mut parts = self.stack.split_off(from).into_iter();
@@ -138,10 +142,7 @@ impl Loader {
             keys += more_keys;
             live += more_live;
         }
-        if live != get_u64(image, field::LIVE) {
-            return Err(format!("{live} live, header says {}", get_u64(image, field::LIVE)));
-        }
-        Ok(What::Subtree { level, keys, live })
+        whole(image, What::Subtree { level, keys, live })
     }
 
     /// The order of the keys in a page, and in a branch of the keys below it.
@@ -149,19 +150,24 @@ impl Loader {
         let view = self.frames.view();
         let page = Page(view.image(frame));
         let (mut before, mut key) = (Vec::new(), Vec::new());
-        for index in 0..page.count() {
+        for index in 1..page.count() {
+            // Heads that ascend decide; whole keys are put together only where they are equal.
+            if page.is_leaf() && page.head(index - 1) < page.head(index) {
+                continue;
+            }
+            before.clear();
             key.clear();
+            push_key(view, page, index - 1, &mut before);
             push_key(view, page, index, &mut key);
-            if index > 0 && before >= key {
+            if before >= key {
                 return Err(format!("key {index} is not above the one before"));
             }
-            if !page.is_leaf() && index > 0 {
+            if !page.is_leaf() {
                 let below = edge_key(view, page.child(index - 1).frame, Edge::High);
                 if below >= key || edge_key(view, page.child(index).frame, Edge::Low) < key {
                     return Err(format!("separator {index} does not separate its neighbours"));
                 }
             }
-            std::mem::swap(&mut before, &mut key);
         }
         Ok(())
     }
@@ -183,9 +189,22 @@ impl Loader {
     }
 }
 
+/// The page as a part, if its header counts what was found.
+fn whole(image: &Image, what: What) -> Result<What, String> {
+    let told = get_u64(image, field::LIVE);
+    match what {
+        What::Subtree { live, .. } if live != told => {
+            Err(format!("{live} live, header says {told}"))
+        }
+        what => Ok(what),
+    }
+}
+
 /// How many pages an entry refers to.
 fn references(page: Page<'_>, index: usize) -> usize {
-    search::tails(&page.entry(index)).count() + usize::from(!page.is_leaf())
+    let flags = page.flags(index);
+    let chains = u32::count_ones(u32::from(flags & (KEY_LONG | VALUE_LONG))) as usize;
+    chains + usize::from(!page.is_leaf())
 }
 
 /// Turns the references of an entry into frames; its keys and live entries.

@@ -273,13 +273,47 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// Whether the entry counts as live, without decoding it.
-    pub(super) fn entry_is_live(self, index: usize) -> bool {
-        self.0[get_u16(self.0, self.slot_at(index) + 4)] & LIVE != 0
+    /// The padded head of the suffix.
+    pub(super) fn head(self, index: usize) -> u32 {
+        let head = self.0[self.slot_at(index)..].first_chunk();
+        u32::from_be_bytes(*head.expect("slots are inside the page"))
     }
 
+    /// The flags of an entry, without decoding the rest.
+    pub(super) fn flags(self, index: usize) -> u8 {
+        self.0[get_u16(self.0, self.slot_at(index) + 4)]
+    }
+
+    /// Whether the entry counts as live.
+    pub(super) fn entry_is_live(self, index: usize) -> bool {
+        self.flags(index) & LIVE != 0
+    }
+
+    /// Flags, suffix length and rest of an entry: what a comparison needs.
+    #[inline]
+    pub(super) fn key_rest(self, index: usize) -> (u8, usize, &'a [u8]) {
+        let at = get_u16(self.0, self.slot_at(index) + 4);
+        let flags = self.0[at];
+        let (suffix_len, start) = if flags & WIDE == 0 {
+            (usize::from(self.0[at + 1]), at + 3)
+        } else {
+            (get_u16(self.0, at + 1), at + 5)
+        };
+        (flags, suffix_len, &self.0[start..start + suffix_len.saturating_sub(4)])
+    }
+
+    /// The child of a branch entry.
+    #[inline]
     pub(super) fn child(self, index: usize) -> Child {
-        Child::parse(self.entry(index).value)
+        Child::parse(&self.0[self.value_at(index)..])
+    }
+
+    /// Where the value of an entry lies in the page.
+    #[inline]
+    pub(super) fn value_at(self, index: usize) -> usize {
+        let at = get_u16(self.0, self.slot_at(index) + 4);
+        let (_, _, rest) = self.key_rest(index);
+        at + if self.0[at] & WIDE == 0 { 3 } else { 5 } + rest.len()
     }
 
     /// Bytes that are taken, header and prefix included, garbage not.
@@ -287,12 +321,7 @@ impl<'a> Page<'a> {
         SIZE - self.gap() - get_u16(self.0, field::GARBAGE)
     }
 
-    pub(super) fn value_at(self, index: usize) -> usize {
-        // The value's place in the page, for patching references in a copy of it.
-        let value = self.entry(index).value;
-        value.as_ptr().addr() - self.0.as_ptr().addr()
-    }
-
+    /// Bytes of the heap that belong to no entry.
     pub(super) fn garbage(self) -> usize {
         get_u16(self.0, field::GARBAGE)
     }
@@ -390,24 +419,31 @@ impl PageMut<'_> {
         self.add_live(delta);
     }
 
-    /// Leaves no trace of how the page came about: entries in slot order, zeroes between.
-    pub(super) fn make_canonical(&mut self) {
-        self.squeeze();
-        let (end, heap) = (self.page().slots_end(), get_u16(self.0, field::HEAP));
+    /// Makes it a copy of `from` that shows no trace of how that page came about: entries in slot
+    /// order, zeroes between.
+    pub(super) fn copy_canonical(&mut self, from: Page<'_>) {
+        let end = from.slots_end();
+        self.0[..end].copy_from_slice(&from.0[..end]);
+        self.pack(from);
+        let heap = get_u16(self.0, field::HEAP);
         self.0[end..heap].fill(0);
     }
 
     /// Packs the heap, so that all free bytes are between slots and heap.
     fn squeeze(&mut self) {
         let old = *self.0;
-        let old = Page(&old);
+        self.pack(Page(&old));
+    }
+
+    /// Fills the heap with the entries of `from`, of which the slots are here already.
+    fn pack(&mut self, from: Page<'_>) {
         let mut heap = SIZE;
-        for index in 0..old.count() {
-            let slot = old.slot_at(index);
-            let from = get_u16(old.0, slot + 4);
-            let bytes = old.entry(index).heap_bytes();
+        for index in 0..from.count() {
+            let slot = from.slot_at(index);
+            let at = get_u16(from.0, slot + 4);
+            let bytes = from.entry(index).heap_bytes();
             heap -= bytes;
-            self.0[heap..heap + bytes].copy_from_slice(&old.0[from..from + bytes]);
+            self.0[heap..heap + bytes].copy_from_slice(&from.0[at..at + bytes]);
             put_u16(self.0, slot + 4, heap);
         }
         put_u16(self.0, field::HEAP, heap);

@@ -14,7 +14,7 @@ use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
 use super::frame::{Frame, View};
-use super::page::{Entry, Page, SLOT, Tail, head_of};
+use super::page::{Entry, KEY_LONG, Page, SLOT, Tail, head_of};
 use super::{Top, Value, Visit, chain};
 
 /// The slot of `key`, or the slot where it would be inserted.
@@ -35,7 +35,7 @@ pub(super) fn find(view: View<'_>, page: Page<'_>, key: &[u8]) -> Result<usize, 
         let middle = (low + high) / 2;
         let head = slots[middle * SLOT..].first_chunk().expect("slots have six bytes");
         let order = match u32::from_be_bytes(*head).cmp(&wanted) {
-            Ordering::Equal => compare(view, &page.entry(middle), suffix),
+            Ordering::Equal => compare(view, page, middle, suffix),
             order => order,
         };
         match order {
@@ -48,18 +48,20 @@ pub(super) fn find(view: View<'_>, page: Page<'_>, key: &[u8]) -> Result<usize, 
 }
 
 /// How an entry compares with a suffix whose padded head is the same.
-fn compare(view: View<'_>, entry: &Entry<'_>, suffix: &[u8]) -> Ordering {
+fn compare(view: View<'_>, page: Page<'_>, index: usize, suffix: &[u8]) -> Ordering {
+    let (flags, suffix_len, inside) = page.key_rest(index);
     let rest = suffix.get(4..).unwrap_or(&[]);
-    let Some(tail) = entry.key_tail() else {
-        return entry.rest.cmp(rest).then(entry.suffix_len.cmp(&suffix.len()));
-    };
+    if flags & KEY_LONG == 0 {
+        return inside.cmp(rest).then(suffix_len.cmp(&suffix.len()));
+    }
     // At least four bytes of a long key's suffix are in the page (`PREFIX_MAX`), so the heads compared
     // were not padded on this side.
-    if suffix.len() < entry.suffix_len {
-        return entry.rest.cmp(rest).then(Ordering::Greater);
+    if suffix.len() < suffix_len {
+        return inside.cmp(rest).then(Ordering::Greater);
     }
-    let (inside, beyond) = rest.split_at(entry.rest.len());
-    entry.rest.cmp(inside).then_with(|| chain::compare(view, tail, beyond))
+    let (part, beyond) = rest.split_at(inside.len());
+    let tail = Tail::parse(page.entry(index).tail);
+    inside.cmp(part).then_with(|| chain::compare(view, tail, beyond))
 }
 
 /// The child of a branch to follow for `key` (law 1).

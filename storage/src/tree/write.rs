@@ -151,11 +151,10 @@ impl PageWriter {
 
 impl Open {
     fn new(view: View<'_>, frame: Frame) -> Open {
-        let mut image = Box::new(*view.image(frame));
-        let mut page = PageMut(&mut image);
-        page.make_canonical();
-        let low = low_head(page.page());
-        image[field::LOW..field::LOW + 8].copy_from_slice(&low);
+        let mut image = Box::new([0; SIZE]);
+        let from = Page(view.image(frame));
+        PageMut(&mut image).copy_canonical(from);
+        image[field::LOW..field::LOW + 8].copy_from_slice(&low_head(from));
         let jobs = jobs(Page(&image));
         Open { image, jobs, at: 0 }
     }
@@ -165,8 +164,8 @@ impl Open {
 fn jobs(page: Page<'_>) -> Vec<Job> {
     let mut jobs = Vec::new();
     for index in 0..page.count() {
-        let entry = page.entry(index);
-        if !page.is_leaf() || entry.flags & (KEY_LONG | VALUE_LONG) != 0 {
+        if page.flags(index) & (KEY_LONG | VALUE_LONG) != 0 {
+            let entry = page.entry(index);
             let places = places(page, index);
             jobs.extend(
                 tails(&entry).zip(places).map(|(tail, at)| Job { at, to: To::Chain(tail) }),

@@ -150,3 +150,42 @@ fn long_keys_that_differ_in_the_last_byte() {
     drop(root);
     assert_empty(tree);
 }
+
+/// Publishing copies nothing; the first change after it copies one page per level, whatever the size.
+#[test]
+fn a_change_after_publishing_copies_one_path() {
+    for (keys, levels) in [(20, 1), (1000, 2), (100_000, 3)] {
+        let mut tree = Tree::new();
+        for n in 0..keys {
+            tree.insert(&key(n), b"12345678", true);
+        }
+        let before = tree.stats();
+        let root = tree.publish();
+        assert_eq!(tree.stats(), before);
+        tree.insert(&key(7), b"87654321", true);
+        tree.insert(&key(7), b"00000000", true);
+        assert_eq!(tree.stats().bytes, before.bytes + levels * 4096);
+        assert_eq!(root.get(&key(7)).expect("present")[..], *b"12345678");
+    }
+}
+
+/// Keys as Kubernetes has them, in random order, with rows of 30 bytes.
+#[test]
+fn a_key_costs_at_most_95_bytes() {
+    const KEYS: u64 = 50_000;
+    let mut tree = Tree::new();
+    let mut bytes = 0;
+    for n in 0..KEYS {
+        let hash = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let kind = ["pods", "configmaps", "secrets", "leases"][(hash >> 62) as usize];
+        let (space, end) = (hash >> 40 & 127, hash.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 8);
+        let key =
+            format!("/registry/{kind}/namespace-{space:03}/service-deployment-{end:014x}-abcde");
+        bytes += key.len() as u64;
+        tree.insert(key.as_bytes(), &[7; 30], true);
+    }
+    assert!((65 * KEYS..75 * KEYS).contains(&bytes), "{} per key", bytes / KEYS);
+    let stats = tree.stats();
+    assert_eq!(stats.keys, KEYS);
+    assert!(stats.bytes <= 95 * KEYS, "{} bytes a key", stats.bytes / KEYS);
+}

@@ -1,0 +1,161 @@
+//! The private state: what the absorbed batches lead to, published or not.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holdfast_core::id::RevSub;
+use holdfast_core::request::{KeyRange, RangeEnd};
+use holdfast_core::store::{Batch, Change, Fault, Mark, Record, Row, Table, View};
+
+use super::row::{self, KEYS, TreeKey};
+use crate::segment::Values;
+use crate::segment::sealed::{Sealed, Source};
+use crate::snapshot::Snapshot;
+use crate::tree::Tree;
+
+/// Tree, values and mark, and how many bytes they stand for.
+pub(super) struct State {
+    tree: Tree,
+    pub(super) values: Values,
+    mark: Mark,
+    active_bytes: i64,
+    live_bytes: i64,
+    scratch: Vec<u8>,
+}
+
+impl State {
+    /// The state before the first batch.
+    pub(super) fn empty(source: Source) -> State {
+        State::new(Tree::new(), 0, Values::sealed(source, Vec::new()), Mark::EMPTY)
+    }
+
+    /// A state all of whose records are in files; `live_bytes` are those of the tree's rows.
+    pub(super) fn new(tree: Tree, live_bytes: i64, values: Values, mark: Mark) -> State {
+        State { tree, values, mark, active_bytes: 0, live_bytes, scratch: Vec::new() }
+    }
+
+    /// The state as it is now, for readers.
+    pub(super) fn publish(&mut self) -> Snapshot {
+        Snapshot::new(self.mark, self.tree.publish(), self.values.clone())
+    }
+
+    /// Bytes of all records kept, and of the keys and values that are live.
+    pub(super) fn bytes(&self) -> (i64, i64) {
+        (self.values.sealed_bytes() as i64 + self.active_bytes, self.live_bytes)
+    }
+
+    /// The active records before ordinal `end` are in this file now.
+    pub(super) fn seal(&mut self, segment: Arc<Sealed>, end: u64) {
+        self.active_bytes -= segment.footer.kv_bytes as i64;
+        self.values.seal(segment, end);
+    }
+
+    /// Takes the changes of a batch, in order.
+    pub(super) fn absorb(&mut self, batch: Batch) {
+        let mark = batch.mark();
+        assert!(
+            mark.applied.index >= self.mark.applied.index && mark.revision >= self.mark.revision,
+            "a batch leads forward: {} {} after {} {}",
+            mark.applied,
+            mark.revision,
+            self.mark.applied,
+            self.mark.revision
+        );
+        for change in batch.into_changes() {
+            match change {
+                Change::Write { key, row, record } => self.write(&key, row, record),
+                Change::Forget { key } => self.forget(&key),
+                Change::Set { table, key, value } => {
+                    self.tree.insert(&TreeKey::new(table as u8, &key), &value, true);
+                }
+                Change::Clear { table, key } => {
+                    self.tree.remove(&TreeKey::new(table as u8, &key));
+                }
+            }
+        }
+        self.mark = mark;
+    }
+
+    fn write(&mut self, key: &Bytes, row: Row, record: Record) {
+        assert_eq!(record.at, row.modified, "a row leads to its record");
+        if self.values.active.len() == 0
+            && let Some(last) = self.values.last()
+        {
+            assert!(record.at > last, "records ascend: {} after {last}", record.at);
+        }
+        let tree_key = TreeKey::new(KEYS, key);
+        let before = self.tree.get(&tree_key).map_or(0, |old| live_bytes(key, &row::decode(&old)));
+        self.live_bytes += live_bytes(key, &row) - before;
+        self.active_bytes += record.kv.len() as i64;
+        self.scratch.clear();
+        row::encode(&row, &mut self.scratch);
+        self.tree.insert(&tree_key, &self.scratch, !row.is_tombstone());
+        self.values.active.push(record);
+    }
+
+    fn forget(&mut self, key: &Bytes) {
+        let tree_key = TreeKey::new(KEYS, key);
+        let before = self.tree.get(&tree_key).map_or(0, |old| live_bytes(key, &row::decode(&old)));
+        self.live_bytes -= before;
+        self.tree.remove(&tree_key);
+    }
+}
+
+impl View for State {
+    fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    fn row(&self, key: &[u8]) -> Option<Row> {
+        self.tree.get(&TreeKey::new(KEYS, key)).map(|bytes| row::decode(&bytes))
+    }
+
+    fn scan(&self, keys: &KeyRange, visit: &mut dyn FnMut(&[u8], &Row) -> ControlFlow<()>) {
+        let (from, below) = TreeKey::bounds(keys);
+        self.tree.scan(&from, Some(&below), &mut row::visitor(visit));
+    }
+
+    fn count(&self, keys: &KeyRange) -> u64 {
+        if keys.end == RangeEnd::Single {
+            return self.row(&keys.start).is_some_and(|row| !row.is_tombstone()).into();
+        }
+        let (from, below) = TreeKey::bounds(keys);
+        self.tree.count_live(&from, Some(&below))
+    }
+
+    fn record(&self, at: RevSub) -> Result<Record, Fault> {
+        self.values.find(at)
+    }
+
+    fn records(
+        &self,
+        from: RevSub,
+        visit: &mut dyn FnMut(&Record) -> ControlFlow<()>,
+    ) -> Result<(), Fault> {
+        self.values.scan(from, visit)
+    }
+
+    fn table(&self, table: Table, key: &[u8]) -> Option<Bytes> {
+        let value = self.tree.get(&TreeKey::new(table as u8, key))?;
+        Some(Bytes::copy_from_slice(&value))
+    }
+
+    fn table_scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) {
+        let (from, below) = (TreeKey::new(table as u8, from), TreeKey::end_of(table as u8));
+        self.tree.scan(&from, Some(&below), &mut |key, value| visit(&key[1..], value));
+    }
+}
+
+/// What a row counts for in the bytes that are live.
+pub(super) fn live_bytes(key: &[u8], row: &Row) -> i64 {
+    match row.is_tombstone() {
+        true => 0,
+        false => key.len() as i64 + i64::from(row.value_len),
+    }
+}

@@ -1,0 +1,304 @@
+//! Records and the blocks that hold them.
+//!
+//! ```text
+//! record   crc32 u32 | main | sub | flags u8 | [prev main | prev sub] | kv length | kv bytes
+//! block    crc32 u32 | length u32 | segment u64 | number u32 | count u32
+//!          | first main i64 | first sub u32 | zero u32 | records …
+//! ```
+//!
+//! Numbers of a record are varints; `flags` bit 0 is "tombstone", bit 1 "`prev` is known". A record's
+//! crc covers the rest of the record. A block's crc covers the rest of the block and its length is
+//! that of the whole block, so a block found elsewhere, in another file, or half written, is noticed.
+//!
+//! Laws:
+//!  1. The records of a block ascend strictly by revision and the first is the one in the header.
+//!  2. A block longer than [`BLOCK_BYTES`] holds exactly one record.
+
+use bytes::Bytes;
+use holdfast_core::id::RevSub;
+use holdfast_core::store::Record;
+
+use crate::engine::numbers::{Reader, put_i64, put_u32, put_u64, put_varint};
+
+/// A block is closed before it would grow beyond this.
+pub(crate) const BLOCK_BYTES: usize = 16 << 10;
+
+/// Bytes of a block before its records.
+pub(crate) const BLOCK_HEADER: usize = 40;
+
+/// Longer values are handed out as a slice of their block; shorter ones are copied, so that a few
+/// hundred bytes do not keep a whole block in memory.
+const SHARE_BYTES: usize = 4 << 10;
+
+const TOMBSTONE: u8 = 1;
+const HAS_PREV: u8 = 2;
+
+/// Where a block must turn out to be: what its header is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BlockAddress {
+    /// The segment's id.
+    pub(crate) segment: u64,
+    /// The block's ordinal in it.
+    pub(crate) number: u32,
+    /// Its first record.
+    pub(crate) first: RevSub,
+}
+
+/// Collects records into one block.
+#[derive(Debug, Default)]
+pub(crate) struct BlockBuilder {
+    bytes: Vec<u8>,
+    first: RevSub,
+    count: u32,
+}
+
+impl BlockBuilder {
+    /// Adds a record unless the block is full; says whether it did. An empty block takes any record.
+    pub(crate) fn push(&mut self, record: &Record) -> bool {
+        if self.count > 0 && self.bytes.len() + encoded_len_max(record) > BLOCK_BYTES {
+            return false;
+        }
+        if self.count == 0 {
+            self.bytes.resize(BLOCK_HEADER, 0);
+            self.first = record.at;
+        }
+        encode(record, &mut self.bytes);
+        self.count += 1;
+        true
+    }
+
+    /// The first record, if there is one.
+    pub(crate) fn first(&self) -> Option<RevSub> {
+        (self.count > 0).then_some(self.first)
+    }
+
+    /// The finished block; the builder is empty again.
+    pub(crate) fn finish(&mut self, segment: u64, number: u32) -> Vec<u8> {
+        let mut block = std::mem::take(&mut self.bytes);
+        let mut header = Vec::with_capacity(BLOCK_HEADER);
+        put_u32(&mut header, 0);
+        put_u32(&mut header, u32::try_from(block.len()).expect("a record is far below 4 GiB"));
+        put_u64(&mut header, segment);
+        put_u32(&mut header, number);
+        put_u32(&mut header, self.count);
+        put_i64(&mut header, self.first.main.0);
+        put_u32(&mut header, self.first.sub);
+        put_u32(&mut header, 0);
+        block[..BLOCK_HEADER].copy_from_slice(&header);
+        let crc = crc32fast::hash(&block[4..]);
+        block[..4].copy_from_slice(&crc.to_le_bytes());
+        self.count = 0;
+        block
+    }
+}
+
+/// A block whose checksum and address were verified.
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
+    bytes: Bytes,
+}
+
+impl Block {
+    /// Accepts `bytes` if they are the block at `address`, else says what is wrong.
+    pub(crate) fn verify(bytes: Bytes, address: BlockAddress) -> Result<Block, &'static str> {
+        let mut header = Reader::new(&bytes);
+        let crc = header.u32().ok_or("the block is shorter than its header")?;
+        if crc != crc32fast::hash(header.rest()) {
+            return Err("the block's checksum does not match");
+        }
+        let mut read = || {
+            let len = header.u32()? as usize;
+            let segment = header.u64()?;
+            let number = header.u32()?;
+            let _count = header.u32()?;
+            let first = RevSub::new(header.i64()?, header.u32()?);
+            header.u32()?;
+            Some((len, BlockAddress { segment, number, first }))
+        };
+        match read() {
+            Some((len, found)) if len == bytes.len() && found == address => Ok(Block { bytes }),
+            Some(_) => Err("the block belongs to another place"),
+            None => Err("the block is shorter than its header"),
+        }
+    }
+
+    /// Bytes it takes in memory.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The record `at`, if it is here; `Err` if the block's inside is broken.
+    pub(crate) fn find(&self, at: RevSub) -> Result<Option<Record>, &'static str> {
+        let mut records = self.records();
+        while let Some(raw) = records.next()? {
+            if raw.at >= at {
+                return if raw.at == at { self.record(&raw).map(Some) } else { Ok(None) };
+            }
+        }
+        Ok(None)
+    }
+
+    /// Its records from the first on.
+    pub(crate) fn records(&self) -> Records<'_> {
+        Records { reader: Reader::new(&self.bytes[BLOCK_HEADER..]) }
+    }
+
+    /// A record of its own, its checksum verified.
+    pub(crate) fn record(&self, raw: &RawRecord<'_>) -> Result<Record, &'static str> {
+        raw.verify()?;
+        let kv = match raw.kv.len() >= SHARE_BYTES {
+            true => self.bytes.slice_ref(raw.kv),
+            false => Bytes::copy_from_slice(raw.kv),
+        };
+        Ok(Record { at: raw.at, prev: raw.prev, tombstone: raw.tombstone, kv })
+    }
+
+    /// The count its header states.
+    pub(crate) fn count(&self) -> u32 {
+        let bytes = &self.bytes[20..24];
+        u32::from_le_bytes(bytes.try_into().expect("the slice has four bytes"))
+    }
+}
+
+/// Walks over the records of a block.
+#[derive(Debug)]
+pub(crate) struct Records<'a> {
+    reader: Reader<'a>,
+}
+
+impl<'a> Records<'a> {
+    /// The next record, its checksum not looked at.
+    pub(crate) fn next(&mut self) -> Result<Option<RawRecord<'a>>, &'static str> {
+        if self.reader.is_empty() {
+            return Ok(None);
+        }
+        decode(&mut self.reader).map(Some).ok_or("a record of the block cannot be decoded")
+    }
+}
+
+/// A record still in its block.
+#[derive(Debug)]
+pub(crate) struct RawRecord<'a> {
+    pub(crate) at: RevSub,
+    pub(crate) prev: Option<RevSub>,
+    pub(crate) tombstone: bool,
+    pub(crate) kv: &'a [u8],
+    crc: u32,
+    covered: &'a [u8],
+}
+
+impl RawRecord<'_> {
+    /// Compares the record with its own checksum.
+    pub(crate) fn verify(&self) -> Result<(), &'static str> {
+        match self.crc == crc32fast::hash(self.covered) {
+            true => Ok(()),
+            false => Err("a record's checksum does not match"),
+        }
+    }
+}
+
+fn encoded_len_max(record: &Record) -> usize {
+    4 + 10 + 5 + 1 + 15 + 10 + record.kv.len()
+}
+
+fn encode(record: &Record, out: &mut Vec<u8>) {
+    let start = out.len();
+    put_u32(out, 0);
+    put_varint(out, record.at.main.0 as u64);
+    put_varint(out, u64::from(record.at.sub));
+    let tombstone = if record.tombstone { TOMBSTONE } else { 0 };
+    match record.prev {
+        None => out.push(tombstone),
+        Some(prev) => {
+            out.push(tombstone | HAS_PREV);
+            put_varint(out, prev.main.0 as u64);
+            put_varint(out, u64::from(prev.sub));
+        }
+    }
+    put_varint(out, record.kv.len() as u64);
+    out.extend_from_slice(&record.kv);
+    let crc = crc32fast::hash(&out[start + 4..]);
+    out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
+}
+
+fn decode<'a>(reader: &mut Reader<'a>) -> Option<RawRecord<'a>> {
+    let crc = reader.u32()?;
+    let before = reader.rest();
+    let at = rev_sub(reader)?;
+    let flags = reader.u8()?;
+    if flags & !(TOMBSTONE | HAS_PREV) != 0 {
+        return None;
+    }
+    let prev = if flags & HAS_PREV != 0 { Some(rev_sub(reader)?) } else { None };
+    let len = usize::try_from(reader.varint()?).ok()?;
+    let kv = reader.take(len)?;
+    let covered = &before[..before.len() - reader.rest().len()];
+    Some(RawRecord { at, prev, tombstone: flags & TOMBSTONE != 0, kv, crc, covered })
+}
+
+fn rev_sub(reader: &mut Reader<'_>) -> Option<RevSub> {
+    let main = reader.varint()? as i64;
+    Some(RevSub::new(main, u32::try_from(reader.varint()?).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(main: i64, kv: usize) -> Record {
+        let prev = (main % 2 == 0).then(|| RevSub::new(main - 1, 7));
+        let kv = Bytes::from(vec![main as u8; kv]);
+        Record { at: RevSub::new(main, 1), prev, tombstone: main % 3 == 0, kv }
+    }
+
+    fn address(first: RevSub) -> BlockAddress {
+        BlockAddress { segment: 9, number: 2, first }
+    }
+
+    #[test]
+    fn records_come_back_from_a_block_and_no_others() {
+        let mut builder = BlockBuilder::default();
+        let records: Vec<Record> = (5..30).map(|main| record(main * 2, 100)).collect();
+        assert!(records.iter().all(|record| builder.push(record)));
+        let block = Block::verify(builder.finish(9, 2).into(), address(records[0].at)).unwrap();
+        assert_eq!(block.count(), 25);
+        for wanted in &records {
+            assert_eq!(block.find(wanted.at).unwrap().as_ref(), Some(wanted));
+        }
+        for absent in
+            [RevSub::new(9, 0), RevSub::new(11, 1), RevSub::new(10, 0), RevSub::new(99, 0)]
+        {
+            assert_eq!(block.find(absent), Ok(None));
+        }
+    }
+
+    #[test]
+    fn a_large_record_is_alone_in_its_block() {
+        let mut builder = BlockBuilder::default();
+        let large = record(4, 1 << 20);
+        assert!(builder.push(&large));
+        assert!(!builder.push(&record(6, 1)));
+        let block = Block::verify(builder.finish(9, 2).into(), address(large.at)).unwrap();
+        assert_eq!(block.find(large.at), Ok(Some(large)));
+    }
+
+    #[test]
+    fn any_flipped_bit_or_wrong_address_is_noticed() {
+        let mut builder = BlockBuilder::default();
+        assert!(builder.push(&record(4, 50)) && builder.push(&record(5, 50)));
+        let good = builder.finish(9, 2);
+        let at = address(RevSub::new(4, 1));
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(Block::verify(bad.into(), at).is_err(), "bit {bit}");
+        }
+        for wrong in [
+            BlockAddress { segment: 8, ..at },
+            BlockAddress { number: 3, ..at },
+            BlockAddress { first: RevSub::new(4, 2), ..at },
+        ] {
+            assert!(Block::verify(good.clone().into(), wrong).is_err());
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! A published state: immutable, shared by readers on any thread while the writer goes on.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holdfast_core::id::RevSub;
+use holdfast_core::request::{KeyRange, RangeEnd};
+use holdfast_core::store::{Fault, Mark, Record, Row, Table, View};
+
+use crate::engine::row::{self, KEYS, TreeKey};
+use crate::segment::Values;
+use crate::tree::Root;
+
+/// A state of the store. Cloning shares it; while one exists, the pages and files it reads stay.
+#[derive(Clone)]
+pub struct Snapshot(Arc<Inner>);
+
+struct Inner {
+    mark: Mark,
+    root: Root,
+    values: Values,
+}
+
+impl Snapshot {
+    pub(crate) fn new(mark: Mark, root: Root, values: Values) -> Snapshot {
+        Snapshot(Arc::new(Inner { mark, root, values }))
+    }
+
+    pub(crate) fn root(&self) -> &Root {
+        &self.0.root
+    }
+
+    pub(crate) fn values(&self) -> &Values {
+        &self.0.values
+    }
+}
+
+impl View for Snapshot {
+    fn mark(&self) -> Mark {
+        self.0.mark
+    }
+
+    fn row(&self, key: &[u8]) -> Option<Row> {
+        self.0.root.get(&TreeKey::new(KEYS, key)).map(|bytes| row::decode(&bytes))
+    }
+
+    fn scan(&self, keys: &KeyRange, visit: &mut dyn FnMut(&[u8], &Row) -> ControlFlow<()>) {
+        let (from, below) = TreeKey::bounds(keys);
+        self.0.root.scan(&from, Some(&below), &mut row::visitor(visit));
+    }
+
+    fn count(&self, keys: &KeyRange) -> u64 {
+        if keys.end == RangeEnd::Single {
+            return self.row(&keys.start).is_some_and(|row| !row.is_tombstone()).into();
+        }
+        let (from, below) = TreeKey::bounds(keys);
+        self.0.root.count_live(&from, Some(&below))
+    }
+
+    fn record(&self, at: RevSub) -> Result<Record, Fault> {
+        self.0.values.find(at)
+    }
+
+    fn records(
+        &self,
+        from: RevSub,
+        visit: &mut dyn FnMut(&Record) -> ControlFlow<()>,
+    ) -> Result<(), Fault> {
+        self.0.values.scan(from, visit)
+    }
+
+    fn table(&self, table: Table, key: &[u8]) -> Option<Bytes> {
+        let value = self.0.root.get(&TreeKey::new(table as u8, key))?;
+        Some(Bytes::copy_from_slice(&value))
+    }
+
+    fn table_scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) {
+        let (from, below) = (TreeKey::new(table as u8, from), TreeKey::end_of(table as u8));
+        self.0.root.scan(&from, Some(&below), &mut |key, value| visit(&key[1..], value));
+    }
+}

@@ -1,0 +1,6 @@
+//! The engine against its dumb twin: random batches, checkpoints, crashes, snapshots between members.
+
+mod crash;
+mod crash_disk;
+mod rig;
+mod twin;
