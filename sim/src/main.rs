@@ -79,7 +79,8 @@ fn run_all(from: u64, to: u64, threads: u64) -> Totals {
                     if seed >= to {
                         return;
                     }
-                    let report = watched(seed, || run(RunOptions { seed, ..RunOptions::default() }));
+                    let report =
+                        watched(seed, || run(RunOptions { seed, ..RunOptions::default() }));
                     let mut totals = totals.lock().expect("no run panics while it holds this");
                     totals.add(&report);
                     if let Some(failure) = report.failure() {

@@ -167,7 +167,10 @@ pub fn run_with(options: RunOptions, prepare: impl FnOnce() + Send) -> Report {
             prepare();
             World::new(options).run()
         });
-        thread.expect("a thread can be started").join().expect("panics of members are caught inside")
+        thread
+            .expect("a thread can be started")
+            .join()
+            .expect("panics of members are caught inside")
     })
 }
 

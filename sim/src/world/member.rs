@@ -12,7 +12,7 @@ use holdfast_core::request::Identity;
 use holdfast_core::rng::Rng;
 use holdfast_core::store::Fault;
 use holdfast_core::time::Instant;
-use holdfast_core::watch::hub::HubOptions;
+use holdfast_core::watch::HubOptions;
 use holdfast_core::watch::{WatchRequest, WatchStreamId};
 use holdfast_net::call::StreamId;
 use holdfast_server::boot::{BootConfig, boot};
@@ -185,19 +185,25 @@ impl World {
                 let edge = Edge::new(edge, booted.engine.snapshot());
                 let host = SimHost { now, ..SimHost::default() };
                 let driver = Driver::new(booted, host);
-                self.born(member, Life {
-                    driver,
-                    edge,
-                    asks: Vec::new(),
-                    watch_asks: Vec::new(),
-                    inbox: Vec::new(),
-                    streams: BTreeMap::new(),
-                    blocked: BTreeSet::new(),
-                });
+                self.born(
+                    member,
+                    Life {
+                        driver,
+                        edge,
+                        asks: Vec::new(),
+                        watch_asks: Vec::new(),
+                        inbox: Vec::new(),
+                        streams: BTreeMap::new(),
+                        blocked: BTreeSet::new(),
+                    },
+                );
             }
             Ok(Err(fault)) => self.stillborn(member, &fault),
             Err(panic) => {
-                self.broke("P0", format!("member {member} panics in recovery: {}", text_of(&*panic)));
+                self.broke(
+                    "P0",
+                    format!("member {member} panics in recovery: {}", text_of(&*panic)),
+                );
                 self.fail(member);
             }
         }
@@ -210,7 +216,9 @@ impl World {
         let term = life.driver.node().status(life.driver.engine()).term;
         let snapshot = life.driver.engine().snapshot();
         let terms = LogOf { driver: &life.driver, disk: &slot.disk.clone() };
-        self.say(|| format!("m{member} is up at {}", holdfast_core::store::View::mark(&snapshot).applied));
+        self.say(|| {
+            format!("m{member} is up at {}", holdfast_core::store::View::mark(&snapshot).applied)
+        });
         self.see(&Seen::Booted { member, term, terms: &terms, view: &snapshot });
         self.members[member].life = Some(life);
         self.counts.boots += 1;
@@ -241,7 +249,7 @@ impl World {
         self.schedule_boot(member, Duration::from_millis(500));
     }
 
-    fn schedule_boot(&mut self, member: usize, delay: Duration) {
+    pub(super) fn schedule_boot(&mut self, member: usize, delay: Duration) {
         let slot = &mut self.members[member];
         if slot.failures > 20 {
             return;
@@ -397,7 +405,10 @@ impl World {
             slot.armed = None;
             let share = slot.rng.below(takes.as_nanos() as u64 + 1);
             let Armed { power, lasts, .. } = armed;
-            self.after(Duration::from_nanos(share), Happening::Crash { member, life, power, lasts });
+            self.after(
+                Duration::from_nanos(share),
+                Happening::Crash { member, life, power, lasts },
+            );
         }
         self.after(takes, Happening::Disk { member, life, token });
     }
