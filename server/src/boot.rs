@@ -15,7 +15,7 @@ use holdfast_core::store::Fault;
 use holdfast_core::time::Instant;
 use holdfast_storage::disk::Disk;
 use holdfast_storage::engine::{Engine, EngineIdentity, EngineOptions};
-use holdfast_storage::wal::{RecoveredLog, RecoveryNote, Wal, WalIdentity, WalOptions};
+use holdfast_storage::wal::{RecoveryNote, Wal, WalIdentity, WalOptions};
 
 /// What a member needs to know to start.
 #[derive(Clone, Debug)]
@@ -75,7 +75,7 @@ pub fn boot(disk: Arc<dyn Disk>, config: &BootConfig, now: Instant) -> Result<Bo
         incarnation: config.incarnation,
         boot: config.boot,
     };
-    let (wal, recovered) = open_wal(&*disk, wal_identity, config.wal, checkpoint.at)?;
+    let (wal, recovered) = Wal::recover(&*disk, wal_identity, config.wal, checkpoint.at)?;
     let boot = Boot {
         checkpoint,
         hard_state: recovered.hard_state,
@@ -94,21 +94,6 @@ pub fn boot(disk: Arc<dyn Disk>, config: &BootConfig, now: Instant) -> Result<Bo
     Ok(Booted { node, wal, engine, disk, incarnation, notes })
 }
 
-/// A new member's log is made after its first checkpoint; a crash in between leaves none.
-fn open_wal(
-    disk: &dyn Disk,
-    identity: WalIdentity,
-    options: WalOptions,
-    after: Position,
-) -> Result<(Wal, RecoveredLog), Fault> {
-    let files = disk.list("wal").map_err(|error| Fault::new("listing the log", "wal", error))?;
-    if files.is_empty() && after == Position::default() {
-        let wal = Wal::create(disk, identity, options)?;
-        return Ok((wal, RecoveredLog::default()));
-    }
-    Wal::recover(disk, identity, options, after)
-}
-
 fn create(
     disk: Arc<dyn Disk>,
     identity: EngineIdentity,
@@ -118,8 +103,7 @@ fn create(
         let members = config.genesis.iter().filter(move |member| member.is_learner == learner);
         members.map(|member| member.id).collect()
     };
-    let meta =
-        SnapshotMeta { at: Position::default(), voters: ids(false), learners: ids(true) };
+    let meta = SnapshotMeta { at: Position::default(), voters: ids(false), learners: ids(true) };
     let genesis = machine::genesis(&config.genesis);
     Engine::create(disk, identity, config.engine.clone(), genesis, meta)
 }
