@@ -54,6 +54,17 @@ pub struct EdgeConfig {
     pub quota: i64,
 }
 
+/// One call's query, and who asks it.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Named in the answer.
+    pub call: StreamId,
+    /// What.
+    pub query: Query,
+    /// Who.
+    pub identity: Identity,
+}
+
 /// A read that waits for its read index.
 #[derive(Clone, Debug)]
 enum Read {
@@ -113,14 +124,8 @@ impl Edge {
 
     /// Takes a query. What has to go to the driver is added to `inbox`; linearizable reads gather until
     /// [`Edge::flush`].
-    pub fn ask(
-        &mut self,
-        now: Instant,
-        call: StreamId,
-        query: Query,
-        identity: Identity,
-        inbox: &mut Vec<Event>,
-    ) {
+    pub fn ask(&mut self, now: Instant, asked: Asked, inbox: &mut Vec<Event>) {
+        let Asked { call, query, identity } = asked;
         let mut request = |edge: &mut Edge, waiting, ask| {
             inbox.push(Event::Request(edge.request(now, waiting, identity.clone(), ask)));
         };

@@ -17,7 +17,7 @@ use holdfast_core::watch::{WatchRequest, WatchStreamId};
 use holdfast_net::call::StreamId;
 use holdfast_server::boot::{BootConfig, boot};
 use holdfast_server::driver::Driver;
-use holdfast_server::edge::{Edge, EdgeConfig};
+use holdfast_server::edge::{Asked, Edge, EdgeConfig};
 use holdfast_server::host::Event;
 use holdfast_storage::disk::{DiskOp, Token};
 use holdfast_storage::engine::EngineOptions;
@@ -317,7 +317,8 @@ impl World {
         for (op, query) in std::mem::take(&mut life.asks) {
             let before = life.inbox.len();
             let call = StreamId(op.0 as u64);
-            life.edge.ask(now, call, query, Identity::default(), &mut life.inbox);
+            let asked = Asked { call, query, identity: Identity::default() };
+            life.edge.ask(now, asked, &mut life.inbox);
             if let Some(Event::Request(request)) = life.inbox.get(before) {
                 self.requests.ops.insert(request.id, op);
             }
