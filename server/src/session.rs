@@ -165,7 +165,7 @@ impl Sessions {
 
     /// When [`Sessions::deliver`] has something to do without a turn.
     pub fn deadline(&mut self) -> Instant {
-        self.edge.watches().0.deadline()
+        if self.edge.is_scanning() { Instant(0) } else { self.edge.watches().0.deadline() }
     }
 
     fn expect_answer(&mut self) -> (StreamId, oneshot::Receiver<Answered>) {
