@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod datadir;
+pub mod http;
 pub mod identity;
 pub mod logging;
 pub mod metrics;
