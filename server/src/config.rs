@@ -136,8 +136,31 @@ impl Config {
     }
 }
 
+/// The process's own arguments and environment.
+///
+/// # Errors
+/// See [`Config::parse`]; also text that is not UTF-8, in an argument or an `ETCD_*` variable.
+pub fn from_process() -> Result<Command, ConfigError> {
+    let args = std::env::args_os().skip(1).map(|arg| utf8(arg, "an argument"));
+    let args = args.collect::<Result<Vec<_>, _>>()?;
+    let ours = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter(|(name, _)| name.starts_with("ETCD_"));
+    let env = ours.map(|(name, value)| utf8(value, &name).map(|value| (name, value)));
+    Config::parse(&args, &env.collect::<Result<Vec<_>, _>>()?)
+}
+
+fn utf8(text: std::ffi::OsString, what: &str) -> Result<String, ConfigError> {
+    text.into_string().map_err(|text| {
+        ConfigError::usage(format!("{what} is not UTF-8: {}", text.to_string_lossy()))
+    })
+}
+
 fn build(values: Values) -> Result<Config, ConfigError> {
     let name = values.text("name").to_owned();
+    if name.is_empty() {
+        return Err(ConfigError::unfit("--name must not be empty"));
+    }
     let listen_peer = bindable(values.urls("listen-peer-urls"))?;
     let listen_client = bindable(values.urls("listen-client-urls"))?;
     let listen_metrics = bindable(values.urls("listen-metrics-urls"))?;
