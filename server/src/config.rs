@@ -253,7 +253,7 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
     if limits.request_bytes_max > REQUEST_BYTES_CEILING {
         return Err(ConfigError::unfit(format!(
             "--max-request-bytes must be at most {REQUEST_BYTES_CEILING} (set to {}): \
-             a request is held in memory several times",
+             a batch of the log and a message between members must hold a request",
             limits.request_bytes_max
         )));
     }
@@ -337,8 +337,9 @@ fn warn_of_values(values: &Values, limits: &Limits, warnings: &mut Vec<String>) 
 /// Above this etcd warns.
 const REQUEST_BYTES_ADVISED: usize = 10 << 20;
 
-/// Above this an entry could not be written: the log's batches are bounded.
-const REQUEST_BYTES_CEILING: usize = 512 << 20;
+/// Half a segment of the log and half a peer frame, both 64 MiB, so that an entry fits with what is
+/// around it.
+const REQUEST_BYTES_CEILING: usize = 32 << 20;
 
 /// etcd raises shorter periods to this.
 const PROGRESS_MIN: Duration = Duration::from_millis(100);

@@ -402,9 +402,9 @@ const BAD_VALUES: &[(Args, &str)] = &[
     (&["--max-txn-ops=0"], "--max-txn-ops must be at least 1"),
     (&["--max-request-bytes=0"], "--max-request-bytes must be at least 1"),
     (
-        &["--max-request-bytes=536870913"],
-        "--max-request-bytes must be at most 536870912 (set to 536870913): \
-             a request is held in memory several times",
+        &["--max-request-bytes=33554433"],
+        "--max-request-bytes must be at most 33554432 (set to 33554433): \
+             a batch of the log and a message between members must hold a request",
     ),
     (&["--snapshot-count=0"], "--snapshot-count must be at least 1"),
     (
