@@ -7,6 +7,7 @@ pub mod datadir;
 pub mod driver;
 pub mod edge;
 pub mod host;
+pub mod http;
 pub mod identity;
 pub mod launch;
 pub mod logging;

@@ -393,13 +393,18 @@ const BAD_VALUES: &[(Args, &str)] = &[
         &["--election-timeout=50001"],
         "--election-timeout[50001ms] is too long, and should be set less than 50000ms",
     ),
+    (&["--name="], "--name must not be empty"),
+    (
+        &["--initial-cluster=default=http://localhost:2380,=http://10.0.0.1:1"],
+        "error setting up initial cluster: \"=http://10.0.0.1:1\" has no name",
+    ),
     (&["--heartbeat-interval=0"], "--heartbeat-interval must be at least 1 ms"),
     (&["--max-txn-ops=0"], "--max-txn-ops must be at least 1"),
     (&["--max-request-bytes=0"], "--max-request-bytes must be at least 1"),
     (
-        &["--max-request-bytes=536870913"],
-        "--max-request-bytes must be at most 536870912 (set to 536870913): \
-             a request is held in memory several times",
+        &["--max-request-bytes=33554433"],
+        "--max-request-bytes must be at most 33554432 (set to 33554433): \
+             a batch of the log and a message between members must hold a request",
     ),
     (&["--snapshot-count=0"], "--snapshot-count must be at least 1"),
     (
@@ -499,6 +504,14 @@ fn help_and_version_are_printed() {
     assert_eq!(lines.len(), heads.len());
     assert!(lines.iter().zip(heads).all(|(line, head)| line.starts_with(head)), "{text}");
     assert!(matches!(parse_with(&["--version=false"], &[]), Ok(Command::Run(_))));
+}
+
+#[test]
+fn text_that_is_no_text_is_refused() {
+    use std::os::unix::ffi::OsStringExt;
+    let error = utf8(std::ffi::OsString::from_vec(b"--name=\xff".to_vec()), "an argument");
+    let wanted = ConfigError::usage("an argument is not UTF-8: --name=\u{fffd}");
+    assert_eq!(error, Err(wanted));
 }
 
 /// Whatever the command line is, the answer is a value and never a panic.
