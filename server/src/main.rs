@@ -1,9 +1,10 @@
-//! The binary `holdfast`: the server.
+//! The binary `holdfast`: the server, and its command-line client as `holdfast ctl`.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use holdfast_server::config::{Command, Config};
+use holdfast_server::ctl;
 use holdfast_server::launch;
 use holdfast_server::logging;
 use holdfast_server::process::Ended;
@@ -12,8 +13,13 @@ use holdfast_server::process::Ended;
 const FLUSH: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    let mut args = std::env::args();
+    let program = args.next().unwrap_or_default();
+    let args: Vec<String> = args.collect();
     let env: Vec<(String, String)> = std::env::vars().collect();
+    if let Some(args) = ctl::requested(&program, &args) {
+        std::process::exit(ctl::main(args, env));
+    }
     match Config::parse(&args, &env) {
         Ok(Command::Run(config)) => run(&config),
         Ok(Command::Help(text) | Command::Version(text)) => {
