@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use holdfast_server::config::{Command, Config};
+use holdfast_server::config::{self, Command, Config};
 use holdfast_server::launch;
 use holdfast_server::logging;
 use holdfast_server::process::Ended;
@@ -12,9 +12,7 @@ use holdfast_server::process::Ended;
 const FLUSH: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let env: Vec<(String, String)> = std::env::vars().collect();
-    match Config::parse(&args, &env) {
+    match config::from_process() {
         Ok(Command::Run(config)) => run(&config),
         Ok(Command::Help(text) | Command::Version(text)) => {
             print!("{text}");
