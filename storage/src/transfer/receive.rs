@@ -179,13 +179,14 @@ impl Receiver {
                 context.events.push(incoming.staged_event());
             }
         }
+        self.hold(context);
         self.advance(context);
     }
 
     fn chunk(&mut self, (file, offset): (u32, u64), data: &Bytes, context: &mut Context<'_>) {
         let Some(incoming) = self.incoming.as_ref() else { return };
         if self.busy.is_some() {
-            return;
+            return self.hold(context);
         }
         let wanted = incoming.files.get(incoming.next).filter(|_| file as usize == incoming.next);
         let partial = wanted.and_then(|wanted| self.pool.get(&wanted.name));
@@ -211,6 +212,18 @@ impl Receiver {
         };
         let order = Order::Write(wanted.name.clone(), len);
         self.order(order, op, context);
+    }
+
+    /// Tells a peer that repeats itself that everything has arrived and is being verified.
+    fn hold(&self, context: &mut Context<'_>) {
+        let Some(incoming) = self.incoming.as_ref() else { return };
+        if let (Phase::Verifying(_), Some((last, before))) =
+            (&incoming.phase, incoming.files.split_last())
+        {
+            let (number, file) = (incoming.number, before.len() as u32);
+            let have = Transfer::Have { number, file, offset: last.len };
+            context.outbox.push((incoming.from, have));
+        }
     }
 
     /// Goes on as far as possible without waiting: skips what is there, asks for the next piece,

@@ -80,6 +80,8 @@ impl Sender {
         events: &mut Vec<EngineEvent>,
     ) -> Option<(u64, DiskOp)> {
         let shipment = self.shipments.get_mut(&number).filter(|shipment| shipment.to == from)?;
+        // Whoever answers is alive, if perhaps busy: it says the same again while it verifies.
+        shipment.quiet = Quiet::default();
         if shipment.reading.is_some() || shipment.sent.is_some_and(|sent| place <= sent) {
             return None;
         }

@@ -64,6 +64,14 @@ impl CrashDisk {
         CrashDisk { files: Mutex::new(files), reads: Mutex::default() }
     }
 
+    pub fn bytes(&self, file: &FileName) -> Vec<u8> {
+        self.files.lock().unwrap()[file].bytes.clone()
+    }
+
+    pub fn remove(&self, file: &FileName) {
+        self.files.lock().unwrap().remove(file);
+    }
+
     pub fn len(&self, file: &FileName) -> usize {
         self.files.lock().unwrap()[file].bytes.len()
     }

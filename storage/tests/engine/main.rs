@@ -2,5 +2,7 @@
 
 mod crash;
 mod crash_disk;
+mod damage;
 mod rig;
+mod transfer;
 mod twin;

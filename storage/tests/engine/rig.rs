@@ -143,10 +143,14 @@ impl Rig {
         self.reopen(rng.next());
     }
 
+    pub fn open(&self, seed: u64) -> Engine {
+        let identity = Engine::identity(&*self.disk).expect("a superblock is there");
+        Engine::open(self.disk.clone(), identity, options(seed)).expect("it opens")
+    }
+
     /// Starts again on the disk as it is.
     pub fn reopen(&mut self, seed: u64) {
-        let identity = Engine::identity(&*self.disk).expect("a superblock is there");
-        self.engine = Engine::open(self.disk.clone(), identity, options(seed)).expect("it opens");
+        self.engine = self.open(seed);
         if self.engine.mark() != self.durable.mark {
             let begun =
                 self.begun.take().expect("only a checkpoint begun can replace the durable one");
