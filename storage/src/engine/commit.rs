@@ -34,20 +34,13 @@ impl Engine {
             mark,
             cluster: self.identity.cluster,
             root: self.published.root().clone(),
-            run: self.unsealed_run(),
+            run: self.published.values().active.clone(),
             sealed: self.state.values.sealed.clone(),
             ids: [(); 3].map(|()| self.files.fresh_id()),
         }));
         self.advance_checkpoint();
         self.pump(ops);
         true
-    }
-
-    /// The published records that no file holds.
-    fn unsealed_run(&self) -> crate::segment::active::Run {
-        let mut run = self.published.values().active.clone();
-        run.trim(self.state.values.active.start());
-        run
     }
 
     fn advance_checkpoint(&mut self) {

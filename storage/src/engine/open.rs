@@ -323,10 +323,11 @@ fn first_superblock(
     })
 }
 
-/// Removes everything from our folder but the superblock and the files to keep.
+/// Removes the files of our own making but the superblock and those to keep.
 fn remove_leftovers(disk: &dyn Disk, keep: &BTreeSet<FileName>) -> Result<(), Fault> {
     for (file, _) in list(disk, OPENING)? {
-        if file != Superblock::file() && !keep.contains(&file) {
+        let ours = Kind::parse(file.name()).is_some() || file == Superblock::file_unfinished();
+        if ours && !keep.contains(&file) {
             perform(disk, DiskOp::Remove { file }, OPENING)?;
         }
     }

@@ -44,7 +44,7 @@ fn every_flipped_bit_of_a_sealed_file_is_found_and_its_file_named() {
     for suffix in [".manifest", ".pages", ".values"] {
         let file = rig.disk.find(suffix);
         let bits = rig.disk.len(&file) as u64 * 8;
-        for _ in 0..400 {
+        for _ in 0..150 {
             let disk = rig.disk.copy();
             let bit = rng.below(bits) as usize;
             disk.damage(&file, |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
