@@ -2,7 +2,7 @@
 //! `Append → Synced`, `Flush → Flushed`, `Ship → Shipped`, `Install → Installed`, `Fetch → Fetched`.
 
 use crate::entry::Entry;
-use crate::id::{Index, MemberId, Position, WalSeq};
+use crate::id::{MemberId, Position, Term, WalSeq};
 use crate::message::{Message, PeerHello, SnapshotMeta};
 use crate::request::Request;
 
@@ -44,10 +44,8 @@ pub enum Input {
     },
     /// The entries ordered by `Fetch` were read from the log.
     Fetched {
-        /// For which peer they were wanted.
-        to: MemberId,
-        /// The first one wanted.
-        from: Index,
+        /// The order's number.
+        number: u64,
         /// They, or as many of them as the log still has; empty when it has none.
         entries: Vec<Entry>,
     },
@@ -56,7 +54,7 @@ pub enum Input {
         /// Who sent it.
         from: MemberId,
         /// The leader's term when it did.
-        term: crate::id::Term,
+        term: Term,
         /// What it stands for.
         meta: SnapshotMeta,
     },
@@ -71,6 +69,11 @@ pub enum Input {
         to: MemberId,
         /// Whether the receiver has it all.
         complete: bool,
+    },
+    /// Whether the disk has no room for the log to grow.
+    Space {
+        /// It has none.
+        full: bool,
     },
     /// The inbox is empty: propose, persist, apply and answer now. The last input of each turn.
     Drained,

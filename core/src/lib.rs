@@ -4,17 +4,25 @@
 //! clock, starts no thread and draws no entropy, so the same code runs under a real server and under a
 //! simulator that owns time, network and disk.
 
+pub mod codec;
 pub mod command;
 pub mod entry;
 pub mod fact;
+pub mod hash;
 pub mod id;
 pub mod input;
+pub mod kv;
+pub mod lessor;
 pub mod limits;
+pub mod machine;
 pub mod message;
 pub mod mutant;
+pub mod mvcc;
+pub mod node;
 pub mod output;
-pub mod rejection;
 pub mod query;
+pub mod raft;
+pub mod rejection;
 pub mod request;
 pub mod response;
 pub mod rng;

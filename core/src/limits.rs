@@ -90,7 +90,9 @@ impl Limits {
         ];
         match positive.iter().find(|(_, value)| *value == 0) {
             Some((name, _)) => Err(format!("{name} must be at least 1")),
-            None if self.checkpoint_entries == 0 => Err("--snapshot-count must be at least 1".into()),
+            None if self.checkpoint_entries == 0 => {
+                Err("--snapshot-count must be at least 1".into())
+            }
             None => Ok(()),
         }
     }

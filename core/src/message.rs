@@ -45,9 +45,20 @@ impl RaftKind {
     pub fn from_wire(number: u8) -> Option<RaftKind> {
         use RaftKind::*;
         [
-            Propose, Append, AppendResponse, RequestVote, RequestVoteResponse, Snapshot, Heartbeat,
-            HeartbeatResponse, TimeoutNow, ReadIndex, ReadIndexResponse, RequestPreVote,
-            RequestPreVoteResponse, TransferLeader,
+            Propose,
+            Append,
+            AppendResponse,
+            RequestVote,
+            RequestVoteResponse,
+            Snapshot,
+            Heartbeat,
+            HeartbeatResponse,
+            TimeoutNow,
+            ReadIndex,
+            ReadIndexResponse,
+            RequestPreVote,
+            RequestPreVoteResponse,
+            TransferLeader,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == number)

@@ -3,9 +3,9 @@
 //! The buffer is the caller's: the driver steps a whole inbox into it and only then acts, so group
 //! commit, coalesced messages and one wake-up per turn fall out of the loop's shape.
 
-use crate::entry::Append;
+use crate::entry::{Append, HardState};
 use crate::fact::Fact;
-use crate::id::{Index, MemberId, Position, RequestId};
+use crate::id::{Index, MemberId, Position, RequestId, Term};
 use crate::message::{Message, SnapshotMeta};
 use crate::rejection::Rejection;
 use crate::response::{Event, Response};
@@ -38,7 +38,10 @@ pub enum Effect {
         result: Result<Response, Rejection>,
     },
     /// Make the published state durable as a checkpoint, in the background; → `Input::Flushed`.
-    Flush,
+    Flush {
+        /// What it stands for.
+        meta: SnapshotMeta,
+    },
     /// The log up to here is no longer needed: its files may go.
     Purge {
         /// The last entry not needed.
@@ -46,8 +49,8 @@ pub enum Effect {
     },
     /// Read entries back from the log for a slow peer; → `Input::Fetched`.
     Fetch {
-        /// For whom.
-        to: MemberId,
+        /// Numbers the order.
+        number: u64,
         /// The first.
         from: Index,
         /// One past the last wanted.
@@ -61,11 +64,16 @@ pub enum Effect {
         to: MemberId,
         /// What it stands for; goes to the receiver.
         meta: SnapshotMeta,
+        /// The sender's term; goes to the receiver.
+        term: Term,
     },
-    /// Make the staged snapshot this member's state, durably; → `Input::Installed`.
+    /// Make the staged snapshot this member's state, durably, and let the log start after it;
+    /// → `Input::Installed`.
     Install {
         /// What it stands for.
         meta: SnapshotMeta,
+        /// For the log's first batch.
+        hard_state: HardState,
     },
     /// A staged snapshot is not wanted: its files may go.
     Discard {

@@ -258,6 +258,15 @@ impl Txn {
         self.success.iter().chain(&self.failure).all(|op| matches!(op, TxnOp::Range(_)))
     }
 
+    /// A put in either branch, at any depth.
+    pub fn has_put(&self) -> bool {
+        self.success.iter().chain(&self.failure).any(|op| match op {
+            TxnOp::Put(_) => true,
+            TxnOp::Txn(inner) => inner.has_put(),
+            TxnOp::Range(_) | TxnOp::DeleteRange(_) => false,
+        })
+    }
+
     /// All ranges serializable, or no operation at all: answered from local state (row 12).
     pub fn is_serializable(&self) -> bool {
         let mut ops = self.success.iter().chain(&self.failure);
@@ -302,6 +311,22 @@ pub enum Op {
         /// `--advertise-client-urls`
         client_urls: Vec<String>,
     },
+}
+
+impl Op {
+    /// Whether it adds data: what a full disk or quota refuses. Deletes, compaction and revocations
+    /// make room and always pass (surface 8.3).
+    pub fn needs_space(&self) -> bool {
+        match self {
+            Op::Put(_) | Op::LeaseGrant { .. } => true,
+            Op::Txn(txn) => txn.has_put(),
+            Op::DeleteRange(_)
+            | Op::Compact { .. }
+            | Op::LeaseRevoke { .. }
+            | Op::AlarmList
+            | Op::Publish { .. } => false,
+        }
+    }
 }
 
 /// What a session hands to the node.

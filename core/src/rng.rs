@@ -17,7 +17,8 @@ impl Rng {
     /// A generator of its own for `purpose`: independent of how much this one was used before, since
     /// it depends on `self`'s current state only through a copy.
     pub fn fork(&self, purpose: u64) -> Rng {
-        let mut x = self.0[0] ^ self.0[2].rotate_left(17) ^ purpose.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut x =
+            self.0[0] ^ self.0[2].rotate_left(17) ^ purpose.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Rng(std::array::from_fn(|_| split_mix(&mut x)))
     }
 

@@ -77,8 +77,14 @@ pub enum Table {
 
 impl Table {
     /// All tables, in order.
-    pub const ALL: [Table; 6] =
-        [Table::Leases, Table::LeaseKeys, Table::Members, Table::Removed, Table::Meta, Table::Alarms];
+    pub const ALL: [Table; 6] = [
+        Table::Leases,
+        Table::LeaseKeys,
+        Table::Members,
+        Table::Removed,
+        Table::Meta,
+        Table::Alarms,
+    ];
 }
 
 /// What a state is at: carried by every root.
@@ -94,11 +100,8 @@ pub struct Mark {
 
 impl Mark {
     /// The state of an empty store.
-    pub const EMPTY: Mark = Mark {
-        applied: Position::new(0, 0),
-        revision: Revision::EMPTY,
-        compacted: Revision(-1),
-    };
+    pub const EMPTY: Mark =
+        Mark { applied: Position::new(0, 0), revision: Revision::EMPTY, compacted: Revision(-1) };
 }
 
 /// Reads one consistent state.
@@ -235,7 +238,11 @@ pub struct Fault {
 
 impl Fault {
     /// `what` at `place` failed for `cause`.
-    pub fn new(what: impl Into<String>, place: impl Into<String>, cause: impl fmt::Display) -> Fault {
+    pub fn new(
+        what: impl Into<String>,
+        place: impl Into<String>,
+        cause: impl fmt::Display,
+    ) -> Fault {
         Fault { what: what.into(), place: place.into(), cause: cause.to_string() }
     }
 }

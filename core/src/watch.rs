@@ -1,9 +1,32 @@
 //! Watch streams: their requests and responses as typed values, and the pure state machines between.
 
+mod catchup;
+mod hub;
+mod index;
+mod interval;
+mod log;
+mod send;
+mod stream;
+mod watcher;
+
+use std::fmt;
+
 use bytes::Bytes;
+
+pub use self::hub::{Hub, HubCounts, HubOptions};
 
 use crate::id::Revision;
 use crate::request::KeyRange;
+
+/// Names one Watch stream within an edge worker for as long as it is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WatchStreamId(pub u64);
+
+impl fmt::Display for WatchStreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s{}", self.0)
+    }
+}
 
 /// One message from the client of a Watch stream.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -76,6 +76,12 @@ impl Method {
         Method::PATHS.iter().find(|(_, known)| *known == path).map(|(method, _)| *method)
     }
 
+    /// Whether some method of this service (`etcdserverpb.KV`) is served.
+    pub fn is_service(service: &str) -> bool {
+        let of = |path: &str| path[1..].rsplit_once('/').is_some_and(|(of, _)| of == service);
+        Method::PATHS.iter().any(|(_, path)| of(path))
+    }
+
     /// Its HTTP/2 path.
     pub fn path(self) -> &'static str {
         let row = Method::PATHS.iter().find(|(method, _)| *method == self);

@@ -2,3 +2,8 @@
 //! decisions about data.
 
 pub mod call;
+pub mod grpc;
+pub mod peer;
+pub mod sniff;
+pub mod proto;
+pub mod wire;

@@ -19,8 +19,18 @@ use std::io;
 use std::sync::Arc;
 
 mod buffer;
+mod conformance;
+mod file;
+mod memory;
+mod pool;
+#[cfg(test)]
+pub(crate) mod scratch;
 
 pub use buffer::Buffer;
+pub use conformance::conformance;
+pub use file::{FileDisk, FileOptions};
+pub use memory::{Image, MemoryDisk};
+pub use pool::Pool;
 
 /// The unit of alignment of everything this crate writes, in bytes.
 pub const BLOCK: usize = 4096;

@@ -9,3 +9,4 @@ pub mod snapshot;
 mod superblock;
 mod transfer;
 pub mod tree;
+pub mod wal;

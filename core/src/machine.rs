@@ -1,0 +1,189 @@
+//! The replicated state machine: the sole author of everything members must agree on.
+//!
+//! [`Machine::apply`] takes one command of a committed entry, decides it on the state so far and
+//! hands the store one [`Batch`]. It is a pure function of the log: no clock, no randomness, no
+//! answer that depends on what this member happens to have in memory.
+//!
+//! Leaves out: consensus, who waits for an answer, values. An answer names coordinates, which the
+//! edge resolves on the published snapshot ([`crate::mvcc::resolve`]); apply itself reads a value
+//! only for a value compare and for ignore_value.
+//!
+//! Laws:
+//!  1. A command that changes keys raises the revision by exactly one; its changes are numbered from
+//!     0 in the order of its operations. A command that changes none leaves it.
+//!  2. A refused command changes nothing but the applied position.
+//!  3. The applied position moves with every entry, in the same batch as its changes. The commands
+//!     of one entry share a position: publish only when all of them are applied.
+//!  4. A key's row names its newest record; a life starts with version 1; a tombstone has version 0.
+//!  5. A key is listed under a lease exactly if its row is attached to that lease.
+//!  6. Physical compaction changes no read at or above the compacted revision, on no member.
+//!
+//! Worked example, on an empty store:
+//!
+//! ```text
+//! 3@1  put a=1           → r2: Write a {r2.0, created r2, version 1}, event r2.0
+//! 4@1  txn: del a, put b → r3: Write a tombstone r3.0, Write b {r3.1, ..}, events r3.0 r3.1
+//! 5@1  del a             → r3, deleted 0, an empty batch that moves applied to 5@1
+//! ```
+
+mod alarm;
+mod cluster;
+mod compact;
+mod delete;
+mod draft;
+mod lease;
+pub(crate) mod precheck;
+mod put;
+mod txn;
+
+pub use alarm::alarms;
+pub use cluster::{genesis, members};
+pub use compact::compaction_cursor;
+pub use lease::{lease_keys, lease_ttl, leases};
+
+pub(crate) use compact::PROGRESS_KEY;
+
+use crate::command::Command;
+use crate::id::{LeaseId, Position, Revision};
+use crate::limits::Limits;
+use crate::machine::compact::Compaction;
+use crate::machine::draft::Draft;
+use crate::mvcc::ReadError;
+use crate::rejection::Rejection;
+use crate::request::Op;
+use crate::response::{Body, Event};
+use crate::store::{Batch, Fault, Mark, Store, View};
+
+/// What one command did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The answer, the same on every member.
+    pub result: Result<Body, Rejection>,
+    /// The store's revision afterwards, for the response header.
+    pub revision: Revision,
+    /// What watchers see, in order.
+    pub events: Vec<Event>,
+    /// What the lessor must know.
+    pub leases: Vec<LeaseChange>,
+}
+
+impl Default for Applied {
+    /// A buffer that apply has not filled yet.
+    fn default() -> Applied {
+        let result = Ok(Body::Publish);
+        Applied { result, revision: Revision(0), events: Vec::new(), leases: Vec::new() }
+    }
+}
+
+/// A change of the set of leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseChange {
+    /// A new lease.
+    Granted {
+        /// Which.
+        id: LeaseId,
+        /// Seconds.
+        ttl: i64,
+    },
+    /// The lease and its keys are gone.
+    Revoked {
+        /// Which.
+        id: LeaseId,
+    },
+}
+
+/// The state machine. What it knows is in the store; here is only what saves looking there.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    compaction_batch: usize,
+    compaction: Compaction,
+}
+
+impl Machine {
+    /// Takes up the state of `view`: after a start, and again after a snapshot install.
+    pub fn load(limits: &Limits, view: &dyn View) -> Machine {
+        Machine { compaction_batch: limits.compaction_batch, compaction: Compaction::load(view) }
+    }
+
+    /// Applies one command of the entry at `at` and says in `out` what came of it; what `out` held
+    /// before is overwritten. After a fault nothing was absorbed and the node must halt.
+    pub fn apply(
+        &mut self,
+        at: Position,
+        command: &Command,
+        store: &mut impl Store,
+        out: &mut Applied,
+    ) -> Result<(), Fault> {
+        out.events.clear();
+        out.leases.clear();
+        let mut draft = Draft::new(&*store, at, out);
+        let result = match decide(&mut draft, &command.op) {
+            Ok(body) => Ok(body),
+            Err(ReadError::Rejection(rejection)) => Err(rejection),
+            Err(ReadError::Fault(fault)) => return Err(fault),
+        };
+        let batch = draft.into_batch();
+        let refused_clean = result.is_ok() || batch.changes().is_empty();
+        assert!(refused_clean, "a refused command changes nothing (law 2)");
+        out.result = result;
+        out.revision = batch.mark().revision;
+        self.compaction.decide(batch.mark().compacted);
+        store.absorb(batch);
+        Ok(())
+    }
+
+    /// Moves the applied position over an entry without commands: a new leader's first one, or a
+    /// membership change.
+    pub fn skip(&mut self, at: Position, store: &mut impl Store) {
+        let mark = Mark { applied: at, ..store.mark() };
+        store.absorb(Batch::new(mark));
+    }
+
+    /// Whether [`Machine::compact_slice`] has work.
+    pub fn compaction_pending(&self) -> bool {
+        self.compaction.pending()
+    }
+
+    /// Does one slice of the physical compaction: looks at up to `compaction_batch` records and
+    /// forgets the tombstones that no read can meet any more. Gives the compacted revision when this
+    /// slice was the last. Progress is part of the batch, so a restart goes on where it was.
+    ///
+    /// To be called when everything applied so far has been published (law 1 of
+    /// [`crate::mvcc::resolve`]), not between the commands of an entry.
+    pub fn compact_slice(&mut self, store: &mut impl Store) -> Result<Option<Revision>, Fault> {
+        if !self.compaction.pending() {
+            return Ok(None);
+        }
+        let slice = self.compaction.slice(&*store, self.compaction_batch)?;
+        store.absorb(slice);
+        Ok((!self.compaction.pending()).then(|| store.mark().compacted))
+    }
+}
+
+fn decide(draft: &mut Draft<'_>, op: &Op) -> Result<Body, ReadError> {
+    Ok(match op {
+        Op::Put(request) => {
+            precheck::check_plain_put(draft.view(), request)?;
+            Body::Put(put::put(draft, request)?)
+        }
+        Op::DeleteRange(request) => Body::DeleteRange(delete::delete_range(draft, request)),
+        Op::Txn(request) => Body::Txn(txn::txn(draft, request)?),
+        Op::Compact { revision } => {
+            compact::compact(draft, *revision)?;
+            Body::Compact
+        }
+        Op::LeaseGrant { id, ttl } => {
+            lease::grant(draft, *id, *ttl)?;
+            Body::LeaseGrant { id: *id, ttl: *ttl }
+        }
+        Op::LeaseRevoke { id } => {
+            lease::revoke(draft, *id)?;
+            Body::LeaseRevoke
+        }
+        Op::AlarmList => Body::Alarms(alarms(draft.view())),
+        Op::Publish { member, name, client_urls } => {
+            cluster::publish(draft, *member, name, client_urls);
+            Body::Publish
+        }
+    })
+}

@@ -1,0 +1,239 @@
+//! The changes of one command while it is being decided.
+//!
+//! Leaves out: what to change; the files beside this one know that.
+//!
+//! Laws:
+//!  1. The state below is not touched before the command is decided; what the command itself wrote
+//!     is seen through the draft.
+//!  2. The revision is taken with the first change of a key, and sub-revisions count up from 0.
+//!
+//! Price: what a transaction writes is kept in a map of its own. A command that touches each key
+//! once need not ask again and does without.
+//!
+//! Worked example: a transaction at r17 that deletes [a, c) twice: the first finds "a" and "b" and
+//! drafts tombstones r18.0 and r18.1; the second finds them dead in the draft and removes nothing.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+
+use crate::id::{LeaseId, Position, RevSub, Revision};
+use crate::kv::KeyValue;
+use crate::machine::lease::attachment;
+use crate::machine::{Applied, LeaseChange};
+use crate::request::KeyRange;
+use crate::response::Event;
+use crate::store::{Batch, Change, Fault, Mark, Record, Row, Table, View};
+
+/// One command's changes so far.
+pub(super) struct Draft<'a> {
+    view: &'a dyn View,
+    mark: Mark,
+    /// Where the next change of a key goes.
+    next: RevSub,
+    batch: Batch,
+    /// The rows written so far, if the command will ask for them.
+    written: Option<BTreeMap<Bytes, Row>>,
+    out: &'a mut Applied,
+}
+
+/// What a put leaves in its key.
+pub(super) struct Written<'a> {
+    pub(super) value: &'a [u8],
+    pub(super) lease: LeaseId,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(view: &'a dyn View, at: Position, out: &'a mut Applied) -> Draft<'a> {
+        let mark = Mark { applied: at, ..view.mark() };
+        let next = mark.revision.after();
+        Draft { view, mark, next, batch: Batch::new(mark), written: None, out }
+    }
+
+    /// From here on the command reads what it writes.
+    pub(super) fn track(&mut self) {
+        self.written.get_or_insert_default();
+    }
+
+    /// The changes and where they lead.
+    pub(super) fn into_batch(mut self) -> Batch {
+        self.batch.set_mark(self.mark);
+        self.batch
+    }
+
+    /// The state before the command.
+    pub(super) fn view(&self) -> &'a dyn View {
+        self.view
+    }
+
+    /// The revision as of the changes so far.
+    pub(super) fn revision(&self) -> Revision {
+        self.mark.revision
+    }
+
+    /// The bound of a read that sees the changes so far.
+    pub(super) fn below(&self) -> RevSub {
+        self.next
+    }
+
+    /// The compacted revision.
+    pub(super) fn compacted(&self) -> Revision {
+        self.mark.compacted
+    }
+
+    /// Decides a compaction.
+    pub(super) fn set_compacted(&mut self, revision: Revision) {
+        self.mark.compacted = revision;
+    }
+
+    /// The row of a key that is alive.
+    pub(super) fn live(&self, key: &[u8]) -> Option<Row> {
+        self.row(key).filter(|row| !row.is_tombstone())
+    }
+
+    fn row(&self, key: &[u8]) -> Option<Row> {
+        let written = self.written.as_ref().and_then(|rows| rows.get(key).copied());
+        written.or_else(|| self.view.row(key))
+    }
+
+    /// The living keys of a range, in order.
+    pub(super) fn live_in(&self, keys: &KeyRange) -> Vec<(Bytes, Row)> {
+        let written = self.written.as_ref().filter(|rows| !rows.is_empty());
+        let mut found = Vec::new();
+        self.view.scan(keys, &mut |key, row| {
+            if !row.is_tombstone() && !written.is_some_and(|rows| rows.contains_key(key)) {
+                found.push((Bytes::copy_from_slice(key), *row));
+            }
+            ControlFlow::Continue(())
+        });
+        let own = written.into_iter().flatten();
+        let own = own.filter(|(key, row)| keys.contains(key) && !row.is_tombstone());
+        let before = found.len();
+        found.extend(own.map(|(key, row)| (key.clone(), *row)));
+        if found.len() > before {
+            found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        }
+        found
+    }
+
+    /// The encoded pair of a change, of this command or an earlier one.
+    pub(super) fn pair(&self, at: RevSub) -> Result<Bytes, Fault> {
+        let own = self.batch.changes().iter().rev().find_map(|change| match change {
+            Change::Write { record, .. } if record.at == at => Some(record.kv.clone()),
+            _ => None,
+        });
+        own.map_or_else(|| Ok(self.view.record(at)?.kv), Ok)
+    }
+
+    /// Writes a key over `before`, its living row.
+    pub(super) fn put(&mut self, key: &Bytes, before: Option<Row>, new: Written<'_>) {
+        let at = self.take();
+        let row = Row {
+            modified: at,
+            created: before.map_or(at.main, |row| row.created),
+            version: before.map_or(1, |row| row.version + 1),
+            lease: new.lease,
+            value_len: new.value.len() as u32,
+        };
+        let kv = KeyValue {
+            key,
+            create_revision: row.created,
+            mod_revision: at.main,
+            version: row.version,
+            value: new.value,
+            lease: new.lease,
+        };
+        let kv = kv.encode();
+        self.attach(key, before.map_or(LeaseId::NONE, |row| row.lease), new.lease);
+        let prev = before.map(|row| row.modified);
+        let event = Event { at, prev, delete: false, key: key.clone(), kv: kv.clone() };
+        self.out.events.push(event);
+        self.write(key.clone(), row, kv);
+    }
+
+    /// Deletes a key whose living row is `before`.
+    pub(super) fn delete(&mut self, key: Bytes, before: Row) {
+        let at = if crate::mutant::on(38) { self.take_without_bump() } else { self.take() };
+        let row = Row {
+            modified: at,
+            created: Revision(0),
+            version: 0,
+            lease: LeaseId::NONE,
+            value_len: 0,
+        };
+        self.attach(&key, before.lease, LeaseId::NONE);
+        let bare = KeyValue { key: &key, ..KeyValue::default() };
+        let event = KeyValue { mod_revision: at.main, ..bare }.encode();
+        let prev = Some(before.modified);
+        let kv = bare.encode();
+        self.out.events.push(Event { at, prev, delete: true, key: key.clone(), kv: event });
+        self.write(key, row, kv);
+    }
+
+    /// Sets a row of a table.
+    pub(super) fn set(&mut self, table: Table, key: Bytes, value: Bytes) {
+        self.batch.push(Change::Set { table, key, value });
+    }
+
+    /// Removes a row of a table.
+    pub(super) fn clear(&mut self, table: Table, key: Bytes) {
+        self.batch.push(Change::Clear { table, key });
+    }
+
+    /// Tells the lessor.
+    pub(super) fn lease_changed(&mut self, change: LeaseChange) {
+        self.out.leases.push(change);
+    }
+
+    /// Ends the revision within the command: only a mutant does that.
+    pub(super) fn split_revision(&mut self) {
+        self.next = self.mark.revision.after();
+    }
+
+    fn write(&mut self, key: Bytes, row: Row, kv: Bytes) {
+        // A tombstone that compaction has not physically reached yet counts as the change before: a
+        // read of an older revision, resolved after this command, still walks through it.
+        let prev = self.row(&key).map(|row| row.modified);
+        let record = Record { at: row.modified, prev, tombstone: row.is_tombstone(), kv };
+        if let Some(written) = &mut self.written {
+            written.insert(key.clone(), row);
+        }
+        self.batch.push(Change::Write { key, row, record });
+    }
+
+    fn attach(&mut self, key: &[u8], old: LeaseId, new: LeaseId) {
+        if old == new {
+            return;
+        }
+        if old != LeaseId::NONE {
+            self.clear(Table::LeaseKeys, attachment(old, key));
+        }
+        if new != LeaseId::NONE {
+            self.set(Table::LeaseKeys, attachment(new, key), Bytes::new());
+        }
+    }
+
+    fn take(&mut self) -> RevSub {
+        let at = self.next;
+        self.mark.revision = at.main;
+        self.next.sub += 1;
+        at
+    }
+
+    /// Mutant M38: a place after every change of the present revision.
+    fn take_without_bump(&mut self) -> RevSub {
+        let mut last = RevSub { main: self.mark.revision, sub: 0 };
+        let seen = self.view.records(last, &mut |record| {
+            last = record.at;
+            ControlFlow::Continue(())
+        });
+        assert!(seen.is_ok(), "the mutant runs on a healthy disk only");
+        for change in self.batch.changes() {
+            if let Change::Write { row, .. } = change {
+                last = row.modified;
+            }
+        }
+        RevSub { sub: last.sub + 1, ..last }
+    }
+}

@@ -1,0 +1,114 @@
+//! The replicated half of leases: which exist, for how long, and which keys hang on them.
+//!
+//! Leaves out: time. When a lease ends is the leader's lessor's to decide; it proposes a revocation,
+//! which arrives here like a client's.
+//!
+//! ```text
+//! Table::Leases     id (8 bytes big-endian, sign bit flipped)        → TTL in seconds (8 bytes big-endian)
+//! Table::LeaseKeys  id (the same 8 bytes) key                        → nothing
+//! ```
+//!
+//! Laws:
+//!  1. A key is in `LeaseKeys` under the lease its row names, and under no other.
+//!  2. A revocation removes the lease, its attachments and its keys in one batch, the keys in byte
+//!     order at one revision; without keys it leaves the revision.
+//!
+//! Worked example: keys "b" and "a" attached to lease 7; revoking it at r5 writes tombstones a r6.0
+//! and b r6.1.
+
+use std::ops::ControlFlow;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::id::LeaseId;
+use crate::machine::LeaseChange;
+use crate::machine::draft::Draft;
+use crate::rejection::Rejection;
+use crate::store::{Table, View};
+
+/// etcd's longest TTL, in seconds.
+const TTL_MAX: i64 = 9_000_000_000;
+
+/// Every lease and its granted TTL in seconds, by ascending id.
+pub fn leases(view: &dyn View) -> Vec<(LeaseId, i64)> {
+    let mut found = Vec::new();
+    view.table_scan(Table::Leases, b"", &mut |key, value| {
+        found.extend(id_of(key).zip(ttl_of(value)));
+        ControlFlow::Continue(())
+    });
+    found
+}
+
+/// The granted TTL of a lease in seconds; `None` when there is no such lease.
+pub fn lease_ttl(view: &dyn View, id: LeaseId) -> Option<i64> {
+    view.table(Table::Leases, &key_of(id)).as_deref().and_then(ttl_of)
+}
+
+/// Visits the keys attached to a lease, in byte order, until `visit` breaks.
+pub fn lease_keys(view: &dyn View, id: LeaseId, visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) {
+    let prefix = key_of(id);
+    view.table_scan(Table::LeaseKeys, &prefix, &mut |row, _| match row.strip_prefix(&prefix) {
+        Some(key) => visit(key),
+        None => ControlFlow::Break(()),
+    });
+}
+
+/// Creates a lease.
+pub(super) fn grant(draft: &mut Draft<'_>, id: LeaseId, ttl: i64) -> Result<(), Rejection> {
+    if id == LeaseId::NONE {
+        return Err(Rejection::LeaseNotFound);
+    }
+    if ttl > TTL_MAX {
+        return Err(Rejection::LeaseTtlTooLarge);
+    }
+    if lease_ttl(draft.view(), id).is_some() {
+        return Err(Rejection::LeaseExists);
+    }
+    let key = Bytes::copy_from_slice(&key_of(id));
+    draft.set(Table::Leases, key, Bytes::copy_from_slice(&ttl.to_be_bytes()));
+    draft.lease_changed(LeaseChange::Granted { id, ttl });
+    Ok(())
+}
+
+/// Removes a lease and its keys.
+pub(super) fn revoke(draft: &mut Draft<'_>, id: LeaseId) -> Result<(), Rejection> {
+    if lease_ttl(draft.view(), id).is_none() {
+        return Err(Rejection::LeaseNotFound);
+    }
+    let mut keys = Vec::new();
+    lease_keys(draft.view(), id, &mut |key| {
+        keys.push(Bytes::copy_from_slice(key));
+        ControlFlow::Continue(())
+    });
+    for key in keys {
+        let Some(row) = draft.live(&key) else { continue };
+        draft.delete(key, row);
+        if crate::mutant::on(60) {
+            draft.split_revision();
+        }
+    }
+    draft.clear(Table::Leases, Bytes::copy_from_slice(&key_of(id)));
+    draft.lease_changed(LeaseChange::Revoked { id });
+    Ok(())
+}
+
+/// The row that attaches `key` to a lease.
+pub(super) fn attachment(id: LeaseId, key: &[u8]) -> Bytes {
+    let mut row = BytesMut::with_capacity(8 + key.len());
+    row.put_slice(&key_of(id));
+    row.put_slice(key);
+    row.freeze()
+}
+
+/// Signed ids in byte order: the sign bit flipped, big-endian.
+fn key_of(id: LeaseId) -> [u8; 8] {
+    (id.0 ^ i64::MIN).to_be_bytes()
+}
+
+fn id_of(key: &[u8]) -> Option<LeaseId> {
+    Some(LeaseId(i64::from_be_bytes(key.try_into().ok()?) ^ i64::MIN))
+}
+
+fn ttl_of(value: &[u8]) -> Option<i64> {
+    Some(i64::from_be_bytes(value.try_into().ok()?))
+}

@@ -1,0 +1,380 @@
+//! One member's replicated state machine: facts in, orders out.
+//!
+//! [`Node::step`] takes one [`Input`] at a time and only remembers; [`Input::Drained`], the last of each
+//! turn, does the work: propose what has gathered, take raft's readies, apply what is committed, then
+//! publish, answer and order the housekeeping. What arrived in one turn is therefore normally one log
+//! entry, one flush, one published snapshot.
+//!
+//! Laws:
+//!  1. A `Publish` precedes every `Reply` of its turn.
+//!  2. A request of this member is answered exactly once: by its outcome, or by its deadline.
+//!  3. A message that promises something durable leaves after the batch that makes it so.
+//!  4. A lease is renewed only by a leader that has applied an entry of its own term and has confirmed
+//!     since the request came that it still leads (thesis 6.4 applied to leases).
+//!
+//! Worked example, one voter: `Request(put)`, `Drained` → `Append(w7)`; `Synced(w7)`, `Drained` →
+//! `Publish`, `Reply`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::codec;
+use crate::command::Command;
+use crate::entry::{Entry, EntryKind};
+use crate::fact::Fact;
+use crate::id::{Incarnation, Index, MemberId, Position, RequestId, WalSeq};
+use crate::input::Input;
+use crate::lessor::Lessor;
+use crate::limits::Limits;
+use crate::machine::Machine;
+use crate::message::{Message, RaftKind, RaftMessage, SnapshotMeta};
+use crate::mutant;
+use crate::output::{Effect, Output};
+use crate::raft::reads::Reads;
+use crate::raft::{Boot, Raft};
+use crate::rejection::Rejection;
+use crate::response::{Body, Event, Response};
+use crate::rng::Rng;
+use crate::status::{Role, Status};
+use crate::store::{Fault, Store};
+use crate::time::Instant;
+
+mod admit;
+mod apply;
+mod leases;
+mod ready;
+
+use leases::{Forwarded, LeaseWork};
+
+/// Who a node is, and its bounds.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// This member.
+    pub member: MemberId,
+    /// This run of it.
+    pub incarnation: Incarnation,
+    /// Bounds and periods, validated.
+    pub limits: Limits,
+    /// Seeds the node's generators.
+    pub seed: u64,
+}
+
+/// Who waits for a read index.
+#[derive(Clone, Debug)]
+enum Reader {
+    /// A session of this member.
+    Request(RequestId),
+    /// A lease question, of this member or forwarded by another.
+    Lease(LeaseWork),
+}
+
+/// See the module.
+pub struct Node {
+    config: NodeConfig,
+    raft: Raft,
+    machine: Machine,
+    lessor: Lessor,
+    /// This member's requests that are not answered yet, with their deadlines.
+    pending: BTreeMap<u64, Instant>,
+    deadlines: BTreeSet<(Instant, u64)>,
+    /// Admitted commands that are not proposed yet.
+    queue: VecDeque<Command>,
+    reads: Reads<Reader>,
+    forwarded: BTreeMap<u64, Forwarded>,
+    /// Renewals of leases whose revocation is under way.
+    expiring: Vec<LeaseWork>,
+    next_number: u64,
+    next_seq: WalSeq,
+    synced: WalSeq,
+    /// Where the log ends after each batch that is not durable yet, and where the durable one does.
+    appended: VecDeque<(WalSeq, Position)>,
+    durable: Position,
+    next_tick: Instant,
+    /// The last checkpoint ordered, and whether it is still being made.
+    flush_ordered: Index,
+    flushing: bool,
+    seen: (Role, Option<MemberId>),
+    leader_lost: Option<Instant>,
+    disk_full: bool,
+    turn: Turn,
+}
+
+/// What one turn gathers for its end.
+#[derive(Default)]
+struct Turn {
+    changed: bool,
+    events: Vec<Event>,
+    answers: Vec<(RequestId, Result<Response, Rejection>)>,
+    /// Lease answers that still need a header.
+    lease_answers: Vec<(RequestId, Body)>,
+}
+
+impl Node {
+    /// Starts from what recovery found; `store` is the state at `boot.checkpoint`.
+    ///
+    /// # Errors
+    /// A log that consensus cannot start from.
+    pub fn new(
+        config: NodeConfig,
+        boot: Boot,
+        store: &impl Store,
+        now: Instant,
+    ) -> Result<Node, Fault> {
+        let rng = Rng::new(config.seed).fork(config.member.0);
+        let last_seq = boot.last_seq;
+        let flushed = boot.checkpoint.at.index;
+        let raft = Raft::new(config.member, &config.limits, rng, boot)?;
+        let retry_after = config.limits.election_timeout / 2;
+        Ok(Node {
+            reads: Reads::new(config.member, config.incarnation, retry_after),
+            machine: Machine::load(&config.limits, store),
+            lessor: Lessor::new(),
+            pending: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            queue: VecDeque::new(),
+            forwarded: BTreeMap::new(),
+            expiring: Vec::new(),
+            next_number: 0,
+            next_seq: last_seq.next(),
+            synced: last_seq,
+            appended: VecDeque::new(),
+            durable: raft.log().last(),
+            next_tick: now + config.limits.heartbeat,
+            flush_ordered: flushed,
+            flushing: false,
+            seen: (Role::Follower, None),
+            leader_lost: None,
+            disk_full: false,
+            turn: Turn::default(),
+            raft,
+            config,
+        })
+    }
+
+    /// Takes one fact. Orders are added to `out`, most of them at [`Input::Drained`].
+    pub fn step(&mut self, now: Instant, input: Input, store: &mut impl Store, out: &mut Output) {
+        match input {
+            Input::Wake => {}
+            Input::Request(request) => self.admit(now, request),
+            Input::Message { from, message } => self.receive(now, from, message, out),
+            Input::Connected { peer, hello } => {
+                if self.raft.lower_matched(peer, hello.last) {
+                    out.facts.push(Fact::MatchedLowered { peer, last: hello.last });
+                }
+            }
+            Input::Disconnected { peer } => self.raft.unreachable(peer),
+            Input::Synced { seq } => {
+                self.synced = seq;
+                while self.appended.front().is_some_and(|(appended, _)| *appended <= seq) {
+                    let (_, last) = self.appended.pop_front().expect("there is a front");
+                    self.durable = last;
+                }
+                let released = self.raft.synced(seq);
+                self.send(released, out);
+            }
+            Input::Flushed { at } => self.flushed(at, out),
+            Input::Fetched { number, entries } => self.raft.fetched(number, entries),
+            Input::Staged { from, term, meta } => {
+                if !self.raft.staged(from, term, &meta) {
+                    out.effects.push(Effect::Discard { at: meta.at });
+                }
+            }
+            Input::Installed { meta } => self.installed(meta, store, out),
+            Input::Space { full } => self.disk_full = full,
+            Input::Shipped { to, complete } => self.raft.shipped(to, complete),
+            Input::Drained => {
+                if let Err(fault) = self.drain(now, store, out) {
+                    out.effects.push(Effect::Halt(fault));
+                }
+            }
+        }
+    }
+
+    /// When the node next wants a turn, at the latest.
+    pub fn deadline(&self) -> Instant {
+        let busy =
+            self.machine.compaction_pending() || (!self.queue.is_empty() && self.may_propose());
+        if busy { Instant(0) } else { self.next_tick }
+    }
+
+    /// The end of the durable log, for the handshake with peers.
+    pub fn durable_last(&self) -> Position {
+        self.durable
+    }
+
+    /// The node's public state.
+    pub fn status(&self, store: &impl Store) -> Status {
+        Status {
+            term: self.raft.term(),
+            leader: self.raft.leader(),
+            role: self.raft.role(),
+            commit: self.raft.commit(),
+            applied: store.mark().applied,
+            last: self.raft.log().last(),
+            pending: self.pending.len(),
+        }
+    }
+
+    fn drain(
+        &mut self,
+        now: Instant,
+        store: &mut impl Store,
+        out: &mut Output,
+    ) -> Result<(), Fault> {
+        if now >= self.next_tick {
+            // After a pause the missed ticks are not made up for: they would all expire at once.
+            let regular = self.next_tick + self.config.limits.heartbeat;
+            self.next_tick =
+                if regular > now { regular } else { now + self.config.limits.heartbeat };
+            self.tick(now, out);
+        }
+        // Before anything is applied: what the last turn answered has been read by now.
+        if self.machine.compaction_pending() && !self.raft.is_installing() {
+            self.turn.changed = true;
+            if let Some(revision) = self.machine.compact_slice(store)? {
+                out.facts.push(Fact::CompactionFinished { revision });
+            }
+        }
+        self.propose();
+        if let Some(context) = self.reads.ask(now) {
+            if mutant::on(7) && self.raft.role() == Role::Leader {
+                self.reads.answered(&context, self.raft.commit());
+            } else {
+                self.raft.read_index(context);
+            }
+        }
+        while let Some(ready) = self.raft.ready() {
+            self.handle_ready(now, ready, store, out)?;
+        }
+        self.observe_role(now, out);
+        self.finish_reads(now, store, out);
+        if let Some(fault) = store.fault() {
+            return Err(fault);
+        }
+        self.finish(store, out);
+        Ok(())
+    }
+
+    /// Once per heartbeat: raft's clock, deadlines, expired leases, forwarded questions.
+    fn tick(&mut self, now: Instant, out: &mut Output) {
+        self.raft.tick();
+        self.expire_requests(now);
+        for id in self.lessor.expired(now, self.config.limits.lease_revoke_batch) {
+            out.facts.push(Fact::LeaseExpired { id });
+            self.queue_revocation(id);
+        }
+        self.forward_lease_asks(now, out);
+    }
+
+    /// Publish, answer, and order the housekeeping.
+    fn finish(&mut self, store: &impl Store, out: &mut Output) {
+        let turn = std::mem::take(&mut self.turn);
+        if turn.changed {
+            out.effects.push(Effect::Publish { events: turn.events });
+        }
+        for (id, result) in turn.answers {
+            out.effects.push(Effect::Reply { id, result });
+        }
+        let applied = store.mark().applied;
+        let due = applied.index.0 >= self.flush_ordered.0 + self.config.limits.checkpoint_entries;
+        if due && !self.flushing && !self.raft.is_installing() {
+            self.flushing = true;
+            self.flush_ordered = applied.index;
+            out.effects.push(Effect::Flush { meta: self.meta(applied) });
+        }
+        self.raft.log_mut().evict(applied.index, self.config.limits.log_cache_bytes);
+        for (number, from, below, bytes_max) in self.raft.log_mut().take_wanted() {
+            out.effects.push(Effect::Fetch { number, from, below, bytes_max });
+        }
+        out.status = self.status(store);
+    }
+
+    /// A checkpoint is durable: followers that need more than the entries kept behind it get it as a
+    /// snapshot from now on.
+    fn flushed(&mut self, at: Position, out: &mut Output) {
+        self.flushing = false;
+        self.flush_ordered = at.index;
+        if at.index <= self.raft.log().checkpoint().at.index {
+            return;
+        }
+        out.facts.push(Fact::CheckpointSaved { at });
+        let meta = self.meta(at);
+        self.raft.log_mut().set_checkpoint(meta);
+        let upto = Index(at.index.0.saturating_sub(self.config.limits.catchup_entries));
+        if upto >= self.raft.log().first() {
+            self.raft.log_mut().purge(upto);
+            out.effects.push(Effect::Purge { upto });
+        }
+    }
+
+    fn installed(&mut self, meta: SnapshotMeta, store: &mut impl Store, out: &mut Output) {
+        let released = self.raft.installed(&meta);
+        self.send(released, out);
+        self.machine = Machine::load(&self.config.limits, store);
+        self.lessor.demote();
+        self.flush_ordered = meta.at.index;
+        self.flushing = false;
+        self.durable = meta.at;
+        self.appended.clear();
+        out.facts.push(Fact::SnapshotInstalled { at: meta.at });
+        self.turn.changed = true;
+    }
+
+    fn meta(&self, at: Position) -> SnapshotMeta {
+        let (voters, learners) = (self.raft.voters(), self.raft.learners());
+        SnapshotMeta { at, voters, learners }
+    }
+
+    fn receive(&mut self, now: Instant, from: MemberId, message: Message, out: &mut Output) {
+        match message {
+            Message::Raft(received) => self.receive_raft(from, received),
+            Message::LeaseAsk(ask) => self.lease_asked(now, from, ask, out),
+            Message::LeaseAnswer(answer) => self.lease_answered(answer),
+            Message::Transfer(_) => {} // the driver gives those to the engine
+        }
+    }
+
+    /// A peer may only speak for itself, and may only hand over proposals that apply can read: one
+    /// that it cannot would stop every member.
+    fn receive_raft(&mut self, from: MemberId, received: RaftMessage) {
+        let forwarded = received.kind == RaftKind::Propose;
+        let readable = |entry: &Entry| {
+            entry.kind == EntryKind::Normal && codec::decode_entry(&entry.data).is_ok()
+        };
+        if received.from != from || (forwarded && !received.entries.iter().all(readable)) {
+            return;
+        }
+        self.raft.receive(received);
+    }
+
+    fn send(&self, messages: Vec<RaftMessage>, out: &mut Output) {
+        let send =
+            |message: RaftMessage| Effect::Send { to: message.to, message: Message::Raft(message) };
+        out.effects.extend(messages.into_iter().map(send));
+    }
+
+    /// Answers a request of this member, if it still waits.
+    fn answer(&mut self, id: RequestId, result: Result<Response, Rejection>) {
+        let own = id.member == self.config.member && id.incarnation == self.config.incarnation;
+        if !own {
+            return;
+        }
+        if let Some(deadline) = self.pending.remove(&id.sequence) {
+            self.deadlines.remove(&(deadline, id.sequence));
+            self.turn.answers.push((id, result));
+        }
+    }
+
+    fn answer_body(&mut self, id: RequestId, body: Body, store: &impl Store) {
+        let response = Response { revision: store.mark().revision, term: self.raft.term(), body };
+        self.answer(id, Ok(response));
+    }
+
+    fn is_pending(&self, id: RequestId) -> bool {
+        self.pending.contains_key(&id.sequence)
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+}

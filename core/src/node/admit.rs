@@ -1,0 +1,142 @@
+//! From a request to a proposal: bounds, deadlines, and entries of many commands.
+
+use crate::codec;
+use crate::command::Command;
+use crate::id::{LeaseId, RequestId};
+use crate::mutant;
+use crate::rejection::Rejection;
+use crate::request::{Ask, Identity, Op, Request};
+use crate::response::{Body, Response};
+use crate::status::Role;
+use crate::time::Instant;
+
+use super::{Node, Reader};
+
+impl Node {
+    /// Takes a session's request; what cannot be admitted is answered at the end of the turn.
+    pub(super) fn admit(&mut self, now: Instant, request: Request) {
+        let Request { id, identity, ask, deadline } = request;
+        self.pending.insert(id.sequence, deadline);
+        self.deadlines.insert((deadline, id.sequence));
+        if self.pending.len() > self.config.limits.pending_commands_max {
+            return self.answer(id, Err(Rejection::TooManyRequests));
+        }
+        match ask {
+            Ask::Propose(op) => {
+                if self.disk_full && op.needs_space() {
+                    return self.answer(id, Err(Rejection::NoSpace));
+                }
+                let command = Command { id, identity, op };
+                if codec::encoded_len(&command) > self.config.limits.request_bytes_max {
+                    return self.answer(id, Err(Rejection::RequestTooLarge));
+                }
+                self.queue.push_back(command);
+            }
+            Ask::ReadIndex if mutant::on(6) && self.raft.role() == Role::Leader => {
+                self.early_read(id);
+            }
+            Ask::ReadIndex => self.reads.join(Reader::Request(id)),
+            Ask::LeaseKeepAlive { id: lease } => self.ask_lease(now, id, lease, true),
+            Ask::LeaseTimeToLive { id: lease } => self.ask_lease(now, id, lease, false),
+            Ask::TransferLeadership => {
+                self.raft.transfer_leadership();
+                let response = Response {
+                    revision: crate::id::Revision(0),
+                    term: self.raft.term(),
+                    body: Body::TransferLeadership,
+                };
+                self.answer(id, Ok(response));
+            }
+        }
+    }
+
+    /// Only a mutant reads without asking the others.
+    fn early_read(&mut self, id: RequestId) {
+        let response = Response {
+            revision: crate::id::Revision(0),
+            term: self.raft.term(),
+            body: Body::ReadIndex,
+        };
+        self.answer(id, Ok(response));
+    }
+
+    /// Whether a proposal could go anywhere now. A leader lets commands gather while enough batches are
+    /// on their way to the disk: that is the whole of group commit.
+    pub(super) fn may_propose(&self) -> bool {
+        if self.raft.is_installing() {
+            return false;
+        }
+        match (self.raft.role(), self.raft.leader()) {
+            (Role::Leader, _) => {
+                let in_flight = self.next_seq.0 - 1 - self.synced.0;
+                in_flight < self.config.limits.batches_in_flight_max as u64
+            }
+            (_, leader) => leader.is_some(),
+        }
+    }
+
+    /// Proposes what has gathered, as few entries as the bounds allow. A proposal that raft drops (a
+    /// leader that hands over) stays queued until it can be made or its requests' time is over.
+    pub(super) fn propose(&mut self) {
+        while !self.queue.is_empty() && self.may_propose() {
+            let count = self.next_entry();
+            let commands: Vec<Command> = self.queue.drain(..count).collect();
+            if !self.raft.propose(codec::encode_entry(&commands)) {
+                for command in commands.into_iter().rev() {
+                    self.queue.push_front(command);
+                }
+                return;
+            }
+        }
+    }
+
+    /// How many queued commands make the next entry: at least one.
+    fn next_entry(&self) -> usize {
+        let mut bytes = 0;
+        let fits = self.queue.iter().take(self.config.limits.entry_commands_max).take_while(|c| {
+            bytes += codec::encoded_len(c);
+            bytes <= self.config.limits.entry_bytes_max
+        });
+        fits.count().max(1)
+    }
+
+    /// An expired lease is revoked through the log like any other; nobody waits for the answer.
+    pub(super) fn queue_revocation(&mut self, lease: LeaseId) {
+        let (member, incarnation) = (self.config.member, self.config.incarnation);
+        self.queue.push_back(Command {
+            id: RequestId { member, incarnation, sequence: 0 },
+            identity: Identity::default(),
+            op: Op::LeaseRevoke { id: lease },
+        });
+    }
+
+    /// Answers the requests whose time is over. Whether their commands take effect stays open.
+    pub(super) fn expire_requests(&mut self, now: Instant) {
+        let (member, incarnation) = (self.config.member, self.config.incarnation);
+        let lost_lately =
+            self.leader_lost.is_some_and(|at| now.since(at) <= self.config.limits.request_timeout);
+        let late = if self.raft.leader().is_none() {
+            Rejection::TimeoutConnectionLost
+        } else if lost_lately {
+            Rejection::TimeoutLeaderFail
+        } else {
+            Rejection::Timeout
+        };
+        while let Some((deadline, sequence)) = self.deadlines.first().copied() {
+            if deadline > now {
+                break;
+            }
+            self.answer(RequestId { member, incarnation, sequence }, Err(late));
+        }
+        let pending = &self.pending;
+        self.queue.retain(|command| {
+            command.id.sequence == 0 || pending.contains_key(&command.id.sequence)
+        });
+        self.reads.retain(|reader| match reader {
+            Reader::Request(id) => pending.contains_key(&id.sequence),
+            Reader::Lease(work) => work.deadline > now,
+        });
+        self.forwarded.retain(|_, forwarded| pending.contains_key(&forwarded.request.sequence));
+        self.expiring.retain(|work| work.deadline > now);
+    }
+}

@@ -1,0 +1,65 @@
+//! From a committed entry to changed state, events and answers.
+
+use crate::codec;
+use crate::entry::{Entry, EntryKind};
+use crate::fact::Fact;
+use crate::machine::{Applied, LeaseChange};
+use crate::output::Output;
+use crate::response::Response;
+use crate::status::Role;
+use crate::store::{Fault, Store};
+use crate::time::Instant;
+
+use super::Node;
+
+impl Node {
+    /// Applies one committed entry.
+    ///
+    /// # Errors
+    /// An entry that this version cannot read, or a store that cannot: the member halts, for it would
+    /// differ from the others otherwise.
+    pub(super) fn apply(
+        &mut self,
+        now: Instant,
+        entry: Entry,
+        store: &mut impl Store,
+        out: &mut Output,
+    ) -> Result<(), Fault> {
+        if entry.kind == EntryKind::Normal && !entry.data.is_empty() {
+            let commands = codec::decode_entry(&entry.data)
+                .map_err(|error| Fault::new("reading a log entry", entry.at.to_string(), error))?;
+            for command in &commands {
+                let mut applied = Applied::default();
+                self.machine.apply(entry.at, command, store, &mut applied)?;
+                self.applied_command(now, command.id, applied);
+            }
+        } else {
+            self.machine.skip(entry.at, store);
+        }
+        self.turn.changed = true;
+        let own_term = entry.at.term == self.raft.term() && self.raft.role() == Role::Leader;
+        if own_term && !self.lessor.is_primary() {
+            let leases = crate::machine::leases(store);
+            self.lessor.promote(now, self.config.limits.election_timeout, leases);
+        }
+        out.facts.push(Fact::Applied {
+            at: entry.at,
+            digest: crc32fast::hash(&entry.data),
+            revision: store.mark().revision,
+        });
+        Ok(())
+    }
+
+    fn applied_command(&mut self, now: Instant, id: crate::id::RequestId, applied: Applied) {
+        for change in applied.leases {
+            match change {
+                LeaseChange::Granted { id, ttl } => self.lessor.granted(now, id, ttl),
+                LeaseChange::Revoked { id } => self.lessor.revoked(id),
+            }
+        }
+        self.turn.events.extend(applied.events);
+        let term = self.raft.term();
+        let revision = applied.revision;
+        self.answer(id, applied.result.map(|body| Response { revision, term, body }));
+    }
+}

@@ -1,0 +1,192 @@
+//! Questions about leases: asked at any member, answered by the leader's clock.
+//!
+//! A follower forwards the question and repeats it until it is answered or its time is over; asking
+//! twice renews twice, which is harmless. The leader first confirms by a read index that it still
+//! leads: a deposed one must not promise time that its successor does not know of.
+
+use crate::fact::Fact;
+use crate::id::{LeaseId, MemberId, RequestId};
+use crate::lessor::Renewal;
+use crate::message::{LeaseAnswer, LeaseAsk, LeaseOutcome, Message};
+use crate::mutant;
+use crate::output::{Effect, Output};
+use crate::response::Body;
+use crate::status::Role;
+use crate::store::Store;
+use crate::time::Instant;
+
+use super::{Node, Reader};
+
+/// Who gets the answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asker {
+    Request(RequestId),
+    Peer { member: MemberId, number: u64 },
+}
+
+/// A question that this member, as leader, answers after its read index.
+#[derive(Clone, Debug)]
+pub(super) struct LeaseWork {
+    pub asker: Asker,
+    pub lease: LeaseId,
+    pub renew: bool,
+    pub deadline: Instant,
+}
+
+/// A question of this member that a leader elsewhere has to answer.
+#[derive(Clone, Debug)]
+pub(super) struct Forwarded {
+    pub request: RequestId,
+    pub ask: LeaseAsk,
+    pub sent: Option<Instant>,
+}
+
+impl Node {
+    /// A session asks: the leader answers itself, others forward.
+    pub(super) fn ask_lease(
+        &mut self,
+        now: Instant,
+        request: RequestId,
+        lease: LeaseId,
+        renew: bool,
+    ) {
+        if self.raft.role() == Role::Leader {
+            let deadline = now + self.config.limits.request_timeout;
+            let asker = Asker::Request(request);
+            self.reads.join(Reader::Lease(LeaseWork { asker, lease, renew, deadline }));
+        } else {
+            self.forward(request, lease, renew);
+        }
+    }
+
+    fn forward(&mut self, request: RequestId, lease: LeaseId, renew: bool) {
+        let number = self.number();
+        let ask = LeaseAsk { number, id: lease, renew };
+        self.forwarded.insert(number, Forwarded { request, ask, sent: None });
+    }
+
+    /// A follower's question arrives.
+    pub(super) fn lease_asked(
+        &mut self,
+        now: Instant,
+        from: MemberId,
+        ask: LeaseAsk,
+        out: &mut Output,
+    ) {
+        let asker = Asker::Peer { member: from, number: ask.number };
+        if self.raft.role() != Role::Leader {
+            return self.tell(asker, ask.renew, LeaseOutcome::NotLeader, out);
+        }
+        let deadline = now + self.config.limits.request_timeout;
+        let work = LeaseWork { asker, lease: ask.id, renew: ask.renew, deadline };
+        self.reads.join(Reader::Lease(work));
+    }
+
+    /// A leader's answer arrives.
+    pub(super) fn lease_answered(&mut self, answer: LeaseAnswer) {
+        let Some(forwarded) = self.forwarded.remove(&answer.number) else { return };
+        let (request, ask) = (forwarded.request, forwarded.ask);
+        match self.lease_body(answer.outcome, ask.renew) {
+            Some(body) => self.turn.lease_answers.push((request, body)),
+            None => {
+                // Asked again at the next tick, of whoever leads then.
+                self.forwarded.insert(answer.number, Forwarded { request, ask, sent: None });
+            }
+        }
+    }
+
+    /// Sends what has not been sent, or not been answered for a while; takes over what was forwarded
+    /// when this member has become the leader itself.
+    pub(super) fn forward_lease_asks(&mut self, now: Instant, out: &mut Output) {
+        let retry_after = self.config.limits.election_timeout / 2;
+        if self.raft.role() == Role::Leader {
+            for (_, forwarded) in std::mem::take(&mut self.forwarded) {
+                self.ask_lease(now, forwarded.request, forwarded.ask.id, forwarded.ask.renew);
+            }
+            return;
+        }
+        let Some(leader) = self.raft.leader() else { return };
+        for forwarded in self.forwarded.values_mut() {
+            if forwarded.sent.is_none_or(|at| now.since(at) >= retry_after) {
+                forwarded.sent = Some(now);
+                let message = Message::LeaseAsk(forwarded.ask);
+                out.effects.push(Effect::Send { to: leader, message });
+            }
+        }
+    }
+
+    /// Answers everybody whose read index is applied, and the renewals that waited for a revocation.
+    pub(super) fn finish_reads(&mut self, now: Instant, store: &impl Store, out: &mut Output) {
+        let applied = match mutant::on(9) {
+            true => crate::id::Index(u64::MAX),
+            false => store.mark().applied.index,
+        };
+        let mut work = std::mem::take(&mut self.expiring);
+        for reader in self.reads.take_ready(applied) {
+            match reader {
+                Reader::Request(id) => self.answer_body(id, Body::ReadIndex, store),
+                Reader::Lease(lease) => work.push(lease),
+            }
+        }
+        for work in work {
+            self.answer_lease(now, work, out);
+        }
+        for (request, body) in std::mem::take(&mut self.turn.lease_answers) {
+            self.answer_body(request, body, store);
+        }
+    }
+
+    /// Law 4 of the node: the read index has confirmed the leadership, and the lessor is primary only
+    /// after an entry of this term was applied.
+    fn answer_lease(&mut self, now: Instant, work: LeaseWork, out: &mut Output) {
+        if self.raft.role() != Role::Leader || !self.lessor.is_primary() {
+            return match work.asker {
+                Asker::Request(request) if self.is_pending(request) => {
+                    self.forward(request, work.lease, work.renew);
+                }
+                asker => self.tell(asker, work.renew, LeaseOutcome::NotLeader, out),
+            };
+        }
+        if !work.renew {
+            let outcome = match self.lessor.remaining(now, work.lease) {
+                Some((ttl, granted)) => LeaseOutcome::Alive { ttl, granted },
+                None => LeaseOutcome::Missing,
+            };
+            return self.tell(work.asker, work.renew, outcome, out);
+        }
+        match self.lessor.renew(now, work.lease) {
+            Renewal::Renewed { ttl } => {
+                out.facts.push(Fact::LeaseRenewed { id: work.lease, ttl });
+                self.tell(work.asker, work.renew, LeaseOutcome::Alive { ttl, granted: ttl }, out);
+            }
+            Renewal::Missing => self.tell(work.asker, work.renew, LeaseOutcome::Missing, out),
+            Renewal::Expiring => self.expiring.push(work),
+        }
+    }
+
+    fn tell(&mut self, asker: Asker, renew: bool, outcome: LeaseOutcome, out: &mut Output) {
+        match asker {
+            Asker::Peer { member, number } => {
+                let message = Message::LeaseAnswer(LeaseAnswer { number, outcome });
+                out.effects.push(Effect::Send { to: member, message });
+            }
+            Asker::Request(request) => {
+                if let Some(body) = self.lease_body(outcome, renew) {
+                    self.turn.lease_answers.push((request, body));
+                }
+            }
+        }
+    }
+
+    fn lease_body(&self, outcome: LeaseOutcome, renew: bool) -> Option<Body> {
+        match (outcome, renew) {
+            (LeaseOutcome::Alive { ttl, .. }, true) => Some(Body::LeaseKeepAlive { ttl }),
+            (LeaseOutcome::Missing, true) => Some(Body::LeaseKeepAlive { ttl: 0 }),
+            (LeaseOutcome::Alive { ttl, granted }, false) => {
+                Some(Body::LeaseTimeToLive { ttl, granted })
+            }
+            (LeaseOutcome::Missing, false) => Some(Body::LeaseTimeToLive { ttl: -1, granted: 0 }),
+            (LeaseOutcome::NotLeader, _) => None,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Raft's readies: what becomes an order to the disk, to the network, and to apply.
+
+use raft::Ready;
+
+use crate::entry::{Append, HardState};
+use crate::fact::Fact;
+use crate::id::{Index, Position, WalSeq};
+use crate::message::{RaftKind, RaftMessage};
+use crate::mutant;
+use crate::output::{Effect, Output};
+use crate::raft::message;
+use crate::status::Role;
+use crate::store::{Fault, Store};
+use crate::time::Instant;
+
+use super::Node;
+
+impl Node {
+    /// Handles one ready: disk first, so that it works while the rest is done; then the messages that
+    /// may leave at once (thesis 10.2.1: a leader replicates in parallel with its own write); then
+    /// apply.
+    pub(super) fn handle_ready(
+        &mut self,
+        now: Instant,
+        mut ready: Ready,
+        store: &mut impl Store,
+        out: &mut Output,
+    ) -> Result<(), Fault> {
+        for state in ready.take_read_states() {
+            self.reads.answered(&state.request_ctx, Index(state.index));
+        }
+        let before = self.raft.commit();
+        let at_once = self.outgoing(ready.take_messages(), out);
+        let after_sync = self.outgoing(ready.take_persisted_messages(), out);
+        let committed = ready.take_committed_entries();
+        if ready.snapshot().get_metadata().index != 0 {
+            let meta = message::meta_from_raft(ready.snapshot());
+            out.effects.push(Effect::Install { meta, hard_state: self.raft.hard_state() });
+        } else if ready.must_sync() {
+            self.append(&ready, out);
+        }
+        self.send(at_once, out);
+        let seq = WalSeq(self.next_seq.0 - 1);
+        let released = self.raft.accept(ready, seq, after_sync);
+        self.send(released, out);
+        if let Some(last) = committed.last() {
+            out.facts.push(Fact::Committed { index: Index(last.index.max(before.0)) });
+        }
+        for entry in &committed {
+            self.apply(now, message::entry_from_raft(entry), store, out)?;
+        }
+        if let Some(last) = committed.last() {
+            self.raft.applied(Index(last.index));
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, ready: &Ready, out: &mut Output) {
+        let hard_state = match mutant::on(2) {
+            true => HardState::default(),
+            false => self.raft.hard_state(),
+        };
+        out.effects.push(Effect::Append(Append {
+            seq: self.next_seq,
+            hard_state,
+            entries: ready.entries().iter().map(message::entry_from_raft).collect(),
+        }));
+        let last = ready.entries().last().map(|entry| Position::new(entry.index, entry.term));
+        let before = self.appended.back().map_or(self.durable, |(_, last)| *last);
+        self.appended.push_back((self.next_seq, last.unwrap_or(before)));
+        self.next_seq = self.next_seq.next();
+    }
+
+    /// Messages for the network. A snapshot does not travel as a message: its files are shipped, and
+    /// the receiver installs them when all are there.
+    fn outgoing(
+        &mut self,
+        messages: Vec<raft::eraftpb::Message>,
+        out: &mut Output,
+    ) -> Vec<RaftMessage> {
+        let mut outgoing = Vec::with_capacity(messages.len());
+        for message in messages.into_iter().map(message::from_raft) {
+            match message.snapshot {
+                Some(meta) if message.kind == RaftKind::Snapshot => {
+                    let (to, term) = (message.to, self.raft.term());
+                    out.effects.push(Effect::Ship { to, meta, term });
+                }
+                _ => outgoing.push(message),
+            }
+        }
+        outgoing
+    }
+
+    /// Notes changes of role and leader.
+    pub(super) fn observe_role(&mut self, now: Instant, out: &mut Output) {
+        let (role, leader) = (self.raft.role(), self.raft.leader());
+        let term = self.raft.term();
+        if role != self.seen.0 {
+            if self.seen.0 == Role::Leader {
+                self.lessor.demote();
+            }
+            out.facts.push(Fact::BecameRole { role, term });
+        }
+        if leader != self.seen.1 {
+            if self.seen.1.is_some() {
+                self.leader_lost = Some(now);
+            }
+            out.facts.push(Fact::LeaderChanged { leader, term });
+        }
+        self.seen = (role, leader);
+    }
+}

@@ -1,0 +1,327 @@
+//! The watch hub of one edge worker: takes each publication once, and knows which streams it concerns.
+//!
+//! Leaves out sockets and waiting: `ready` names the streams that have something to say, and whoever
+//! owns the connection polls them when it can take more. A stream that is never polled costs others
+//! nothing; when the shared log has moved past it, it reads the store at its own pace.
+//!
+//! Laws (W1 to W9 of the watch checkers; per watcher unless said otherwise):
+//!  1. Events come in strictly increasing revisions, each change once, without a gap (W1, W2, W3).
+//!  2. All wanted changes of a revision come in one response, or in pieces marked as such (W4).
+//!  3. A response with header revision p and no events says that everything up to p has been handed
+//!     out; with id -1, for all watchers of the stream (W6).
+//!  4. `created` is the first message; nothing follows a cancellation the client asked for.
+//!  5. A start before the compaction ends the watcher with the place where history begins (W8).
+//!  6. Nothing from before the start, and no progress before the store has reached it (W9).
+//!
+//! Worked example: streams 1 and 2 watch `a` and `[b, c)`. `published` with a put of `a` at r7 makes
+//! `ready` name stream 1 only; polling it gives one response with header r7. Stream 2 is at r7
+//! without anything having been done for it: asked for progress, it says r7.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::index::KeyIndex;
+use super::log::EventLog;
+use super::stream::{Stream, Turn};
+use super::{WatchRequest, WatchResponse, WatchStreamId};
+use crate::id::Revision;
+use crate::response::Event;
+use crate::rng::Rng;
+use crate::store::{Fault, Mark, View};
+use crate::time::Instant;
+
+/// Bounds and periods of a hub; a bound of 0 counts as 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubOptions {
+    /// How often progress is reported to watchers that want it
+    /// (`--watch-progress-notify-interval`); each stream adds up to a tenth of its own.
+    pub progress_interval: Duration,
+    /// Responses of this size are split for watchers that agreed to it.
+    pub fragment_bytes: usize,
+    /// Revisions in one response, and looked at in one poll of a stream that reads history.
+    pub catchup_revisions: usize,
+    /// Bytes after which a response, or a poll that reads history, takes no further revision.
+    pub catchup_bytes: usize,
+    /// Recent events kept in memory for all watchers.
+    pub log_bytes: usize,
+    /// Responses made in one poll; also how many unsent answers make a stream congested.
+    pub stream_responses_max: usize,
+    /// Separate stretches of the log that an up-to-date watcher may be owed before it has to read
+    /// history instead.
+    pub queue_runs_max: usize,
+    /// For the jitter of progress reports.
+    pub seed: u64,
+}
+
+impl Default for HubOptions {
+    fn default() -> HubOptions {
+        HubOptions {
+            progress_interval: Duration::from_secs(600),
+            fragment_bytes: 1_572_864 + (512 << 10),
+            catchup_revisions: 1000,
+            catchup_bytes: 1 << 20,
+            log_bytes: 16 << 20,
+            stream_responses_max: 128,
+            queue_runs_max: 1024,
+            seed: 0,
+        }
+    }
+}
+
+/// How much is watched; for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HubCounts {
+    /// Open streams.
+    pub streams: usize,
+    /// Watchers of all streams.
+    pub watchers: usize,
+    /// Those that read history.
+    pub behind: usize,
+}
+
+/// A watcher, anywhere in the hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Target {
+    pub stream: WatchStreamId,
+    pub watcher: i64,
+}
+
+/// All watch streams of one edge worker.
+#[derive(Debug)]
+pub struct Hub {
+    options: HubOptions,
+    mark: Mark,
+    log: EventLog,
+    streams: BTreeMap<WatchStreamId, Stream>,
+    /// Synced watchers by their keys.
+    routes: KeyIndex<Target>,
+    ready: BTreeSet<WatchStreamId>,
+    ticks: BTreeSet<(Instant, WatchStreamId)>,
+    rng: Rng,
+    /// Reused from event to event.
+    targets: Vec<Target>,
+}
+
+impl Hub {
+    /// A hub without streams, for a store that is at `at`.
+    pub fn new(options: HubOptions, at: Mark) -> Hub {
+        let rng = Rng::new(options.seed);
+        let options = HubOptions {
+            catchup_revisions: options.catchup_revisions.max(1),
+            catchup_bytes: options.catchup_bytes.max(1),
+            stream_responses_max: options.stream_responses_max.max(1),
+            queue_runs_max: options.queue_runs_max.max(1),
+            ..options
+        };
+        Hub {
+            log: EventLog::new(at.revision.next(), options.log_bytes),
+            mark: at,
+            streams: BTreeMap::new(),
+            routes: KeyIndex::new(rng.fork(1)),
+            ready: BTreeSet::new(),
+            ticks: BTreeSet::new(),
+            rng,
+            options,
+            targets: Vec::new(),
+        }
+    }
+
+    /// A client opened a stream. The name must be new.
+    pub fn open(&mut self, stream: WatchStreamId, now: Instant) {
+        self.close(stream);
+        let interval = self.options.progress_interval;
+        let jitter = u64::try_from(interval.as_nanos() / 10).unwrap_or(u64::MAX);
+        let jitter = Duration::from_nanos(self.rng.below(jitter.max(1)));
+        let period = interval.saturating_add(jitter).max(Duration::from_nanos(1));
+        let tick = now + period;
+        let state = Stream::new(stream, tick, period, self.rng.fork(stream.0));
+        self.ticks.insert((tick, stream));
+        self.streams.insert(stream, state);
+    }
+
+    /// The client of a stream asks something. Unknown streams are ignored.
+    pub fn request(
+        &mut self,
+        _now: Instant,
+        stream: WatchStreamId,
+        request: WatchRequest,
+        view: &impl View,
+    ) {
+        self.learn(view.mark());
+        let (mark, routes) = (self.mark, &mut self.routes);
+        let Some(state) = self.streams.get_mut(&stream) else { return };
+        match request {
+            WatchRequest::Create(create) => state.create(create, mark, routes),
+            WatchRequest::Cancel { id } => state.cancel(id, mark, routes),
+            WatchRequest::Progress => state.request_progress(mark.revision),
+        }
+        if state.has_more() {
+            self.ready.insert(stream);
+        }
+    }
+
+    /// Whether a stream has so many answers waiting that the session should not read further
+    /// requests of its client until it was polled.
+    pub fn is_congested(&self, stream: WatchStreamId) -> bool {
+        let waiting = self.streams.get(&stream).map_or(0, Stream::control_len);
+        waiting >= self.options.stream_responses_max
+    }
+
+    /// The store published a state: all events since the one before, in order, whole revisions. A
+    /// mark may move alone (compaction). Called before anybody is shown the state. Events that the
+    /// hub began after are skipped; if some are missing, watchers find them in the store.
+    pub fn published(&mut self, _now: Instant, events: &[Event], mark: Mark) {
+        let known = self.mark.revision;
+        let fresh = &events[events.partition_point(|event| event.at.main <= known)..];
+        if mark.revision < known {
+            return;
+        }
+        if !continues(fresh, known, mark.revision) {
+            self.resynchronise(mark);
+            return;
+        }
+        for event in fresh {
+            self.route(event);
+        }
+        self.log.trim();
+        self.mark = Mark { compacted: mark.compacted.max(self.mark.compacted), ..mark };
+    }
+
+    /// The store was replaced by a snapshot: every watcher re-synchronises from the next revision it
+    /// wants, which may turn out to be compacted.
+    pub fn restored(&mut self, _now: Instant, view: &impl View) {
+        let mark = view.mark();
+        assert!(
+            mark.revision >= self.mark.revision,
+            "a snapshot never takes back what was published"
+        );
+        self.resynchronise(mark);
+    }
+
+    /// Appends to `out` what a stream has to say, up to a bound; if there is more, `ready` names the
+    /// stream again. `view` is at least as new as the last publication.
+    pub fn poll(
+        &mut self,
+        _now: Instant,
+        stream: WatchStreamId,
+        view: &impl View,
+        out: &mut Vec<WatchResponse>,
+    ) -> Result<(), Fault> {
+        self.learn(view.mark());
+        let Some(state) = self.streams.get_mut(&stream) else { return Ok(()) };
+        let mut turn = Turn {
+            mark: self.mark,
+            log: &self.log,
+            options: &self.options,
+            view,
+            routes: &mut self.routes,
+            full: out.len() + self.options.stream_responses_max,
+            out,
+        };
+        state.poll(&mut turn)?;
+        if state.has_more() {
+            self.ready.insert(stream);
+        } else {
+            self.ready.remove(&stream);
+        }
+        Ok(())
+    }
+
+    /// Streams that have something to say and were not named since they last were polled or it came
+    /// up, in order of their ids. Who cannot poll one now remembers it.
+    pub fn ready(&mut self) -> Vec<WatchStreamId> {
+        std::mem::take(&mut self.ready).into_iter().collect()
+    }
+
+    /// The client is gone.
+    pub fn close(&mut self, stream: WatchStreamId) {
+        if let Some(state) = self.streams.remove(&stream) {
+            self.ticks.remove(&(state.tick, stream));
+            self.ready.remove(&stream);
+            state.close(&mut self.routes);
+        }
+    }
+
+    /// When [`Hub::tick`] has something to do.
+    pub fn deadline(&self) -> Instant {
+        self.ticks.first().map_or(Instant::NEVER, |(at, _)| *at)
+    }
+
+    /// Reports progress on the streams whose period has passed.
+    pub fn tick(&mut self, now: Instant) {
+        while let Some(&(at, stream)) = self.ticks.first().filter(|(at, _)| *at <= now) {
+            self.ticks.remove(&(at, stream));
+            let state = self.streams.get_mut(&stream).expect("a tick belongs to an open stream");
+            state.report_progress(self.mark.revision, self.options.stream_responses_max);
+            // From now on, not from `at`: after a pause one report is due, not one for each period.
+            state.tick = now + state.period;
+            self.ticks.insert((state.tick, stream));
+            if state.has_more() {
+                self.ready.insert(stream);
+            }
+        }
+    }
+
+    /// How much is watched.
+    pub fn counts(&self) -> HubCounts {
+        let mut counts = HubCounts { streams: self.streams.len(), ..HubCounts::default() };
+        for (watchers, behind) in self.streams.values().map(Stream::counts) {
+            counts.watchers += watchers;
+            counts.behind += behind;
+        }
+        counts
+    }
+
+    /// The newest revision that watchers are told about.
+    pub fn revision(&self) -> Revision {
+        self.mark.revision
+    }
+
+    fn route(&mut self, event: &Event) {
+        let seq = self.log.push(event.clone());
+        let targets = &mut self.targets;
+        self.routes.find(&event.key, &mut |target| targets.push(target));
+        let runs_max = self.options.queue_runs_max;
+        for target in self.targets.drain(..) {
+            let stream = self.streams.get_mut(&target.stream).expect("routes name open streams");
+            if stream.offer(target.watcher, (seq, event), runs_max, &mut self.routes) {
+                self.ready.insert(target.stream);
+            }
+        }
+    }
+
+    fn resynchronise(&mut self, mark: Mark) {
+        let old = self.mark.revision;
+        for (id, stream) in &mut self.streams {
+            stream.resynchronise(old, mark.revision, &mut self.routes);
+            if stream.has_more() {
+                self.ready.insert(*id);
+            }
+        }
+        self.log.restart(mark.revision.next());
+        self.mark = mark;
+    }
+
+    /// A view may know of a later compaction than the last publication said.
+    fn learn(&mut self, seen: Mark) {
+        assert!(
+            seen.revision >= self.mark.revision,
+            "a hub at {} is lent views that are at least as new, not {}",
+            self.mark.revision,
+            seen.revision
+        );
+        self.mark.compacted = self.mark.compacted.max(seen.compacted);
+    }
+}
+
+/// Whether `events` lead from one revision to another without a gap.
+fn continues(events: &[Event], from: Revision, to: Revision) -> bool {
+    let mut last = from;
+    for event in events {
+        if event.at.main != last && event.at.main != last.next() {
+            return false;
+        }
+        last = event.at.main;
+    }
+    last == to
+}

@@ -1,0 +1,120 @@
+//! From events to responses: previous pairs, pieces of large responses.
+//!
+//! Laws:
+//!  1. The previous pair is read when the response is made; once compaction has reached the event's
+//!     revision it is left out without a word.
+//!  2. Only a response of two events or more is split, only when the watcher agreed to it, and each
+//!     piece but the last says that more follows.
+//!
+//! Worked example: three events of 900 KiB with a limit of 2 MiB leave as two pieces: two events
+//! with `fragment`, then one without.
+
+use bytes::Bytes;
+
+use super::watcher::Watcher;
+use super::{WatchEvent, WatchResponse};
+use crate::id::Revision;
+use crate::kv::varint_len;
+use crate::response::Event;
+use crate::store::{Fault, View};
+
+/// A message without events, for a watcher or, with id -1, for the stream.
+pub(super) fn control(revision: Revision, id: i64) -> WatchResponse {
+    WatchResponse { revision, id, ..WatchResponse::default() }
+}
+
+/// The refusal of a creation.
+pub(super) fn refusal(revision: Revision, reason: &str) -> WatchResponse {
+    let mut response = control(revision, -1);
+    (response.created, response.canceled) = (true, true);
+    response.cancel_reason = reason.to_owned();
+    response
+}
+
+/// What a watcher whose history is gone is told: header revision 0 and no reason, as in etcd.
+pub(super) fn compacted(compacted: Revision, id: i64) -> WatchResponse {
+    let mut response = control(Revision(0), id);
+    (response.canceled, response.compact_revision) = (true, compacted);
+    response
+}
+
+/// Makes the response that hands `events` to a watcher.
+pub(super) fn response<'a>(
+    watcher: &Watcher,
+    header: WatchResponse,
+    events: impl IntoIterator<Item = &'a Event>,
+    view: &dyn View,
+) -> Result<WatchResponse, Fault> {
+    let compacted = view.mark().compacted;
+    let mut response = header;
+    for event in events {
+        let readable = watcher.prev_kv && event.at.main > compacted;
+        let prev_kv = match event.prev.filter(|_| readable) {
+            Some(prev) => Some(view.record(prev)?.kv),
+            None => None,
+        };
+        response.events.push(WatchEvent { delete: event.delete, kv: event.kv.clone(), prev_kv });
+    }
+    Ok(response)
+}
+
+/// Appends a response to `out`, in pieces smaller than `limit` bytes as far as single events are.
+pub(super) fn fragments(mut whole: WatchResponse, limit: usize, out: &mut Vec<WatchResponse>) {
+    let size = |events: &[WatchEvent]| HEADER_BYTES + events.iter().map(event_len).sum::<usize>();
+    if whole.events.len() < 2 || size(&whole.events) < limit {
+        out.push(whole);
+        return;
+    }
+    let mut piece = control(whole.revision, whole.id);
+    let mut bytes = HEADER_BYTES;
+    for event in std::mem::take(&mut whole.events) {
+        let len = event_len(&event);
+        if !piece.events.is_empty() && bytes + len >= limit {
+            piece.fragment = true;
+            out.push(std::mem::replace(&mut piece, control(whole.revision, whole.id)));
+            bytes = HEADER_BYTES;
+        }
+        bytes += len;
+        piece.events.push(event);
+    }
+    out.push(piece);
+}
+
+/// A response's header, watch id and flags at most; encoding them exactly would need the wire's ids.
+const HEADER_BYTES: usize = 64;
+
+/// The encoded length of an event within a response.
+fn event_len(event: &WatchEvent) -> usize {
+    let field = |bytes: &Bytes| 1 + varint_len(bytes.len() as u64) + bytes.len();
+    let kind = if event.delete { 2 } else { 0 };
+    let inner = kind + field(&event.kv) + event.prev_kv.as_ref().map_or(0, field);
+    1 + varint_len(inner as u64) + inner
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(sizes: &[usize]) -> WatchResponse {
+        let events = sizes.iter().map(|&size| {
+            let kv = Bytes::from(vec![0; size]);
+            WatchEvent { delete: false, kv, prev_kv: None }
+        });
+        WatchResponse { events: events.collect(), ..control(Revision(9), 4) }
+    }
+
+    fn pieces(sizes: &[usize], limit: usize) -> Vec<(usize, bool)> {
+        let mut out = Vec::new();
+        fragments(whole(sizes), limit, &mut out);
+        assert!(out.iter().all(|piece| piece.revision == Revision(9) && piece.id == 4));
+        out.iter().map(|piece| (piece.events.len(), piece.fragment)).collect()
+    }
+
+    #[test]
+    fn only_large_responses_of_several_events_are_split() {
+        assert_eq!(pieces(&[900 << 10; 3], 2 << 20), [(2, true), (1, false)]);
+        assert_eq!(pieces(&[100; 3], 2 << 20), [(3, false)]);
+        assert_eq!(pieces(&[3 << 20], 2 << 20), [(1, false)]);
+        assert_eq!(pieces(&[3 << 20, 1, 1, 3 << 20], 2 << 20), [(1, true), (2, true), (1, false)]);
+    }
+}

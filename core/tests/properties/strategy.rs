@@ -1,0 +1,175 @@
+//! Random requests over few keys, values, leases and revisions, so that they meet.
+
+use bytes::Bytes;
+use holdfast_core::command::Command;
+use holdfast_core::id::{Incarnation, LeaseId, MemberId, RequestId, Revision};
+use holdfast_core::request::{
+    Compare, CompareResult, CompareTarget, DeleteRange, Identity, KeyRange, Op, Put, Range,
+    RangeEnd, SortOrder, SortTarget, Txn, TxnOp,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// What happens between two publications, and afterwards.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    pub ops: Vec<Op>,
+    /// Slices of physical compaction after the publication.
+    pub slices: usize,
+    /// Drop dead records, and start again from the store.
+    pub reclaim: bool,
+    pub reads: Vec<Range>,
+    pub read_txn: Txn,
+}
+
+pub fn turn() -> impl Strategy<Value = Turn> {
+    let reads = (vec(range(), 3), read_only_txn());
+    (vec(op(), 1..8), 0..5usize, any::<bool>(), reads).prop_map(
+        |(ops, slices, reclaim, (reads, read_txn))| Turn { ops, slices, reclaim, reads, read_txn },
+    )
+}
+
+pub fn op() -> impl Strategy<Value = Op> {
+    let lease = || (0..3i64).prop_map(LeaseId);
+    prop_oneof![
+        6 => put().prop_map(Op::Put),
+        3 => delete().prop_map(Op::DeleteRange),
+        5 => txn().prop_map(Op::Txn),
+        3 => (-1..30i64).prop_map(|revision| Op::Compact { revision: Revision(revision) }),
+        3 => (lease(), 1..100i64).prop_map(|(id, ttl)| Op::LeaseGrant { id, ttl }),
+        2 => lease().prop_map(|id| Op::LeaseRevoke { id }),
+    ]
+}
+
+pub fn range() -> impl Strategy<Value = Range> {
+    let order = prop_oneof![
+        2 => Just(SortOrder::None),
+        1 => Just(SortOrder::Ascend),
+        1 => Just(SortOrder::Descend),
+    ];
+    let target = prop_oneof![
+        3 => Just(SortTarget::Key),
+        1 => Just(SortTarget::Version),
+        1 => Just(SortTarget::Create),
+        1 => Just(SortTarget::Mod),
+        1 => Just(SortTarget::Value),
+    ];
+    let filter = || prop_oneof![5 => Just(0), 1 => -1..20i64];
+    let filters = (filter(), filter(), filter(), filter());
+    let revision = prop_oneof![2 => Just(0), 1 => -2..25i64];
+    let flags = (any::<bool>(), any::<bool>(), prop::bool::weighted(0.1));
+    (keys(), -1..5i64, revision, (order, target), flags, filters).prop_map(
+        |(keys, limit, revision, (order, target), flags, filters)| {
+            let (serializable, keys_only, count_only) = flags;
+            let (mod_min, mod_max, create_min, create_max) = filters;
+            let plain = Range { limit, revision, order, target, ..Range::of(keys) };
+            let shaped = Range { serializable, keys_only, count_only, ..plain };
+            Range { mod_min, mod_max, create_min, create_max, ..shaped }
+        },
+    )
+}
+
+/// Any bytes, any lengths, for the codec.
+pub fn command() -> impl Strategy<Value = Command> {
+    let id = (any::<u64>(), any::<u64>(), any::<u64>());
+    let identity = (vec(any::<u8>(), 0..5), any::<u64>());
+    let publish = (any::<u64>(), ".{0,8}", vec(".{0,8}", 0..3)).prop_map(|(member, name, urls)| {
+        Op::Publish { member: MemberId(member), name, client_urls: urls }
+    });
+    let wild = (vec(any::<u8>(), 0..300), vec(any::<u8>(), 0..300), any::<i64>()).prop_map(
+        |(key, value, lease)| {
+            Op::Put(Put {
+                key: key.into(),
+                value: value.into(),
+                lease: LeaseId(lease),
+                prev_kv: lease % 2 == 0,
+                ignore_value: lease % 3 == 0,
+                ignore_lease: lease % 5 == 0,
+            })
+        },
+    );
+    let compact = any::<i64>().prop_map(|revision| Op::Compact { revision: Revision(revision) });
+    let op =
+        prop_oneof![6 => op(), 1 => publish, 2 => wild, 1 => compact, 1 => Just(Op::AlarmList)];
+    (id, identity, op).prop_map(|((member, incarnation, sequence), (user, auth_revision), op)| {
+        let (member, incarnation) = (MemberId(member), Incarnation(incarnation));
+        let identity = Identity { user: user.into(), auth_revision };
+        Command { id: RequestId { member, incarnation, sequence }, identity, op }
+    })
+}
+
+fn key() -> impl Strategy<Value = Bytes> {
+    (0..5u8).prop_map(|key| Bytes::copy_from_slice(&[b'a' + key]))
+}
+
+fn keys() -> impl Strategy<Value = KeyRange> {
+    let end = prop_oneof![
+        2 => Just(RangeEnd::Single),
+        3 => key().prop_map(RangeEnd::Before),
+        2 => Just(RangeEnd::Open),
+    ];
+    (key(), end).prop_map(|(start, end)| KeyRange { start, end })
+}
+
+fn value() -> impl Strategy<Value = Bytes> {
+    (0..4u8).prop_map(|value| Bytes::copy_from_slice(&[b'0' + value]))
+}
+
+fn put() -> impl Strategy<Value = Put> {
+    let lease = prop_oneof![1 => Just(0), 1 => 0..3i64];
+    let ignore = || prop::bool::weighted(0.2);
+    (key(), value(), lease, any::<bool>(), ignore(), ignore()).prop_map(
+        |(key, value, lease, prev_kv, ignore_value, ignore_lease)| Put {
+            key,
+            value: if ignore_value { Bytes::new() } else { value },
+            lease: LeaseId(if ignore_lease { 0 } else { lease }),
+            prev_kv,
+            ignore_value,
+            ignore_lease,
+        },
+    )
+}
+
+fn delete() -> impl Strategy<Value = DeleteRange> {
+    (keys(), any::<bool>()).prop_map(|(keys, prev_kv)| DeleteRange { keys, prev_kv })
+}
+
+fn compare() -> impl Strategy<Value = Compare> {
+    let target = prop_oneof![
+        (0..3i64).prop_map(CompareTarget::Version),
+        (0..9i64).prop_map(CompareTarget::Create),
+        (0..9i64).prop_map(CompareTarget::Mod),
+        (0..3i64).prop_map(CompareTarget::Lease),
+        value().prop_map(CompareTarget::Value),
+        Just(CompareTarget::Unknown),
+    ];
+    let result = prop_oneof![
+        Just(CompareResult::Equal),
+        Just(CompareResult::Greater),
+        Just(CompareResult::Less),
+        Just(CompareResult::NotEqual),
+        Just(CompareResult::Unknown),
+    ];
+    (keys(), result, target).prop_map(|(keys, result, target)| Compare { keys, result, target })
+}
+
+/// Also what the wire would refuse: one key written twice, or written and deleted.
+fn txn() -> impl Strategy<Value = Txn> {
+    let leaf = prop_oneof![
+        range().prop_map(TxnOp::Range),
+        put().prop_map(TxnOp::Put),
+        delete().prop_map(TxnOp::DeleteRange),
+    ];
+    let op =
+        leaf.prop_recursive(3, 12, 3, |op| txn_of(op).prop_map(|txn| TxnOp::Txn(Box::new(txn))));
+    txn_of(op.boxed())
+}
+
+fn txn_of(op: BoxedStrategy<TxnOp>) -> impl Strategy<Value = Txn> {
+    (vec(compare(), 0..2), vec(op.clone(), 0..4), vec(op, 0..4))
+        .prop_map(|(compares, success, failure)| Txn { compares, success, failure })
+}
+
+fn read_only_txn() -> impl Strategy<Value = Txn> {
+    txn_of(range().prop_map(TxnOp::Range).boxed())
+}

@@ -1,0 +1,387 @@
+//! Between sessions and the driver: typed queries in, complete answers out. Synchronous and pure, so
+//! the simulator's clients use it as the real ones do.
+//!
+//! Writes go to the driver and come back as coordinates, which are read here from the published
+//! snapshot. Linearizable reads that arrive together share one read index. Serializable reads are
+//! answered at once. Watch streams live in the [`Hub`], which this owns.
+//!
+//! Laws:
+//!  1. Every query gets exactly one answer, unless its call is cancelled first.
+//!  2. An answer is read from a snapshot at least as new as the reply that allowed it.
+//!
+//! Leaves out: bytes, connections, authentication.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use holdfast_core::fact::Fact;
+use holdfast_core::id::{Incarnation, LeaseId, MemberId, RequestId, Revision};
+use holdfast_core::limits::Limits;
+use holdfast_core::machine;
+use holdfast_core::mvcc::range;
+use holdfast_core::mvcc::{ReadError, resolve};
+use holdfast_core::query::{Answer, AnswerBody, Answered, Header, Query, StatusAnswer};
+use holdfast_core::rejection::Rejection;
+use holdfast_core::request::{Ask, Identity, Op, Range, Request, Txn};
+use holdfast_core::response::{Body, Response};
+use holdfast_core::rng::Rng;
+use holdfast_core::status::Status;
+use holdfast_core::store::View;
+use holdfast_core::time::Instant;
+use holdfast_core::watch::hub::{Hub, HubOptions};
+use holdfast_net::call::StreamId;
+use holdfast_storage::engine::Snapshot;
+
+use crate::host::{Event, Publication};
+
+/// Who an edge answers for, and its bounds.
+#[derive(Clone, Debug)]
+pub struct EdgeConfig {
+    /// This member.
+    pub member: MemberId,
+    /// This run of it.
+    pub incarnation: Incarnation,
+    /// The first request number minus one: edges of one run number disjointly.
+    pub sequence_base: u64,
+    /// Bounds and periods.
+    pub limits: Limits,
+    /// Bounds of the watch hub.
+    pub hub: HubOptions,
+    /// Seeds the lease ids it chooses.
+    pub seed: u64,
+    /// What Status reports as the quota, in bytes.
+    pub quota: i64,
+}
+
+/// A read that waits for its read index.
+#[derive(Clone, Debug)]
+enum Read {
+    Range(Range),
+    Txn(Txn),
+    Members,
+}
+
+/// What an answer of the driver is for.
+#[derive(Clone, Debug)]
+enum Waiting {
+    /// The answer's body is the call's.
+    Write(StreamId),
+    /// Every one of these may read now.
+    Reads(Vec<(StreamId, Read)>),
+    /// A renewal of this lease.
+    KeepAlive(StreamId, LeaseId),
+    /// A look at this lease, with its keys or without.
+    TimeToLive(StreamId, LeaseId, bool),
+    /// A compaction that is answered when it has been carried out here.
+    Physical(StreamId, Revision),
+}
+
+/// See the module.
+pub struct Edge {
+    config: EdgeConfig,
+    rng: Rng,
+    snapshot: Snapshot,
+    status: Status,
+    hub: Hub,
+    next_sequence: u64,
+    waiting: BTreeMap<u64, Waiting>,
+    gathering: Vec<(StreamId, Read)>,
+    /// Compactions that are decided and not yet carried out here.
+    physical: Vec<(Revision, StreamId, Header)>,
+    compacted: Revision,
+    answers: Vec<(StreamId, Answered)>,
+}
+
+impl Edge {
+    /// An edge that starts from the state as published.
+    pub fn new(config: EdgeConfig, snapshot: Snapshot) -> Edge {
+        Edge {
+            rng: Rng::new(config.seed),
+            hub: Hub::new(config.hub.clone(), snapshot.mark()),
+            status: Status::default(),
+            next_sequence: config.sequence_base,
+            waiting: BTreeMap::new(),
+            gathering: Vec::new(),
+            physical: Vec::new(),
+            compacted: snapshot.mark().compacted,
+            answers: Vec::new(),
+            snapshot,
+            config,
+        }
+    }
+
+    /// Takes a query. What has to go to the driver is added to `inbox`; linearizable reads gather until
+    /// [`Edge::flush`].
+    pub fn ask(
+        &mut self,
+        now: Instant,
+        call: StreamId,
+        query: Query,
+        identity: Identity,
+        inbox: &mut Vec<Event>,
+    ) {
+        let mut request = |edge: &mut Edge, waiting, ask| {
+            inbox.push(Event::Request(edge.request(now, waiting, identity.clone(), ask)));
+        };
+        match query {
+            Query::Range(range) if range.serializable => self.read(call, Read::Range(range)),
+            Query::Txn(txn) if txn.is_serializable() => self.read(call, Read::Txn(txn)),
+            Query::MemberList { linearizable: false } => self.read(call, Read::Members),
+            Query::Range(range) => self.gathering.push((call, Read::Range(range))),
+            Query::Txn(txn) if txn.is_read_only() => self.gathering.push((call, Read::Txn(txn))),
+            Query::MemberList { linearizable: true } => self.gathering.push((call, Read::Members)),
+            Query::Status => self.answer_status(call),
+            Query::LeaseLeases => self.answer_leases(call),
+            Query::LeaseKeepAlive { id } => {
+                request(self, Waiting::KeepAlive(call, id), Ask::LeaseKeepAlive { id });
+            }
+            Query::LeaseTimeToLive { id, keys } => {
+                request(self, Waiting::TimeToLive(call, id, keys), Ask::LeaseTimeToLive { id });
+            }
+            Query::Compact { revision, physical: true } => {
+                let revision = Revision(revision);
+                let ask = Ask::Propose(Op::Compact { revision });
+                request(self, Waiting::Physical(call, revision), ask);
+            }
+            write => {
+                let op = self.op(write);
+                request(self, Waiting::Write(call), Ask::Propose(op));
+            }
+        }
+    }
+
+    /// Proposes something on the member's own behalf.
+    pub fn propose(&mut self, now: Instant, call: StreamId, op: Op, inbox: &mut Vec<Event>) {
+        let (waiting, ask) = (Waiting::Write(call), Ask::Propose(op));
+        inbox.push(Event::Request(self.request(now, waiting, Identity::default(), ask)));
+    }
+
+    /// Asks the node to hand leadership over; nobody waits for the answer.
+    pub fn transfer_leadership(&mut self, now: Instant, inbox: &mut Vec<Event>) {
+        let waiting = Waiting::Reads(Vec::new());
+        let ask = Ask::TransferLeadership;
+        inbox.push(Event::Request(self.request(now, waiting, Identity::default(), ask)));
+    }
+
+    /// Asks one read index for all reads that have gathered.
+    pub fn flush(&mut self, now: Instant, inbox: &mut Vec<Event>) {
+        if !self.gathering.is_empty() {
+            let reads = std::mem::take(&mut self.gathering);
+            let waiting = Waiting::Reads(reads);
+            let request = self.request(now, waiting, Identity::default(), Ask::ReadIndex);
+            inbox.push(Event::Request(request));
+        }
+    }
+
+    /// The driver has published a new state.
+    pub fn published(&mut self, now: Instant, publication: Publication) {
+        self.snapshot = publication.snapshot;
+        if publication.restored {
+            self.hub.restored(now, &self.snapshot);
+        } else {
+            self.hub.published(now, &publication.events, self.snapshot.mark());
+        }
+    }
+
+    /// The driver has answered a request of this edge.
+    pub fn replied(&mut self, id: RequestId, result: Result<Response, Rejection>) {
+        let Some(waiting) = self.waiting.remove(&id.sequence) else { return };
+        match (waiting, result) {
+            (Waiting::Reads(reads), Ok(_)) => {
+                for (call, read) in reads {
+                    self.read(call, read);
+                }
+            }
+            (Waiting::Reads(reads), Err(rejection)) => {
+                for (call, _) in reads {
+                    self.answers.push((call, Err(rejection)));
+                }
+            }
+            (Waiting::Write(call), Ok(response)) => self.answer_write(call, response),
+            (Waiting::Physical(call, revision), Ok(response)) => {
+                let header = Header { revision: response.revision, term: response.term };
+                self.physical.push((revision, call, header));
+                self.answer_physical();
+            }
+            (Waiting::KeepAlive(call, id), Ok(response)) => self.answer_renewal(call, id, response),
+            (Waiting::TimeToLive(call, id, keys), Ok(response)) => {
+                self.answer_time_to_live(call, id, keys, response);
+            }
+            (
+                Waiting::Write(call)
+                | Waiting::Physical(call, _)
+                | Waiting::KeepAlive(call, _)
+                | Waiting::TimeToLive(call, _, _),
+                Err(rejection),
+            ) => self.answers.push((call, Err(rejection))),
+        }
+    }
+
+    /// The end of the driver's turn.
+    pub fn turned(&mut self, status: Status, facts: &[Fact]) {
+        self.status = status;
+        for fact in facts {
+            if let Fact::CompactionFinished { revision } = fact {
+                self.compacted = *revision;
+                self.answer_physical();
+            }
+        }
+    }
+
+    /// Answers that are complete, in the order in which they became so.
+    pub fn take_answers(&mut self) -> Vec<(StreamId, Answered)> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// The state as last published.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// What the node last said of itself.
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// The watch streams, with the snapshot they read from.
+    pub fn watches(&mut self) -> (&mut Hub, &Snapshot) {
+        (&mut self.hub, &self.snapshot)
+    }
+
+    fn request(
+        &mut self,
+        now: Instant,
+        waiting: Waiting,
+        identity: Identity,
+        ask: Ask,
+    ) -> Request {
+        self.next_sequence += 1;
+        self.waiting.insert(self.next_sequence, waiting);
+        let (member, incarnation) = (self.config.member, self.config.incarnation);
+        Request {
+            id: RequestId { member, incarnation, sequence: self.next_sequence },
+            identity,
+            ask,
+            deadline: now + self.config.limits.request_timeout,
+        }
+    }
+
+    /// What is chosen at the edge, before the log: lease ids and raised TTLs.
+    fn op(&mut self, query: Query) -> Op {
+        match query {
+            Query::Put(put) => Op::Put(put),
+            Query::DeleteRange(delete) => Op::DeleteRange(delete),
+            Query::Txn(txn) => Op::Txn(txn),
+            Query::Compact { revision, .. } => Op::Compact { revision: Revision(revision) },
+            Query::LeaseGrant { id, ttl } => {
+                let chosen = LeaseId((self.rng.next() >> 1).max(1) as i64);
+                let id = if id == LeaseId::NONE { chosen } else { id };
+                Op::LeaseGrant { id, ttl: ttl.max(self.config.limits.lease_ttl_min()) }
+            }
+            Query::LeaseRevoke { id } => Op::LeaseRevoke { id },
+            Query::AlarmList => Op::AlarmList,
+            Query::Range(_)
+            | Query::MemberList { .. }
+            | Query::Status
+            | Query::LeaseLeases
+            | Query::LeaseKeepAlive { .. }
+            | Query::LeaseTimeToLive { .. } => unreachable!("answered without a proposal"),
+        }
+    }
+
+    fn read(&mut self, call: StreamId, read: Read) {
+        let view: &dyn View = &self.snapshot;
+        let body = match read {
+            Read::Range(range) => range::range(view, &range, None).map(AnswerBody::Range),
+            Read::Txn(txn) => resolve::read_txn(view, &txn).map(AnswerBody::Txn),
+            Read::Members => Ok(AnswerBody::MemberList(machine::members(view))),
+        };
+        self.answer(
+            call,
+            body.map_err(|error| match error {
+                ReadError::Rejection(rejection) => rejection,
+                ReadError::Fault(_) => Rejection::Corrupt,
+            }),
+        );
+    }
+
+    fn answer(&mut self, call: StreamId, body: Result<AnswerBody, Rejection>) {
+        let header = self.header();
+        self.answers.push((call, body.map(|body| Answer { header, body })));
+    }
+
+    fn header(&self) -> Header {
+        Header { revision: self.snapshot.mark().revision, term: self.status.term }
+    }
+
+    fn answer_write(&mut self, call: StreamId, response: Response) {
+        let header = Header { revision: response.revision, term: response.term };
+        let answered = match resolve::resolve(&self.snapshot, response.body) {
+            // Only the member's own requests have no body of an answer; their askers want none.
+            Ok(body) => Ok(Answer { header, body: body.unwrap_or(AnswerBody::Compact) }),
+            Err(_) => Err(Rejection::Corrupt),
+        };
+        self.answers.push((call, answered));
+    }
+
+    fn answer_renewal(&mut self, call: StreamId, id: LeaseId, response: Response) {
+        let ttl = match response.body {
+            Body::LeaseKeepAlive { ttl } => ttl,
+            _ => 0,
+        };
+        let header = Header { revision: response.revision, term: response.term };
+        let body = AnswerBody::LeaseKeepAlive { id, ttl };
+        self.answers.push((call, Ok(Answer { header, body })));
+    }
+
+    fn answer_time_to_live(&mut self, call: StreamId, id: LeaseId, keys: bool, response: Response) {
+        let (ttl, granted) = match response.body {
+            Body::LeaseTimeToLive { ttl, granted } => (ttl, granted),
+            _ => (-1, 0),
+        };
+        let mut attached = Vec::new();
+        if keys && ttl >= 0 {
+            machine::lease_keys(&self.snapshot, id, &mut |key| {
+                attached.push(Bytes::copy_from_slice(key));
+                ControlFlow::Continue(())
+            });
+        }
+        let header = Header { revision: response.revision, term: response.term };
+        let body = AnswerBody::LeaseTimeToLive { id, ttl, granted, keys: attached };
+        self.answers.push((call, Ok(Answer { header, body })));
+    }
+
+    fn answer_leases(&mut self, call: StreamId) {
+        let leases = machine::leases(&self.snapshot).into_iter().map(|(id, _)| id).collect();
+        self.answer(call, Ok(AnswerBody::LeaseLeases(leases)));
+    }
+
+    fn answer_status(&mut self, call: StreamId) {
+        let (total, live) = self.snapshot.bytes();
+        let errors = match self.status.leader {
+            Some(_) => Vec::new(),
+            None => vec![Rejection::NoLeader.text().to_string()],
+        };
+        let status = StatusAnswer {
+            status: self.status,
+            db_size: total,
+            db_size_in_use: live,
+            quota: self.config.quota,
+            errors,
+        };
+        self.answer(call, Ok(AnswerBody::Status(status)));
+    }
+
+    fn answer_physical(&mut self) {
+        let done = self.compacted;
+        let answers = &mut self.answers;
+        self.physical.retain(|(revision, call, header)| {
+            let finished = *revision <= done;
+            if finished {
+                answers.push((*call, Ok(Answer { header: *header, body: AnswerBody::Compact })));
+            }
+            !finished
+        });
+    }
+}

@@ -1,0 +1,366 @@
+//! The gRPC services: message bytes to queries, answers to message bytes, and the streams between.
+//!
+//! One [`Sessions`] serves all connections of a worker. It never waits: what a call needs from the
+//! driver goes into the inbox, and [`Sessions::deliver`] hands out everything that is ready after a turn.
+//!
+//! Leaves out: HTTP/2 (`net`), what a request means (`core`), and reading (the [`Edge`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use holdfast_core::id::Term;
+use holdfast_core::query::{Answered, Query};
+use holdfast_core::rejection::Rejection;
+use holdfast_core::request::{Identity, Op};
+use holdfast_core::time::Instant;
+use holdfast_core::watch::{WatchResponse, WatchStreamId};
+use holdfast_net::call::{Call, FromClient, GrpcStatus, Method, Reply, StreamId};
+use holdfast_net::grpc::{Streams, Taken};
+use holdfast_net::wire::{self, Origin, Serving, WireLimits};
+use tokio::sync::oneshot;
+
+use crate::edge::Edge;
+use crate::host::Event;
+
+/// Election timeouts without a leader after which streams that require one are ended (etcd's rule).
+const LEADERLESS_TIMEOUTS: u32 = 3;
+
+/// The first id of calls made inside the process; transports stay below it.
+const INTERNAL: u64 = 0xff << 56;
+
+/// An open call.
+struct Open {
+    method: Method,
+    require_leader: bool,
+}
+
+/// See the module.
+pub struct Sessions {
+    edge: Edge,
+    origin: Origin,
+    limits: WireLimits,
+    election_timeout: Duration,
+    streams: Rc<Streams>,
+    clock: Rc<dyn Fn() -> Instant>,
+    wake: Rc<dyn Fn()>,
+    inbox: Vec<Event>,
+    calls: BTreeMap<StreamId, Open>,
+    /// Watch streams whose transport can take no more now, and have more to say.
+    full: BTreeSet<StreamId>,
+    internal: BTreeMap<StreamId, oneshot::Sender<Answered>>,
+    next_internal: u64,
+    leaderless_since: Option<Instant>,
+    stopping: bool,
+    scratch: Vec<WatchResponse>,
+}
+
+/// What a [`Sessions`] is made of.
+pub struct SessionsConfig {
+    /// For response headers.
+    pub origin: Origin,
+    /// Bounds of requests.
+    pub limits: WireLimits,
+    /// For streams that require a leader.
+    pub election_timeout: Duration,
+    /// The way back to the connections.
+    pub streams: Rc<Streams>,
+    /// The member's clock.
+    pub clock: Rc<dyn Fn() -> Instant>,
+    /// Wakes the driver's task.
+    pub wake: Rc<dyn Fn()>,
+}
+
+impl Sessions {
+    /// Services over `edge`.
+    pub fn new(edge: Edge, config: SessionsConfig) -> Sessions {
+        Sessions {
+            edge,
+            origin: config.origin,
+            limits: config.limits,
+            election_timeout: config.election_timeout,
+            streams: config.streams,
+            clock: config.clock,
+            wake: config.wake,
+            inbox: Vec::new(),
+            calls: BTreeMap::new(),
+            full: BTreeSet::new(),
+            internal: BTreeMap::new(),
+            next_internal: INTERNAL,
+            leaderless_since: None,
+            stopping: false,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// The edge, for the driver's shell.
+    pub fn edge(&mut self) -> &mut Edge {
+        &mut self.edge
+    }
+
+    /// The edge, to look at.
+    pub fn view(&self) -> &Edge {
+        &self.edge
+    }
+
+    /// Moves what has gathered for the driver into `inbox`.
+    pub fn collect(&mut self, inbox: &mut Vec<Event>) {
+        let now = (self.clock)();
+        self.edge.flush(now, &mut self.inbox);
+        inbox.append(&mut self.inbox);
+    }
+
+    /// Asks a query from inside the process (health checks).
+    pub fn query(&mut self, query: Query) -> oneshot::Receiver<Answered> {
+        let (call, answer) = self.expect_answer();
+        let now = (self.clock)();
+        self.edge.ask(now, call, query, Identity::default(), &mut self.inbox);
+        (self.wake)();
+        answer
+    }
+
+    /// Proposes on the member's own behalf.
+    pub fn propose(&mut self, op: Op) -> oneshot::Receiver<Answered> {
+        let (call, answer) = self.expect_answer();
+        let now = (self.clock)();
+        self.edge.propose(now, call, op, &mut self.inbox);
+        (self.wake)();
+        answer
+    }
+
+    /// Refuses new calls, ends the streams, and starts handing leadership over.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+        let streams = self.calls.iter().filter(|(_, open)| open.method.is_client_stream());
+        let streams: Vec<StreamId> = streams.map(|(stream, _)| *stream).collect();
+        for stream in streams {
+            self.end(stream, wire::status_of(Rejection::Stopped));
+        }
+        let now = (self.clock)();
+        self.edge.transfer_leadership(now, &mut self.inbox);
+        (self.wake)();
+    }
+
+    /// Hands out what is ready after a turn: answers, watch events, ended streams.
+    pub fn deliver(&mut self) {
+        for (call, answered) in self.edge.take_answers() {
+            match self.internal.remove(&call) {
+                // The asker may have given up; then nobody wants the answer.
+                Some(waiting) => drop(waiting.send(answered)),
+                None => self.answer(call, answered),
+            }
+        }
+        let now = (self.clock)();
+        let (hub, _) = self.edge.watches();
+        hub.tick(now);
+        for stream in hub.ready() {
+            let stream = StreamId(stream.0);
+            if !self.full.contains(&stream) {
+                self.poll_watch(stream);
+            }
+        }
+        self.end_leaderless(now);
+    }
+
+    /// When [`Sessions::deliver`] has something to do without a turn.
+    pub fn deadline(&mut self) -> Instant {
+        self.edge.watches().0.deadline()
+    }
+
+    fn expect_answer(&mut self) -> (StreamId, oneshot::Receiver<Answered>) {
+        self.next_internal += 1;
+        let (sender, receiver) = oneshot::channel();
+        let call = StreamId(self.next_internal);
+        self.internal.insert(call, sender);
+        (call, receiver)
+    }
+
+    fn begin(&mut self, call: Call) {
+        let Call { stream, method, metadata, message, .. } = call;
+        if let Some(status) = self.refusal(&metadata) {
+            return self.end(stream, status);
+        }
+        let require_leader = metadata.require_leader;
+        let now = (self.clock)();
+        match method {
+            Method::Watch => self.edge.watches().0.open(WatchStreamId(stream.0), now),
+            Method::LeaseKeepAlive => {}
+            Method::HealthCheck | Method::HealthList | Method::HealthWatch => {
+                return self.health(stream, method, &message);
+            }
+            _ => return self.unary(stream, method, &message),
+        }
+        self.calls.insert(stream, Open { method, require_leader });
+    }
+
+    /// Why a call is not even looked at.
+    fn refusal(&self, metadata: &holdfast_net::call::Metadata) -> Option<GrpcStatus> {
+        if self.stopping {
+            return Some(wire::status_of(Rejection::Stopped));
+        }
+        if matches!(metadata.client_api_version, Some(Err(()))) {
+            return Some(wire::status_of(Rejection::InvalidClientApiVersion));
+        }
+        let leaderless = metadata.require_leader && self.edge.status().leader.is_none();
+        leaderless.then(|| wire::status_of(Rejection::NoLeader))
+    }
+
+    fn unary(&mut self, stream: StreamId, method: Method, message: &Bytes) {
+        match wire::decode_query(method, message, &self.limits) {
+            Ok(query) => {
+                self.calls.insert(stream, Open { method, require_leader: false });
+                let now = (self.clock)();
+                self.edge.ask(now, stream, query, Identity::default(), &mut self.inbox);
+            }
+            Err(status) => self.end(stream, status),
+        }
+    }
+
+    fn health(&mut self, stream: StreamId, method: Method, message: &Bytes) {
+        let mut out = BytesMut::new();
+        if method == Method::HealthList {
+            wire::encode_health_list(Serving::Serving, &mut out);
+            return self.send(stream, out.freeze(), true);
+        }
+        match wire::decode_health_check(message) {
+            Err(status) => self.end(stream, status),
+            Ok(service) if service.is_empty() => {
+                wire::encode_health(Serving::Serving, &mut out);
+                self.send(stream, out.freeze(), method == Method::HealthCheck);
+            }
+            Ok(_) if method == Method::HealthCheck => {
+                self.end(stream, wire::unknown_health_service());
+            }
+            Ok(_) => {
+                wire::encode_health(Serving::ServiceUnknown, &mut out);
+                self.send(stream, out.freeze(), false);
+            }
+        }
+        if method == Method::HealthWatch {
+            self.calls.insert(stream, Open { method, require_leader: false });
+        }
+    }
+
+    fn message(&mut self, stream: StreamId, message: &Bytes) {
+        let now = (self.clock)();
+        match self.calls.get(&stream).map(|open| open.method) {
+            Some(Method::Watch) => match wire::decode_watch(message) {
+                Ok(Some(request)) => {
+                    let (hub, snapshot) = self.edge.watches();
+                    hub.request(now, WatchStreamId(stream.0), request, snapshot);
+                    if hub.is_congested(WatchStreamId(stream.0)) {
+                        self.poll_watch(stream);
+                    }
+                }
+                Ok(None) => {}
+                Err(status) => self.end(stream, status),
+            },
+            Some(Method::LeaseKeepAlive) => {
+                match wire::decode_query(Method::LeaseKeepAlive, message, &self.limits) {
+                    Ok(query) => {
+                        let inbox = &mut self.inbox;
+                        self.edge.ask(now, stream, query, Identity::default(), inbox);
+                    }
+                    Err(status) => self.end(stream, status),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn answer(&mut self, stream: StreamId, answered: Answered) {
+        let Some(method) = self.calls.get(&stream).map(|open| open.method) else { return };
+        match answered {
+            Ok(answer) => {
+                let mut out = BytesMut::new();
+                wire::encode_answer(self.origin, &answer, &mut out);
+                let last = !method.is_client_stream();
+                if last {
+                    self.calls.remove(&stream);
+                }
+                self.send(stream, out.freeze(), last);
+            }
+            Err(rejection) => self.end(stream, wire::status_of(rejection)),
+        }
+    }
+
+    fn poll_watch(&mut self, stream: StreamId) {
+        let term = self.edge.status().term;
+        let mut responses = std::mem::take(&mut self.scratch);
+        let (hub, snapshot) = self.edge.watches();
+        if hub.poll(Instant(0), WatchStreamId(stream.0), snapshot, &mut responses).is_err() {
+            self.end(stream, wire::status_of(Rejection::Corrupt));
+        }
+        for response in responses.drain(..) {
+            self.send_watch(stream, term, &response);
+        }
+        self.scratch = responses;
+    }
+
+    fn send_watch(&mut self, stream: StreamId, term: Term, response: &WatchResponse) {
+        let mut out = BytesMut::new();
+        wire::encode_watch_response(self.origin, term, response, &mut out);
+        self.send(stream, out.freeze(), false);
+    }
+
+    fn send(&mut self, stream: StreamId, message: Bytes, last: bool) {
+        match self.streams.reply(Reply::Message { stream, message, last }) {
+            Taken::Yes => {}
+            Taken::Full => {
+                self.full.insert(stream);
+            }
+            Taken::Gone => self.forget(stream),
+        }
+    }
+
+    fn end(&mut self, stream: StreamId, status: GrpcStatus) {
+        self.forget(stream);
+        self.streams.reply(Reply::End { stream, status });
+    }
+
+    fn forget(&mut self, stream: StreamId) {
+        self.full.remove(&stream);
+        if self.calls.remove(&stream).is_some_and(|open| open.method == Method::Watch) {
+            self.edge.watches().0.close(WatchStreamId(stream.0));
+        }
+    }
+
+    /// Streams that require a leader end when there has been none for too long.
+    fn end_leaderless(&mut self, now: Instant) {
+        if self.edge.status().leader.is_some() {
+            self.leaderless_since = None;
+            return;
+        }
+        let since = *self.leaderless_since.get_or_insert(now);
+        if now.since(since) < self.election_timeout * LEADERLESS_TIMEOUTS {
+            return;
+        }
+        let requiring = self.calls.iter().filter(|(_, open)| open.require_leader);
+        let requiring: Vec<StreamId> = requiring.map(|(stream, _)| *stream).collect();
+        for stream in requiring {
+            self.end(stream, wire::status_of(Rejection::NoLeader));
+        }
+    }
+}
+
+impl holdfast_net::grpc::Services for Sessions {
+    fn handle(&mut self, event: FromClient) {
+        match event {
+            FromClient::Call(call) => self.begin(call),
+            FromClient::Message { stream, message } => self.message(stream, &message),
+            // etcd leaves a half-closed stream open: the client still listens.
+            FromClient::HalfClosed { .. } => {}
+            FromClient::Cancelled { stream } => self.forget(stream),
+            FromClient::Writable { stream } => {
+                self.full.remove(&stream);
+                self.poll_watch(stream);
+            }
+        }
+    }
+
+    fn batch_end(&mut self) {
+        (self.wake)();
+    }
+}
+

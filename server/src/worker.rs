@@ -1,0 +1,159 @@
+//! The shell around a driver: waits, collects the inbox, turns, hands out what came of it.
+//!
+//! Everything of a member runs as tasks of one thread: this one, one for each client connection, one
+//! for each peer. Nothing crosses threads but disk orders.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use holdfast_core::fact::Fact;
+use holdfast_core::id::{MemberId, RequestId};
+use holdfast_core::message::Message;
+use holdfast_core::rejection::Rejection;
+use holdfast_core::response::Response;
+use holdfast_core::status::Status;
+use holdfast_core::store::Fault;
+use holdfast_core::time::Instant;
+use holdfast_storage::disk::{Completion, DiskOp, Token};
+use tokio::sync::Notify;
+
+use crate::driver::Driver;
+use crate::host::{Event, Host, Publication};
+use crate::peers::Peers;
+use crate::runtime::Runtime;
+use crate::session::Sessions;
+
+/// Carries disk orders out somewhere else, and wakes the worker when one has ended.
+pub trait DiskQueue {
+    /// Starts an order.
+    fn submit(&self, token: Token, op: DiskOp);
+
+    /// Moves the ended orders into `into`.
+    fn reap(&self, into: &mut Vec<Completion>);
+}
+
+impl DiskQueue for holdfast_storage::disk::Pool {
+    fn submit(&self, token: Token, op: DiskOp) {
+        holdfast_storage::disk::Pool::submit(self, token, op);
+    }
+
+    fn reap(&self, into: &mut Vec<Completion>) {
+        holdfast_storage::disk::Pool::reap(self, into);
+    }
+}
+
+/// What a turn hands to the sessions, in order.
+enum Out {
+    Publish(Publication),
+    Reply(RequestId, Result<Response, Rejection>),
+    Turned(Status, Vec<Fact>),
+}
+
+/// [`Host`] for a real server and for one in a simulated network alike.
+pub struct WorkerHost<R: Runtime> {
+    runtime: R,
+    disk: Rc<dyn DiskQueue>,
+    peers: Rc<Peers>,
+    out: Vec<Out>,
+}
+
+impl<R: Runtime> WorkerHost<R> {
+    /// A host over a runtime's clock, a disk and the peers.
+    pub fn new(runtime: R, disk: Rc<dyn DiskQueue>, peers: Rc<Peers>) -> WorkerHost<R> {
+        WorkerHost { runtime, disk, peers, out: Vec::new() }
+    }
+}
+
+impl<R: Runtime> Host for WorkerHost<R> {
+    fn now(&self) -> Instant {
+        self.runtime.now()
+    }
+
+    fn submit(&mut self, token: Token, op: DiskOp) {
+        self.disk.submit(token, op);
+    }
+
+    fn send(&mut self, to: MemberId, message: Message) {
+        self.peers.send(to, message);
+    }
+
+    fn publish(&mut self, publication: Publication) {
+        self.out.push(Out::Publish(publication));
+    }
+
+    fn reply(&mut self, id: RequestId, result: Result<Response, Rejection>) {
+        self.out.push(Out::Reply(id, result));
+    }
+
+    fn turned(&mut self, status: Status, facts: &[Fact]) {
+        self.out.push(Out::Turned(status, facts.to_vec()));
+    }
+}
+
+/// A driver and all that is around it.
+pub struct Worker<R: Runtime> {
+    /// Collects and answers.
+    pub sessions: Rc<RefCell<Sessions>>,
+    /// Sends and receives.
+    pub peers: Rc<Peers>,
+    /// Writes.
+    pub disk: Rc<dyn DiskQueue>,
+    /// Rung when there is something in one of the inboxes.
+    pub wake: Arc<Notify>,
+    /// Gets every fact and the status after each turn.
+    pub observer: Rc<dyn Fn(&Status, &[Fact])>,
+    /// Time and tasks.
+    pub runtime: R,
+}
+
+impl<R: Runtime> Worker<R> {
+    /// Runs `driver` until a fault stops it.
+    pub async fn run(&self, mut driver: Driver<WorkerHost<R>>) -> Fault {
+        let mut inbox = Vec::new();
+        let mut completions = Vec::new();
+        loop {
+            self.sessions.borrow_mut().collect(&mut inbox);
+            self.disk.reap(&mut completions);
+            inbox.extend(completions.drain(..).map(Event::Completed));
+            self.peers.collect(&mut inbox);
+            if let Err(fault) = driver.turn(&mut inbox) {
+                return fault;
+            }
+            self.peers.set_hello(driver.hello());
+            self.deliver(&mut driver);
+            let deadline = driver.deadline().min(self.sessions.borrow_mut().deadline());
+            self.wait(deadline).await;
+        }
+    }
+
+    fn deliver(&self, driver: &mut Driver<WorkerHost<R>>) {
+        let now = self.runtime.now();
+        let mut sessions = self.sessions.borrow_mut();
+        for out in driver.host_mut().out.drain(..) {
+            match out {
+                Out::Publish(publication) => sessions.edge().published(now, publication),
+                Out::Reply(id, result) => sessions.edge().replied(id, result),
+                Out::Turned(status, facts) => {
+                    sessions.edge().turned(status, &facts);
+                    (self.observer)(&status, &facts);
+                }
+            }
+        }
+        sessions.deliver();
+    }
+
+    /// The one place where the driver waits.
+    async fn wait(&self, deadline: Instant) {
+        let now = self.runtime.now();
+        if deadline <= now {
+            // Connections and peers get their turn between two of ours.
+            return tokio::task::yield_now().await;
+        }
+        tokio::select! {
+            biased;
+            () = self.wake.notified() => {}
+            () = self.runtime.sleep(deadline.since(now)) => {}
+        }
+    }
+}
