@@ -115,7 +115,7 @@ impl Engine {
         if let Some((segment, end)) = written.sealed.take() {
             self.state.seal(segment.clone(), end);
             let mut values = self.published.values().clone();
-            values.seal(segment, end);
+            drop(values.seal(segment, end));
             let (mark, root) = (self.published.mark(), self.published.root().clone());
             self.published = Snapshot::new(mark, root, values);
         }

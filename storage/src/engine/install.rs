@@ -16,6 +16,9 @@ use crate::segment::Values;
 use crate::superblock::Superblock;
 use crate::transfer::{Context, Staged};
 
+/// Chunks of stale records that are freed each period even when nothing is written.
+const STALE_CHUNKS: usize = 16;
+
 impl Engine {
     /// Offers the durable checkpoint to a peer and keeps its files until the transfer ends; false if
     /// the durable checkpoint is not the one at `meta.at`. A transfer to the same peer is replaced.
@@ -66,6 +69,7 @@ impl Engine {
     /// To be called every second or so: repeats what a receiver has not answered for a whole period,
     /// and gives up when it did so too often.
     pub fn retry_transfers(&mut self, out: &mut Vec<(MemberId, Transfer)>) -> Vec<EngineEvent> {
+        self.state.free_stale(STALE_CHUNKS);
         self.sender.retry(&mut self.outbox, &mut self.events);
         self.outgoing(out);
         std::mem::take(&mut self.events)

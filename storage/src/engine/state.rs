@@ -10,6 +10,7 @@ use holdfast_core::store::{Batch, Change, Fault, Mark, Record, Row, Table, View}
 
 use super::row::{self, KEYS, TreeKey};
 use crate::segment::Values;
+use crate::segment::active::Chunk;
 use crate::segment::sealed::{Sealed, Source};
 use crate::snapshot::Snapshot;
 use crate::tree::Tree;
@@ -22,6 +23,9 @@ pub(super) struct State {
     active_bytes: i64,
     live_bytes: i64,
     scratch: Vec<u8>,
+    /// Records that are in files now, to be freed a chunk at a time: freeing all those of a
+    /// checkpoint at once would hold up everything for tens of milliseconds.
+    stale: Vec<Arc<Chunk>>,
 }
 
 impl State {
@@ -32,7 +36,8 @@ impl State {
 
     /// A state all of whose records are in files; `live_bytes` are those of the tree's rows.
     pub(super) fn new(tree: Tree, live_bytes: i64, values: Values, mark: Mark) -> State {
-        State { tree, values, mark, active_bytes: 0, live_bytes, scratch: Vec::new() }
+        let (scratch, stale) = (Vec::new(), Vec::new());
+        State { tree, values, mark, active_bytes: 0, live_bytes, scratch, stale }
     }
 
     /// The state as it is now, for readers.
@@ -48,7 +53,12 @@ impl State {
     /// The active records before ordinal `end` are in this file now.
     pub(super) fn seal(&mut self, segment: Arc<Sealed>, end: u64) {
         self.active_bytes -= segment.footer.kv_bytes as i64;
-        self.values.seal(segment, end);
+        self.stale.extend(self.values.seal(segment, end));
+    }
+
+    /// Frees at most so many chunks of records that are in files now.
+    pub(super) fn free_stale(&mut self, chunks: usize) {
+        self.stale.truncate(self.stale.len().saturating_sub(chunks));
     }
 
     /// Takes the changes of a batch, in order.
@@ -62,6 +72,7 @@ impl State {
             self.mark.applied,
             self.mark.revision
         );
+        self.free_stale(1);
         for change in batch.into_changes() {
             match change {
                 Change::Write { key, row, record } => self.write(&key, row, record),

@@ -25,8 +25,9 @@ pub(crate) struct Run {
     end: u64,
 }
 
+/// Write-once slots for consecutive ordinals.
 #[derive(Debug)]
-struct Chunk {
+pub(crate) struct Chunk {
     base: u64,
     slots: Box<[OnceLock<Record>]>,
 }
@@ -62,14 +63,14 @@ impl Run {
         self.end += 1;
     }
 
-    /// Drops the records before ordinal `start`.
-    pub(crate) fn trim(&mut self, start: u64) {
+    /// Drops the records before ordinal `start`, and gives their chunks to be freed at leisure.
+    pub(crate) fn trim(&mut self, start: u64) -> Vec<Arc<Chunk>> {
         self.start = self.start.max(start);
         self.end = self.end.max(start);
         let first = self.chunks.partition_point(|chunk| chunk.end() <= self.start);
-        if first > 0 {
-            self.chunks = Arc::new(self.chunks[first..].to_vec());
-        }
+        let mut dropped = self.chunks.to_vec();
+        self.chunks = Arc::new(dropped.split_off(first));
+        dropped
     }
 
     /// The ordinal after the last record.

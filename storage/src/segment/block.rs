@@ -14,6 +14,8 @@
 //!  1. The records of a block ascend strictly by revision and the first is the one in the header.
 //!  2. A block longer than [`BLOCK_BYTES`] holds exactly one record.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use holdfast_core::id::RevSub;
 use holdfast_core::store::Record;
@@ -96,6 +98,8 @@ impl BlockBuilder {
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
     bytes: Bytes,
+    /// Where each record starts: a block that is kept is searched often.
+    starts: Arc<[u32]>,
 }
 
 impl Block {
@@ -116,7 +120,10 @@ impl Block {
             Some((len, BlockAddress { segment, number, first }))
         };
         match read() {
-            Some((len, found)) if len == bytes.len() && found == address => Ok(Block { bytes }),
+            Some((len, found)) if len == bytes.len() && found == address => {
+                let starts = starts(&bytes).ok_or("a record of the block cannot be decoded")?;
+                Ok(Block { bytes, starts })
+            }
             Some(_) => Err("the block belongs to another place"),
             None => Err("the block is shorter than its header"),
         }
@@ -124,18 +131,21 @@ impl Block {
 
     /// Bytes it takes in memory.
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + 4 * self.starts.len()
     }
 
     /// The record `at`, if it is here; `Err` if the block's inside is broken.
     pub(crate) fn find(&self, at: RevSub) -> Result<Option<Record>, &'static str> {
-        let mut records = self.records();
-        while let Some(raw) = records.next()? {
-            if raw.at >= at {
-                return if raw.at == at { self.record(&raw).map(Some) } else { Ok(None) };
-            }
+        let is_before = |start: &u32| self.raw(*start).is_some_and(|raw| raw.at < at);
+        let index = self.starts.partition_point(is_before);
+        match self.starts.get(index).and_then(|start| self.raw(*start)) {
+            Some(raw) if raw.at == at => self.record(&raw).map(Some),
+            _ => Ok(None),
         }
-        Ok(None)
+    }
+
+    fn raw(&self, start: u32) -> Option<RawRecord<'_>> {
+        decode(&mut Reader::new(&self.bytes[start as usize..]))
     }
 
     /// Its records from the first on.
@@ -195,6 +205,17 @@ impl RawRecord<'_> {
             false => Err("a record's checksum does not match"),
         }
     }
+}
+
+/// Where each record of a block starts.
+fn starts(block: &[u8]) -> Option<Arc<[u32]>> {
+    let mut reader = Reader::new(&block[BLOCK_HEADER..]);
+    let mut starts = Vec::new();
+    while !reader.is_empty() {
+        starts.push((block.len() - reader.rest().len()) as u32);
+        decode(&mut reader)?;
+    }
+    Some(starts.into())
 }
 
 fn encoded_len_max(record: &Record) -> usize {

@@ -427,7 +427,8 @@ impl<'a> Recovery<'a> {
                          files, or remove this member's data and add it again as a new member";
             return Err(Fault::new("recover the log", segment::FOLDER, cause));
         };
-        let undone: Vec<bool> = (0..headers.len()).map(|nth| self.is_undone(&headers[nth..])).collect();
+        let undone: Vec<bool> =
+            (0..headers.len()).map(|nth| self.is_undone(&headers[nth..])).collect();
         // An undone restart says nothing of where the log begins, the batch behind it does.
         let begin = headers.iter().zip(&undone).find(|(_, undone)| !**undone);
         let begin = begin.map_or(first, |(header, _)| header);
