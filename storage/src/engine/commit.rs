@@ -1,4 +1,8 @@
 //! The engine's side of a checkpoint: freeze, write, commit, and clean up behind either outcome.
+//!
+//! Worked example: records `r8.0` and `r9.0` are active, a checkpoint at `r9` begins, `r10.0` is
+//! written. When the superblock is durable, `r10.0` alone is active; had the disk been full, all
+//! three were.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -17,8 +21,8 @@ use crate::snapshot::Snapshot;
 use crate::superblock::{MEMBERS_MAX, Superblock};
 
 impl Engine {
-    /// Starts a checkpoint of the last published state, which is what `meta` stands for. False while
-    /// one is under way, while a snapshot is installed, and once the engine is poisoned.
+    /// Starts a checkpoint of the last published state, which is what `meta` stands for. False
+    /// while one is under way, while a snapshot is installed, and once the engine is poisoned.
     pub fn begin_checkpoint(&mut self, meta: SnapshotMeta, ops: &mut Vec<(Token, DiskOp)>) -> bool {
         let busy = self.writing.is_some() || self.committing.is_some() || self.installing.is_some();
         if busy || self.fault.get().is_some() {
@@ -145,8 +149,8 @@ impl Engine {
         }
     }
 
-    /// Whether the new superblock reached the disk is unknown, so the files of both states stay until
-    /// a later one is durable. The next attempt writes the same pair of copies.
+    /// Whether the new superblock reached the disk is unknown, so the files of both states stay
+    /// until a later one is durable. The next attempt writes the same pair of copies.
     fn commit_failed(&mut self, error: io::Error, written: Written) {
         let cause = Fault::new(CHECKPOINT, Superblock::file().to_string(), &error);
         if !is_full(&error) {

@@ -1,4 +1,7 @@
 //! The private state: what the absorbed batches lead to, published or not.
+//!
+//! Worked example: after a put of `a` = `xyz` (record of 20 bytes) `bytes` is `(20, 4)`; after its
+//! deletion (record of 1 byte) it is `(21, 0)`.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -6,13 +6,16 @@
 //!          | first main i64 | first sub u32 | zero u32 | records …
 //! ```
 //!
-//! Numbers of a record are varints; `flags` bit 0 is "tombstone", bit 1 "`prev` is known". A record's
-//! crc covers the rest of the record. A block's crc covers the rest of the block and its length is
-//! that of the whole block, so a block found elsewhere, in another file, or half written, is noticed.
+//! Numbers of a record are varints; `flags` bit 0 is "tombstone", bit 1 "`prev` is known". A
+//! record's crc covers the rest of the record. A block's crc covers the rest of the block and its
+//! length is that of the whole block, so a block found elsewhere, in another file, or half written,
+//! is noticed.
 //!
 //! Laws:
 //!  1. The records of a block ascend strictly by revision and the first is the one in the header.
 //!  2. A block longer than [`BLOCK_BYTES`] holds exactly one record.
+//!
+//! Worked example: a block from `r5.0` on, with `r5.0`, `r5.1` and `r7.0`: `find(r6.0)` is `None`.
 
 use std::sync::Arc;
 
@@ -55,7 +58,8 @@ pub(crate) struct BlockBuilder {
 }
 
 impl BlockBuilder {
-    /// Adds a record unless the block is full; says whether it did. An empty block takes any record.
+    /// Adds a record unless the block is full; says whether it did. An empty block takes any
+    /// record.
     pub(crate) fn push(&mut self, record: &Record) -> bool {
         if self.count > 0 && self.bytes.len() + encoded_len_max(record) > BLOCK_BYTES {
             return false;

@@ -1,4 +1,13 @@
 //! The receiving half: one snapshot at a time, its files written one bounded piece after the other.
+//!
+//! Left out: what the files hold, see `verify`.
+//!
+//! Laws:
+//!  1. One order to the disk is under way, and one piece is wanted, at any time.
+//!  2. A file is in the pool exactly if the receiver created it and it is nobody else's yet.
+//!
+//! Worked example: the leader fails at file 3; its successor offers the same files under another
+//! number; the first `Have` is for file 3.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

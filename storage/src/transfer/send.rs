@@ -1,4 +1,7 @@
 //! The sending half. It holds the files of the checkpoint for as long as a transfer lasts.
+//!
+//! Law: a piece goes out only in answer to a `Have` beyond the last one, or as a repetition.
+//! Worked example: chunks of 1 MiB, file 2 has 1.5: `Have 2, 1 MiB` is answered by half a MiB.
 
 use std::collections::BTreeMap;
 use std::io;

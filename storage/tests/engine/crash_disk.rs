@@ -1,8 +1,9 @@
 //! A disk in memory that loses what was not synced, sector by sector, when it crashes.
 //!
-//! Faults it makes: at a crash each 512-byte sector written since the file's last sync is old, new or
-//! half of each, each on its own; an order under way was done, partly done or not done; on demand an order fails
-//! because the disk is full. Names are durable when their order completes, as the seam promises.
+//! Faults it makes: at a crash each 512-byte sector written since the file's last sync is old, new
+//! or half of each, each on its own; an order under way was done, partly done or not done; on
+//! demand an order fails because the disk is full. Names are durable when their order completes, as
+//! the seam promises.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -20,8 +20,8 @@ pub struct Rig {
     pub twin: Twin,
     /// The state as last published.
     pub published: Twin,
-    /// The states of the checkpoints begun since: the last is under way, the others failed, but their
-    /// superblock may have reached the disk.
+    /// The states of the checkpoints begun since: the last is under way, the others failed, but
+    /// their superblock may have reached the disk.
     pub begun: Vec<Twin>,
     pub durable: Twin,
     pub ops: VecDeque<(Token, DiskOp)>,

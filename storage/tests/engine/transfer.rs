@@ -113,12 +113,6 @@ impl Pair {
         self.note(events);
     }
 
-    fn deliver_quietly(&mut self, to: MemberId, message: Transfer) {
-        if to == SENDER {
-            self.deliver(to, message);
-        }
-    }
-
     fn note(&mut self, events: Vec<EngineEvent>) {
         for event in events {
             match event {
@@ -239,7 +233,9 @@ fn the_sender_keeps_the_files_it_sends_and_not_longer() {
     }
     shipped.assert_equal(&pair.rigs[1].engine);
     while let Some((to, message)) = pair.link.pop() {
-        pair.deliver_quietly(to, message);
+        if to == SENDER {
+            pair.deliver(to, message);
+        }
     }
     pair.rigs[0].settle();
     pair.rigs[0].checkpoint();
