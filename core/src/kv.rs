@@ -124,6 +124,15 @@ fn bytes_len(value: &[u8]) -> usize {
     if value.is_empty() { 0 } else { 1 + varint_len(value.len() as u64) + value.len() }
 }
 
+/// The key of an encoded pair, as a slice of it: `len` is the key's length.
+pub(crate) fn key_slice(kv: &Bytes, len: usize) -> Bytes {
+    if len == 0 {
+        return Bytes::new();
+    }
+    let start = 1 + varint_len(len as u64);
+    kv.slice(start..start + len)
+}
+
 /// Writes a base-128 varint, least significant group first.
 pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {

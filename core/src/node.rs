@@ -189,11 +189,10 @@ impl Node {
         }
     }
 
-    /// When the node next wants a turn, at the latest.
+    /// When the node next wants a turn, at the latest. Queued commands need none: they wait for a flush,
+    /// a leader or the next tick, and each of those is a turn of its own.
     pub fn deadline(&self) -> Instant {
-        let busy =
-            self.machine.compaction_pending() || (!self.queue.is_empty() && self.may_propose());
-        if busy { Instant(0) } else { self.next_tick }
+        if self.machine.compaction_pending() { Instant(0) } else { self.next_tick }
     }
 
     /// The end of the durable log, for the handshake with peers.

@@ -1,7 +1,18 @@
 //! Watch streams: their requests and responses as typed values, and the pure state machines between.
+//!
+//! A publication enters [`Hub::published`] once. The key index finds the watchers it concerns, which
+//! note where its events are in the shared log; a poll of their stream turns that into responses.
+//! Whoever asks for the past, or was too slow for the log, reads the store's records instead, a
+//! bounded stretch in each poll. The laws are stated at [`hub`].
+//!
+//! Leaves out permissions, encoding and transport.
+//!
+//! Worked example: a client creates a watcher on `a`; the hub is at r4, so it says `created` at r4.
+//! A put of `a` is published at r5: `ready` names the stream, and polling it yields one response
+//! with header r5 and one event.
 
 mod catchup;
-mod hub;
+pub mod hub;
 mod index;
 mod interval;
 mod log;

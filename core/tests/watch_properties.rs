@@ -376,11 +376,18 @@ impl World {
             Step::Wait(seconds) => {
                 self.now = self.now + Duration::from_secs(seconds);
                 self.hub.tick(self.now);
-                assert!(self.hub.deadline() > self.now);
             }
             Step::Reopen(stream) => self.reopen(stream),
         }
-        self.ready.extend(self.hub.ready());
+        assert_eq!(self.hub.deadline() == Instant(0), !self.ready_again().is_empty());
+        assert!(self.hub.deadline() > self.now, "ticks are served and nobody is ready");
+    }
+
+    /// What the hub names ready now, which is remembered.
+    fn ready_again(&mut self) -> Vec<WatchStreamId> {
+        let named = self.hub.ready();
+        self.ready.extend(&named);
+        named
     }
 
     fn write(&mut self, changes: &[(u8, Option<u8>)]) {

@@ -2,25 +2,27 @@
 //!
 //! One task serves a connection with all its calls; nothing is spawned and nothing is sent between
 //! tasks per call. The frames that one read brings are handled together, then the services are told
-//! that the batch is over; the replies that are ready leave in one write. The `h2` crate carries the
-//! frames, and nobody outside this module sees it.
+//! that the batch is over; the replies that are ready leave in one write. The `h2` crate carries
+//! the frames, and nobody outside this module sees it.
 //!
-//! Leaves out: what is called ([`crate::call`] lists it), TLS, listening. Not possible over the `h2`
-//! crate, which answers pings by itself and shows none: refusing clients that ping too often
+//! Leaves out: what is called ([`crate::call`] lists it), TLS, listening. Not possible over the
+//! `h2` crate, which answers pings by itself and shows none: refusing clients that ping too often
 //! ("too_many_pings").
 //!
-//! Laws: (1) each call the services hear of ends once: by their last reply or by `Cancelled`; (2) every
-//! buffer is bounded: a request by `recv_bytes_max`, a stream's replies by the bound of [`Streams`],
-//! headers by `header_bytes_max`, the rest by HTTP/2's windows; (3) no input panics.
+//! Laws: (1) each call the services hear of ends once: by their last reply or by `Cancelled`; (2)
+//! every buffer is bounded: a request by `recv_bytes_max`, a stream's replies by the bound of
+//! [`Streams`], headers by `header_bytes_max`, the rest by HTTP/2's windows; the exception are unary
+//! answers, which the services budget; (3) no input panics.
 //!
-//! Worked example: 16 puts arrive in one read. `Services::handle` is called 16 times, then `batch_end`
-//! once, which hands them to the driver. One flush later the driver gives 16 replies to
+//! Worked example: 16 puts arrive in one read. `Services::handle` is called 16 times, then
+//! `batch_end` once, which hands them to the driver. One flush later the driver gives 16 replies to
 //! [`Streams::reply`]; the first wakes the connection's task, which writes all 16 at once.
 
 mod bell;
 mod connection;
 mod head;
 mod inbox;
+mod keepalive;
 mod open;
 mod piece;
 mod status;
@@ -43,12 +45,13 @@ use crate::call::FromClient;
 use connection::Connection;
 use wire::Wire;
 
+pub use keepalive::KeepaliveOptions;
 pub use streams::{Streams, Taken};
 
 /// Whoever answers calls; shared by all connections of a worker.
 ///
-/// Called with the services borrowed; an implementation may call [`Streams::reply`] at any time, also
-/// inside these.
+/// Called with the services borrowed; an implementation may call [`Streams::reply`] at any time,
+/// also inside these.
 pub trait Services {
     /// Something happened.
     fn handle(&mut self, event: FromClient);
@@ -86,6 +89,8 @@ pub struct GrpcOptions {
     pub handshake_timeout: Duration,
     /// How long open calls may take to end once the connection drains.
     pub drain_timeout: Duration,
+    /// Pings to clients; `None` is none.
+    pub keepalive: Option<KeepaliveOptions>,
     /// See [`Timer`].
     pub timer: Rc<dyn Timer>,
 }
@@ -101,6 +106,10 @@ impl GrpcOptions {
             connection_window: 16 << 20,
             handshake_timeout: Duration::from_secs(20),
             drain_timeout: Duration::from_secs(5),
+            keepalive: Some(KeepaliveOptions {
+                interval: Duration::from_secs(2 * 3600),
+                timeout: Duration::from_secs(20),
+            }),
             timer,
         }
     }
@@ -125,6 +134,8 @@ impl GrpcOptions {
 pub enum ServeError {
     /// No HTTP/2 preface and settings in time.
     HandshakeTimeout,
+    /// No answer to a ping in time.
+    KeepaliveTimeout,
     /// The client broke HTTP/2's rules, or the connection broke.
     Http2(String),
 }
@@ -135,12 +146,21 @@ impl fmt::Display for ServeError {
             ServeError::HandshakeTimeout => {
                 f.write_str("the client connected and then did not say that it speaks HTTP/2")
             }
+            ServeError::KeepaliveTimeout => {
+                f.write_str("the client did not answer a keepalive ping; it is taken for gone")
+            }
             ServeError::Http2(why) => write!(f, "the client's HTTP/2 connection broke: {why}"),
         }
     }
 }
 
 impl std::error::Error for ServeError {}
+
+impl From<h2::Error> for ServeError {
+    fn from(error: h2::Error) -> ServeError {
+        ServeError::Http2(error.to_string())
+    }
+}
 
 /// Serves one connection until it is over; `first` was read from it before (see [`crate::sniff`]).
 pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
@@ -154,16 +174,12 @@ pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
     let mut patience = options.timer.sleep(options.handshake_timeout);
     let h2 = poll_fn(|cx| {
         if let Poll::Ready(done) = handshake.as_mut().poll(cx) {
-            return Poll::Ready(done.map_err(broken));
+            return Poll::Ready(done.map_err(ServeError::from));
         }
         patience.as_mut().poll(cx).map(|()| Err(ServeError::HandshakeTimeout))
     })
     .await?;
     drop(patience);
     let mut connection = Connection::new(h2, services, streams, options);
-    poll_fn(|cx| connection.poll(cx)).await.map_err(broken)
-}
-
-fn broken(error: h2::Error) -> ServeError {
-    ServeError::Http2(error.to_string())
+    poll_fn(|cx| connection.poll(cx)).await
 }

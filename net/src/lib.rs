@@ -4,6 +4,6 @@
 pub mod call;
 pub mod grpc;
 pub mod peer;
-pub mod sniff;
 pub mod proto;
+pub mod sniff;
 pub mod wire;

@@ -1,26 +1,27 @@
 //! What members say to each other, as bytes: framed, checksummed, versioned and bounded.
 //!
 //! [`frame`] finds frames in a byte stream, [`codec`] gives messages their bytes, [`link`] runs the
-//! handshake of one connection. All three are state machines without I/O: the server feeds them from
-//! sockets, the simulator from its network. Leaves out: sockets, dialling again, queues, and who is a
-//! member. `net/PEER.md` draws every byte.
+//! handshake of one connection. All three are state machines without I/O: the server feeds them
+//! from sockets, the simulator from its network. Leaves out: sockets, dialling again, queues, and
+//! who is a member. `net/PEER.md` draws every byte.
 //!
 //! ```text
 //!  0        4   5    6      8        12       16              16 + length
 //!  | magic  | v | k  | head | length | crc    | payload ...   |     integers are little-endian
 //!  F5 'HFP'   1   1..  u16    u32      u32
 //!
-//!  head   low half of crc32(bytes 0..6, bytes 8..12): a damaged length is seen before it is believed
+//!  head   low half of crc32(bytes 0..6, bytes 8..12): a damaged length is not believed
 //!  crc    crc32(bytes 0..12, payload)
 //! ```
 //!
-//! Laws: (1) any bytes give frames or one typed error, never a panic; (2) no allocation is larger than
-//! the bytes that have arrived justify; (3) after an error a reader or link stays in it; (4) a message
-//! leaves a link only after both sides checked each other's cluster, member and version.
+//! Laws: (1) any bytes give frames or one typed error, never a panic; (2) no allocation is larger
+//! than the bytes that have arrived justify; (3) after an error a reader or link stays in it; (4) a
+//! message leaves a link only after both sides checked each other's cluster, member and version.
 //!
-//! Worked example: member `n1` dials `n2`. `n1` sends Hello{cluster, from n1, to n2}; `n2` checks it and
-//! answers with its own; each link then gives `Opened`, and from there on every frame is a message. Had
-//! `n2` been of another cluster it would have sent Refuse{wrong cluster, c9}, and both logs would say so.
+//! Worked example: member `n1` dials `n2`. `n1` sends Hello{cluster, from n1, to n2}; `n2` checks
+//! it and answers with its own; each link then gives `Opened`, and from there on every frame is a
+//! message. Had `n2` been of another cluster it would have sent Refuse{wrong cluster, c9}, and both
+//! logs would say so.
 
 pub mod codec;
 pub mod frame;
@@ -42,7 +43,8 @@ pub const FRAME_BYTES_MAX: usize = 64 << 20;
 
 /// Feeds any bytes to the frame reader, the codec and both ends of a link; for fuzzing.
 ///
-/// The first byte says how the rest is cut into reads. Frames that decode must encode to themselves.
+/// The first byte says how the rest is cut into reads. Frames that decode must encode to
+/// themselves.
 pub fn fuzz_peer_frame(data: &[u8]) {
     let Some((cut, bytes)) = data.split_first() else { return };
     let size = usize::from(*cut).max(1);

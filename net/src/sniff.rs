@@ -1,11 +1,11 @@
 //! What a client speaks, from its first bytes: one port carries gRPC and HTTP/1, as etcd's does.
 //!
-//! A pure function over what has arrived; the caller reads on while the answer is [`Sniffed::More`], for
-//! as long as it is willing to wait. At most [`PREFACE`]'s length is ever needed. Leaves out TLS, where
-//! ALPN answers the question.
+//! A pure function over what has arrived; the caller reads on while the answer is
+//! [`Sniffed::More`], for as long as it is willing to wait. At most [`PREFACE`]'s length is ever
+//! needed. Leaves out TLS, where ALPN answers the question.
 //!
-//! Worked example: `PR` may become the preface or a method, so it is `More`; `PRI * HTTP/2.0` and the
-//! rest of the preface is `Http2`; `GET ` is `Http1`; a TLS handshake on a plain port is `Tls`.
+//! Worked example: `PR` may become the preface or a method, so it is `More`; `PRI * HTTP/2.0` and
+//! the rest of the preface is `Http2`; `GET ` is `Http1`; a TLS handshake on a plain port is `Tls`.
 
 /// The first bytes of every HTTP/2 connection (RFC 9113, 3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

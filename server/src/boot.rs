@@ -63,10 +63,10 @@ pub struct Booted {
 /// and what to do.
 pub fn boot(disk: Arc<dyn Disk>, config: &BootConfig, now: Instant) -> Result<Booted, Fault> {
     let identity = EngineIdentity { cluster: config.cluster, member: config.member };
-    let mut engine = if Engine::exists(&*disk)? {
-        Engine::open(disk.clone(), identity, config.engine.clone())?
-    } else {
-        create(disk.clone(), identity, config)?
+    let is_new = !Engine::exists(&*disk)?;
+    let mut engine = match is_new {
+        true => create(disk.clone(), identity, config)?,
+        false => Engine::open(disk.clone(), identity, config.engine.clone())?,
     };
     let (checkpoint, _) = engine.checkpoint();
     let wal_identity = WalIdentity {
@@ -75,7 +75,11 @@ pub fn boot(disk: Arc<dyn Disk>, config: &BootConfig, now: Instant) -> Result<Bo
         incarnation: config.incarnation,
         boot: config.boot,
     };
-    let (wal, recovered) = open_wal(&*disk, wal_identity, config.wal, checkpoint.at)?;
+    let (wal, recovered) = match is_new {
+        true => (Wal::create(&*disk, wal_identity, config.wal)?, RecoveredLog::default()),
+        // Also where a first start was cut short before it had made a log.
+        false => Wal::recover(&*disk, wal_identity, config.wal, checkpoint.at)?,
+    };
     let boot = Boot {
         checkpoint,
         hard_state: recovered.hard_state,
@@ -94,21 +98,6 @@ pub fn boot(disk: Arc<dyn Disk>, config: &BootConfig, now: Instant) -> Result<Bo
     Ok(Booted { node, wal, engine, disk, incarnation, notes })
 }
 
-/// A new member's log is made after its first checkpoint; a crash in between leaves none.
-fn open_wal(
-    disk: &dyn Disk,
-    identity: WalIdentity,
-    options: WalOptions,
-    after: Position,
-) -> Result<(Wal, RecoveredLog), Fault> {
-    let files = disk.list("wal").map_err(|error| Fault::new("listing the log", "wal", error))?;
-    if files.is_empty() && after == Position::default() {
-        let wal = Wal::create(disk, identity, options)?;
-        return Ok((wal, RecoveredLog::default()));
-    }
-    Wal::recover(disk, identity, options, after)
-}
-
 fn create(
     disk: Arc<dyn Disk>,
     identity: EngineIdentity,
@@ -118,8 +107,7 @@ fn create(
         let members = config.genesis.iter().filter(move |member| member.is_learner == learner);
         members.map(|member| member.id).collect()
     };
-    let meta =
-        SnapshotMeta { at: Position::default(), voters: ids(false), learners: ids(true) };
+    let meta = SnapshotMeta { at: Position::default(), voters: ids(false), learners: ids(true) };
     let genesis = machine::genesis(&config.genesis);
     Engine::create(disk, identity, config.engine.clone(), genesis, meta)
 }

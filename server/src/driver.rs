@@ -11,13 +11,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use holdfast_core::id::{Incarnation, MemberId};
 use holdfast_core::input::Input;
 use holdfast_core::message::{Message, PeerHello, SnapshotMeta, Transfer};
 use holdfast_core::node::Node;
 use holdfast_core::output::{Effect, Output};
 use holdfast_core::store::Fault;
 use holdfast_core::time::Instant;
-use holdfast_core::id::{Incarnation, MemberId};
 use holdfast_storage::disk::{Completion, Disk, DiskOp, Owner, Token};
 use holdfast_storage::engine::{Engine, EngineEvent};
 use holdfast_storage::wal::Wal;
@@ -153,6 +153,7 @@ impl<H: Host> Driver<H> {
             }
             Owner::Engine => {
                 let events = self.engine.completed(token.number, result, &mut self.ops);
+                self.engine.outgoing(&mut self.transfers);
                 self.learn(now, events)?;
             }
         }
@@ -194,6 +195,8 @@ impl<H: Host> Driver<H> {
     /// refused before they are proposed.
     fn observe_space(&mut self, now: Instant) {
         self.wal.retry(&mut self.ops);
+        // An idle log proves once that its last batch was durable.
+        self.wal.seal(&mut self.ops);
         let full = self.wal.is_full();
         if full != self.full {
             self.full = full;
@@ -248,7 +251,10 @@ impl<H: Host> Driver<H> {
             }
             Effect::Discard { at } => self.engine.discard(at, &mut self.ops),
             Effect::Halt(fault) => return Err(fault),
-            Effect::Append(_) | Effect::Send { .. } | Effect::Publish { .. } | Effect::Reply { .. } => {
+            Effect::Append(_)
+            | Effect::Send { .. }
+            | Effect::Publish { .. }
+            | Effect::Reply { .. } => {
                 unreachable!("carried out by the caller")
             }
         }

@@ -29,9 +29,9 @@ use holdfast_core::rng::Rng;
 use holdfast_core::status::Status;
 use holdfast_core::store::View;
 use holdfast_core::time::Instant;
-use holdfast_core::watch::hub::{Hub, HubOptions};
+use holdfast_core::watch::{Hub, HubOptions};
 use holdfast_net::call::StreamId;
-use holdfast_storage::engine::Snapshot;
+use holdfast_storage::snapshot::Snapshot;
 
 use crate::host::{Event, Publication};
 
@@ -249,13 +249,7 @@ impl Edge {
         (&mut self.hub, &self.snapshot)
     }
 
-    fn request(
-        &mut self,
-        now: Instant,
-        waiting: Waiting,
-        identity: Identity,
-        ask: Ask,
-    ) -> Request {
+    fn request(&mut self, now: Instant, waiting: Waiting, identity: Identity, ask: Ask) -> Request {
         self.next_sequence += 1;
         self.waiting.insert(self.next_sequence, waiting);
         let (member, incarnation) = (self.config.member, self.config.incarnation);

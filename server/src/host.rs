@@ -13,7 +13,7 @@ use holdfast_core::response::{self, Response};
 use holdfast_core::status::Status;
 use holdfast_core::time::Instant;
 use holdfast_storage::disk::{Completion, DiskOp, Token};
-use holdfast_storage::engine::Snapshot;
+use holdfast_storage::snapshot::Snapshot;
 
 /// What may have happened since the last turn.
 #[derive(Debug)]

@@ -1,1 +1,19 @@
-//! stub
+//! The process around core and storage: the driver's loop, sessions, peers; configuration, logs,
+//! metrics, health.
+
+pub mod boot;
+pub mod config;
+pub mod driver;
+pub mod edge;
+pub mod host;
+pub mod identity;
+pub mod launch;
+pub mod logging;
+pub mod member;
+pub mod observer;
+pub mod peers;
+pub mod process;
+pub mod runtime;
+pub mod session;
+pub mod tokio_runtime;
+pub mod worker;

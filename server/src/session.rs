@@ -363,4 +363,3 @@ impl holdfast_net::grpc::Services for Sessions {
         (self.wake)();
     }
 }
-

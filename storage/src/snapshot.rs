@@ -4,13 +4,14 @@
 //!
 //! Worked example: publish at `r17`, delete `a` at `r18`: the snapshot still has the row of `a`.
 
+use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_core::id::RevSub;
 use holdfast_core::request::{KeyRange, RangeEnd};
-use holdfast_core::store::{Fault, Mark, Record, Row, Table, View};
+use holdfast_core::store::{Fault, Mark, Record, Row, Table, View, VisitTable};
 
 use crate::engine::row::{self, KEYS, TreeKey};
 use crate::segment::Values;
@@ -24,11 +25,23 @@ struct Inner {
     mark: Mark,
     root: Root,
     values: Values,
+    bytes: (i64, i64),
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Snapshot({:?})", self.0.mark)
+    }
 }
 
 impl Snapshot {
-    pub(crate) fn new(mark: Mark, root: Root, values: Values) -> Snapshot {
-        Snapshot(Arc::new(Inner { mark, root, values }))
+    pub(crate) fn new(mark: Mark, root: Root, values: Values, bytes: (i64, i64)) -> Snapshot {
+        Snapshot(Arc::new(Inner { mark, root, values, bytes }))
+    }
+
+    /// Bytes of all records kept, and of the keys and values that are live.
+    pub fn bytes(&self) -> (i64, i64) {
+        self.0.bytes
     }
 
     pub(crate) fn root(&self) -> &Root {
@@ -79,12 +92,7 @@ impl View for Snapshot {
         Some(Bytes::copy_from_slice(&value))
     }
 
-    fn table_scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) {
+    fn table_scan(&self, table: Table, from: &[u8], visit: &mut VisitTable<'_>) {
         let (from, below) = (TreeKey::new(table as u8, from), TreeKey::end_of(table as u8));
         self.0.root.scan(&from, Some(&below), &mut |key, value| visit(&key[1..], value));
     }

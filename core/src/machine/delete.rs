@@ -16,7 +16,7 @@ pub(super) fn delete_range(draft: &mut Draft<'_>, request: &DeleteRange) -> Dele
     let wanted = keys.iter().filter(|_| request.prev_kv);
     let prev = wanted.map(|(_, row)| row.modified).collect();
     for (key, row) in keys {
-        draft.delete(key, row);
+        draft.delete(&key, row);
     }
     DeleteDone { deleted, prev }
 }

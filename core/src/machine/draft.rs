@@ -6,6 +6,8 @@
 //!  1. The state below is not touched before the command is decided; what the command itself wrote
 //!     is seen through the draft.
 //!  2. The revision is taken with the first change of a key, and sub-revisions count up from 0.
+//!  3. Keys in changes and events are slices of their own pair's bytes, never of the log entry: a
+//!     small key does not keep a megabyte of entry alive.
 //!
 //! Price: what a transaction writes is kept in a map of its own. A command that touches each key
 //! once need not ask again and does without.
@@ -19,7 +21,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 
 use crate::id::{LeaseId, Position, RevSub, Revision};
-use crate::kv::KeyValue;
+use crate::kv::{KeyValue, key_slice};
 use crate::machine::lease::attachment;
 use crate::machine::{Applied, LeaseChange};
 use crate::request::KeyRange;
@@ -87,12 +89,8 @@ impl<'a> Draft<'a> {
         self.mark.compacted = revision;
     }
 
-    /// The row of a key that is alive.
-    pub(super) fn live(&self, key: &[u8]) -> Option<Row> {
-        self.row(key).filter(|row| !row.is_tombstone())
-    }
-
-    fn row(&self, key: &[u8]) -> Option<Row> {
+    /// The newest row of a key, a tombstone included.
+    pub(super) fn row(&self, key: &[u8]) -> Option<Row> {
         let written = self.written.as_ref().and_then(|rows| rows.get(key).copied());
         written.or_else(|| self.view.row(key))
     }
@@ -126,9 +124,10 @@ impl<'a> Draft<'a> {
         own.map_or_else(|| Ok(self.view.record(at)?.kv), Ok)
     }
 
-    /// Writes a key over `before`, its living row.
-    pub(super) fn put(&mut self, key: &Bytes, before: Option<Row>, new: Written<'_>) {
+    /// Writes a key whose newest row is `newest`.
+    pub(super) fn put(&mut self, key: &[u8], newest: Option<Row>, new: Written<'_>) {
         let at = self.take();
+        let before = newest.filter(|row| !row.is_tombstone());
         let row = Row {
             modified: at,
             created: before.map_or(at.main, |row| row.created),
@@ -145,15 +144,19 @@ impl<'a> Draft<'a> {
             lease: new.lease,
         };
         let kv = kv.encode();
-        self.attach(key, before.map_or(LeaseId::NONE, |row| row.lease), new.lease);
+        let key = key_slice(&kv, key.len());
+        self.attach(&key, before.map_or(LeaseId::NONE, |row| row.lease), new.lease);
         let prev = before.map(|row| row.modified);
         let event = Event { at, prev, delete: false, key: key.clone(), kv: kv.clone() };
         self.out.events.push(event);
-        self.write(key.clone(), row, kv);
+        // A tombstone that compaction has not physically reached yet counts as the change before: a
+        // read of an older revision, resolved after this command, still walks through it.
+        let prev = newest.map(|row| row.modified);
+        self.write(key, row, Record { at, prev, tombstone: false, kv });
     }
 
     /// Deletes a key whose living row is `before`.
-    pub(super) fn delete(&mut self, key: Bytes, before: Row) {
+    pub(super) fn delete(&mut self, key: &[u8], before: Row) {
         let at = if crate::mutant::on(38) { self.take_without_bump() } else { self.take() };
         let row = Row {
             modified: at,
@@ -162,13 +165,14 @@ impl<'a> Draft<'a> {
             lease: LeaseId::NONE,
             value_len: 0,
         };
-        self.attach(&key, before.lease, LeaseId::NONE);
-        let bare = KeyValue { key: &key, ..KeyValue::default() };
+        let bare = KeyValue { key, ..KeyValue::default() };
         let event = KeyValue { mod_revision: at.main, ..bare }.encode();
-        let prev = Some(before.modified);
         let kv = bare.encode();
+        let key = key_slice(&kv, key.len());
+        self.attach(&key, before.lease, LeaseId::NONE);
+        let prev = Some(before.modified);
         self.out.events.push(Event { at, prev, delete: true, key: key.clone(), kv: event });
-        self.write(key, row, kv);
+        self.write(key, row, Record { at, prev, tombstone: true, kv });
     }
 
     /// Sets a row of a table.
@@ -191,11 +195,7 @@ impl<'a> Draft<'a> {
         self.next = self.mark.revision.after();
     }
 
-    fn write(&mut self, key: Bytes, row: Row, kv: Bytes) {
-        // A tombstone that compaction has not physically reached yet counts as the change before: a
-        // read of an older revision, resolved after this command, still walks through it.
-        let prev = self.row(&key).map(|row| row.modified);
-        let record = Record { at: row.modified, prev, tombstone: row.is_tombstone(), kv };
+    fn write(&mut self, key: Bytes, row: Row, record: Record) {
         if let Some(written) = &mut self.written {
             written.insert(key.clone(), row);
         }

@@ -81,8 +81,10 @@ pub(super) fn revoke(draft: &mut Draft<'_>, id: LeaseId) -> Result<(), Rejection
         ControlFlow::Continue(())
     });
     for key in keys {
-        let Some(row) = draft.live(&key) else { continue };
-        draft.delete(key, row);
+        let attached = draft.row(&key).filter(|row| row.lease == id);
+        let row =
+            attached.expect("LeaseKeys lists a key exactly if its row names the lease (law 1)");
+        draft.delete(&key, row);
         if crate::mutant::on(60) {
             draft.split_revision();
         }

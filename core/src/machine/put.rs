@@ -15,7 +15,8 @@ use crate::store::{Fault, Row};
 
 /// Writes the key.
 pub(super) fn put(draft: &mut Draft<'_>, request: &Put) -> Result<PutDone, Fault> {
-    let before = draft.live(&request.key);
+    let newest = draft.row(&request.key);
+    let before = newest.filter(|row| !row.is_tombstone());
     let kept = match before {
         Some(row) if request.ignore_value => Some(present_value(draft, row)?),
         _ => None,
@@ -25,7 +26,7 @@ pub(super) fn put(draft: &mut Draft<'_>, request: &Put) -> Result<PutDone, Fault
         Some(row) if request.ignore_lease => row.lease,
         _ => request.lease,
     };
-    draft.put(&request.key, before, Written { value, lease });
+    draft.put(&request.key, newest, Written { value, lease });
     Ok(PutDone { prev: before.filter(|_| request.prev_kv).map(|row| row.modified) })
 }
 

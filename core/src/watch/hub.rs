@@ -4,6 +4,8 @@
 //! owns the connection polls them when it can take more. A stream that is never polled costs others
 //! nothing; when the shared log has moved past it, it reads the store at its own pace.
 //!
+//! Every call that may come to need it is given the time; today only `open` and `tick` look at it.
+//!
 //! Laws (W1 to W9 of the watch checkers; per watcher unless said otherwise):
 //!  1. Events come in strictly increasing revisions, each change once, without a gap (W1, W2, W3).
 //!  2. All wanted changes of a revision come in one response, or in pieces marked as such (W4).
@@ -227,8 +229,9 @@ impl Hub {
         Ok(())
     }
 
-    /// Streams that have something to say and were not named since they last were polled or it came
-    /// up, in order of their ids. Who cannot poll one now remembers it.
+    /// Streams that came to have something to say, or had more after a poll, since the last call; in
+    /// order of their ids. Each is named once: who cannot poll it now does so when its transport can
+    /// take more.
     pub fn ready(&mut self) -> Vec<WatchStreamId> {
         std::mem::take(&mut self.ready).into_iter().collect()
     }
@@ -242,8 +245,12 @@ impl Hub {
         }
     }
 
-    /// When [`Hub::tick`] has something to do.
+    /// When the hub has something to do: at once while [`Hub::ready`] would name a stream, since a
+    /// poll that left more to say is followed by no other event; else when [`Hub::tick`] is due.
     pub fn deadline(&self) -> Instant {
+        if !self.ready.is_empty() {
+            return Instant(0);
+        }
         self.ticks.first().map_or(Instant::NEVER, |(at, _)| *at)
     }
 

@@ -1,11 +1,15 @@
-//! Wake-ups of one connection's task: one waker for everything, and a list of the calls that have news.
+//! Wake-ups of one connection's task: one waker for everything, and a list of the calls that have
+//! news.
 //!
 //! HTTP/2 gives every call its own reason to wake. Were they all the task's own waker, each wake-up
-//! would look at every open call; instead a call's waker notes its slot in a list. And while the task
-//! runs, nothing wakes it again: it looks at the bell before it sleeps.
+//! would look at every open call; instead a call's waker notes its slot in a list. And while the
+//! task runs, nothing wakes it again: it looks at the bell before it sleeps.
 //!
 //! Leaves out what the news is. Law: a ring is never lost; it either wakes the task or is seen by
 //! [`Bell::sleep`].
+//!
+//! Worked example: while the task writes an answer, HTTP/2 wakes it to flush; `ring` only notes it,
+//! `sleep` says no, and the task takes another turn without going through its scheduler.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

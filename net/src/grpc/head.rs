@@ -1,8 +1,9 @@
-//! A call's request headers: what is called, until when, and the metadata etcd reads; or a refusal in
-//! the words of etcd's gRPC library.
+//! A call's request headers: what is called, until when, and the metadata etcd reads; or a refusal
+//! in the words of etcd's gRPC library.
 //!
-//! Leaves out the message. Worked example: `:path /etcdserverpb.KV/Lock` is refused with Unimplemented
-//! `unknown method Lock for service etcdserverpb.KV`, at HTTP status 200, as gRPC does.
+//! Leaves out the message. Worked example: `:path /etcdserverpb.KV/Lock` is refused with
+//! Unimplemented `unknown method Lock for service etcdserverpb.KV`, at HTTP status 200, as gRPC
+//! does.
 
 use std::time::Duration;
 

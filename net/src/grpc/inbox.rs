@@ -1,8 +1,8 @@
 //! Messages out of a call's DATA frames: gRPC's five-byte prefix, then as many bytes as it says.
 //!
-//! Leaves out flow control and what a message means. Laws: a message over the bound is refused at its
-//! prefix; memory grows with what has arrived, never with what a prefix promises; a message below
-//! 16 KiB is copied, so that it does not hold the connection's receive buffer.
+//! Leaves out flow control and what a message means. Laws: a message over the bound is refused at
+//! its prefix; memory grows with what has arrived, never with what a prefix promises; a message
+//! below 16 KiB is copied, so that it does not hold the connection's receive buffer.
 //!
 //! Worked example: `00 00 00 00 02 61` gives nothing, one byte more, `62`, gives the message `ab`.
 

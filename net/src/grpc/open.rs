@@ -1,9 +1,12 @@
 //! One open call on its connection: request messages in, reply messages out within flow control.
 //!
-//! Leaves out whose call it is and when it must end. Laws: (1) bytes are given to HTTP/2 only as the
-//! client's window and HTTP/2's own buffer have room, so what a slow client costs is bounded by the
-//! stream's bound; the one exception is a unary answer, which is there anyway; (2) what was read is
-//! taken out of the window at once, but nothing is read while the stream is full.
+//! Leaves out whose call it is and when it must end. Laws: (1) bytes are given to HTTP/2 only as
+//! the client's window and HTTP/2's own buffer have room, so what a slow client costs is bounded by
+//! the stream's bound; the one exception is a unary answer, which is there anyway; (2) what was
+//! read is taken out of the window at once, but nothing is read while the stream is full.
+//!
+//! Worked example: a watch queues 20 KiB and the client's window has room for 16 KiB: `write` gives
+//! these, answers `Bytes(16384)`, and the slot's waker rings when the window opens.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll};

@@ -1,6 +1,8 @@
 //! Message bytes with gRPC's five-byte prefix in front, without copying the message.
 //!
 //! Leaves out compression: the flag is always 0. A piece can be split where flow control ends.
+//!
+//! Worked example: the message `ab` is the piece `00 00 00 00 02 61 62`; `split_to(6)` leaves `62`.
 
 use std::io::IoSlice;
 

@@ -1,16 +1,16 @@
 //! Which call belongs to which connection: the services' way back.
 //!
-//! One [`Streams`] serves all connections of a worker. A reply finds its connection by an index in its
-//! [`StreamId`], waits there with the others, and the connection's task is woken once for all of them.
-//! Leaves out HTTP/2.
+//! One [`Streams`] serves all connections of a worker. A reply finds its connection by an index in
+//! its [`StreamId`], waits there with the others, and the connection's task is woken once for all
+//! of them. Leaves out HTTP/2.
 //!
 //! ```text
-//!  StreamId   worker : 8 | use : 36 | entry : 20      entry in the table; use counts up with each call
+//!  StreamId   worker : 8 | use : 36 | entry : 20    entry in the table; use counts up by call
 //! ```
 //!
-//! Laws: (1) an id is never given twice by one process: workers have different numbers, and `use` does
-//! not come round while a process lives; (2) a reply to a call that is over changes nothing; (3) a call
-//! that is over for the services (last reply given, or cancelled) is told nothing more.
+//! Laws: (1) an id is never given twice by one process: workers have different numbers, and `use`
+//! does not come round while a process lives; (2) a reply to a call that is over changes nothing;
+//! (3) a call that is over for the services (last reply given, or cancelled) is told nothing more.
 //!
 //! The price of the layout: at most 1,048,576 open calls a worker; more are refused.
 
@@ -139,8 +139,8 @@ impl Streams {
         self.table.borrow().posts.len()
     }
 
-    /// Shutting down: all connections, also those to come, tell their clients to go elsewhere, finish
-    /// their open calls, and end.
+    /// Shutting down: all connections, also those to come, tell their clients to go elsewhere,
+    /// finish their open calls, and end.
     pub fn drain(&self) {
         let posts = {
             let mut table = self.table.borrow_mut();
@@ -194,7 +194,8 @@ impl Streams {
         self.table.borrow_mut().remove(id).is_some()
     }
 
-    /// Bytes of a stream's messages were given to HTTP/2; true when it had been full and now wants more.
+    /// Bytes of a stream's messages were given to HTTP/2; true when it had been full and now wants
+    /// more.
     pub(super) fn sent(&self, id: StreamId, bytes: usize) -> bool {
         let mut table = self.table.borrow_mut();
         let Some((_, entry)) = table.find(id) else { return false };

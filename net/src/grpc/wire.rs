@@ -1,6 +1,9 @@
-//! A byte stream as the `h2` crate shall see it: what the port's sniffing has read comes first, and a
-//! flush without bytes never reaches the transport (madsim's sends a packet for each, so two ends that
-//! flush would keep each other awake for ever).
+//! A byte stream as the `h2` crate shall see it: what the port's sniffing has read comes first, and
+//! a flush without bytes never reaches the transport (madsim's sends a packet for each, so two ends
+//! that flush would keep each other awake for ever).
+//!
+//! Worked example: sniffing read the 24 bytes of the preface; `Wire::new(io, preface)` gives them to
+//! the first read, and what `io` has to the second.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -78,5 +81,57 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// Counts flushes.
+    struct Pipe(tokio::io::DuplexStream, usize);
+
+    impl AsyncWrite for Pipe {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(cx, buf)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.1 += 1;
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(cx)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_sniffed_comes_first_and_whole() {
+        let (mut far, near) = tokio::io::duplex(64);
+        far.write_all(b"second").await.expect("the pipe takes it");
+        drop(far);
+        let mut wire = Wire::new(near, Bytes::from_static(b"first"));
+        let mut two = [0; 2];
+        wire.read_exact(&mut two).await.expect("five bytes are there");
+        let mut rest = Vec::new();
+        wire.read_to_end(&mut rest).await.expect("the pipe ends");
+        assert_eq!([&two[..], &rest].concat(), b"firstsecond");
+    }
+
+    #[tokio::test]
+    async fn a_flush_without_bytes_is_none() {
+        let (_far, near) = tokio::io::duplex(64);
+        let mut wire = Wire::new(Pipe(near, 0), Bytes::new());
+        wire.flush().await.expect("nothing to do");
+        wire.write_all(b"x").await.expect("the pipe takes it");
+        wire.flush().await.expect("the pipe flushes");
+        wire.flush().await.expect("nothing to do");
+        assert_eq!(wire.io.1, 1);
     }
 }

@@ -1,10 +1,10 @@
-//! The bytes of each [`Message`], drawn in `net/PEER.md`: fixed-width little-endian fields, counts and
-//! lengths as u32.
+//! The bytes of each [`Message`], drawn in `net/PEER.md`: fixed-width little-endian fields, counts
+//! and lengths as u32.
 //!
 //! Leaves out framing and checksums. Laws: one message has one encoding (an unknown flag, tag or
-//! trailing byte is an error); a count is believed only if as many bytes are there; entries of an Append
-//! are consecutive. Data of 16 KiB and more stays a slice of the received buffer, smaller data is
-//! copied: a small entry that lives long in the log cache must not hold a large buffer.
+//! trailing byte is an error); a count is believed only if as many bytes are there; entries of an
+//! Append are consecutive. Data of 16 KiB and more stays a slice of the received buffer, smaller
+//! data is copied: a small entry that lives long in the log cache must not hold a large buffer.
 //!
 //! Worked example: `LeaseAsk{number: 7, id: l5, renew: true}` is 17 bytes: 7 as u64, 5 as i64, 01.
 

@@ -1,11 +1,12 @@
-//! Frames in a byte stream: the header of `net/PEER.md`, a bounded reader, and what the reader says of
-//! bytes that are no frame.
+//! Frames in a byte stream: the header of `net/PEER.md`, a bounded reader, and what the reader says
+//! of bytes that are no frame.
 //!
-//! Leaves out what a payload means. Laws: a length is believed only after its own check and the bound;
-//! a payload is given out only after the checksum over everything; the first error is the last word.
+//! Leaves out what a payload means. Laws: a length is believed only after its own check and the
+//! bound; a payload is given out only after the checksum over everything; the first error is the
+//! last word.
 //!
-//! Worked example: `GET /metrics HTTP/1.1` on the peer port fails at its first byte, which is not F5,
-//! with [`FrameError::NotPeer`] and [`Seen::Http`].
+//! Worked example: `GET /metrics HTTP/1.1` on the peer port fails at its first byte, which is not
+//! F5, with [`FrameError::NotPeer`] and [`Seen::Http`].
 
 use std::fmt;
 
@@ -99,8 +100,8 @@ impl fmt::Display for Seen {
         match self {
             Seen::Http(line) => write!(
                 f,
-                "an HTTP request ({line:?}); etcd members and HTTP clients cannot use this port, and \
-                 clients belong on the client URL"
+                "an HTTP request ({line:?}); etcd members and HTTP clients cannot use this port, \
+                 and clients belong on the client URL"
             ),
             Seen::Http2 => {
                 f.write_str("HTTP/2, as gRPC clients speak it; point the client at the client URL")
@@ -216,8 +217,8 @@ impl FrameReader {
         FrameReader { buffer: BytesMut::new(), frame_max, consumed: 0, failed: None }
     }
 
-    /// Adds bytes that arrived; dropped after an error. Call [`pop`](FrameReader::pop) until it has no
-    /// more before adding again: then the buffer stays below one frame and one read.
+    /// Adds bytes that arrived; dropped after an error. Call [`pop`](FrameReader::pop) until it has
+    /// no more before adding again: then the buffer stays below one frame and one read.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.failed.is_none() {
             self.buffer.extend_from_slice(bytes);

@@ -1,12 +1,12 @@
 //! One connection between two members: the handshake both ways, then messages.
 //!
 //! Leaves out sockets, time and dialling again: the owner feeds what it read, writes what
-//! [`Link::take_output`] gives, and closes the connection after [`LinkEvent::Closed`] (writing the last
-//! output first, so that the other side learns the reason too).
+//! [`Link::take_output`] gives, and closes the connection after [`LinkEvent::Closed`] (writing the
+//! last output first, so that the other side learns the reason too).
 //!
 //! Laws: (1) `Opened` comes before every message and at most once; (2) `Closed` is the last event;
-//! (3) what one side refuses, the other is told, so both operators read a sentence that names both sides;
-//! (4) a message whose sender or receiver is not one of the two ends closes the link.
+//! (3) what one side refuses, the other is told, so both operators read a sentence that names both
+//! sides; (4) a message whose sender or receiver is not one of the two ends closes the link.
 //!
 //! ```text
 //!  dialler            acceptor
@@ -78,27 +78,34 @@ pub enum Refusal {
     Stopping,
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Refusal {
+    /// The reason as a sentence about `who`, the refusing side.
+    fn of(self, who: &str) -> String {
         match self {
-            Refusal::Cluster(cluster) => write!(
-                f,
-                "it belongs to cluster {cluster}; check --initial-cluster and --initial-cluster-token"
+            Refusal::Cluster(cluster) => format!(
+                "{who} belongs to cluster {cluster}; check --initial-cluster and \
+                 --initial-cluster-token on both"
             ),
             Refusal::Member(member) => {
-                write!(f, "it is member {member}, not the one dialled; check the peer URLs")
+                format!("{who} is member {member} and not the one dialled; check the peer URLs")
             }
-            Refusal::Protocol(oldest, newest) => write!(
-                f,
-                "it speaks peer protocols {oldest} to {newest}; upgrade the older member first"
+            Refusal::Protocol(oldest, newest) => format!(
+                "{who} speaks peer protocols {oldest} to {newest}; upgrade the older member first"
             ),
-            Refusal::Unknown => f.write_str("the dialling member is not in its member list"),
-            Refusal::Twin => f.write_str(
-                "both ends have the same member id; a member dialled itself, or a data directory was \
-                 copied",
-            ),
-            Refusal::Stopping => f.write_str("it is shutting down"),
+            Refusal::Unknown => format!("{who} does not have the other in its member list"),
+            Refusal::Twin => {
+                "both ends have the same member id; a member dialled itself, or a data \
+                              directory was copied"
+                    .to_string()
+            }
+            Refusal::Stopping => format!("{who} is shutting down"),
         }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.of("it"))
     }
 }
 
@@ -133,12 +140,13 @@ impl fmt::Display for LinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LinkError::Frame(error) => error.fmt(f),
-            LinkError::RefusedBy(why) => write!(f, "the peer refused this member: {why}"),
-            LinkError::Refused { why, cluster, peer } => write!(
-                f,
-                "refused member {peer} of cluster {cluster}; this side told it: {why} (\"it\" is this \
-                 member)"
-            ),
+            LinkError::RefusedBy(why) => {
+                write!(f, "the peer refused this member: {}", why.of("the peer"))
+            }
+            LinkError::Refused { why, cluster, peer } => {
+                let why = why.of("this member");
+                write!(f, "refused member {peer} of cluster {cluster}: {why}")
+            }
             LinkError::OutOfOrder(kind) => {
                 write!(f, "peer frame {kind:?} at the wrong time of the handshake")
             }
@@ -329,8 +337,8 @@ impl Link {
         None
     }
 
-    /// Raft trusts `from`, so the sender may only speak for itself. One exception: a follower passes a
-    /// transfer request on to the leader in the name of the member that shall lead.
+    /// Raft trusts `from`, so the sender may only speak for itself. One exception: a follower
+    /// passes a transfer request on to the leader in the name of the member that shall lead.
     fn check_address(&self, raft: &RaftMessage, peer: MemberId) -> Result<(), LinkError> {
         let from_peer = raft.from == peer || raft.kind == RaftKind::TransferLeader;
         if raft.to == self.local.member && from_peer {
@@ -346,8 +354,8 @@ impl Link {
         if let FrameError::NotPeer(Seen::Http(_)) = error
             && greeting
         {
-            let text = "this port speaks Holdfast's peer protocol, not HTTP: members of etcd cannot join, \
-                        and clients belong on the client URL\n";
+            let text = "this port speaks Holdfast's peer protocol, not HTTP: members of etcd \
+                        cannot join, and clients belong on the client URL\n";
             let head = format!(
                 "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\
                  connection: close\r\n\r\n",

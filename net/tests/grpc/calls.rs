@@ -134,6 +134,50 @@ fn a_client_that_gives_up_is_told_to_the_services_once() {
 }
 
 #[test]
+fn an_answered_call_is_not_cancelled_though_its_client_reads_nothing() {
+    run(async {
+        let (world, io) = start(|_| {});
+        let (mut sender, connection) = h2::client::Builder::new()
+            .initial_window_size(0)
+            .handshake::<_, Bytes>(io)
+            .await
+            .expect("the server speaks HTTP/2");
+        tokio::task::spawn_local(connection);
+        let (response, mut send) = open(&mut sender, KEEP_ALIVE, &[]);
+        send.send_data(framed(b"one"), false).expect("the stream is open");
+        let recv = response.await.expect("the head needs no window").into_body();
+        send.send_data(framed(b"bye"), true).expect("the stream is open");
+        settle().await;
+        assert_eq!(world.streams.open(), 0, "the services gave their last reply");
+        drop((recv, send));
+        settle().await;
+        assert_eq!(world.script.borrow().cancelled(), 0);
+    });
+}
+
+#[test]
+fn a_client_that_was_slow_gets_every_answer() {
+    run(async {
+        let (world, io) = start(|_| {});
+        let mut sender = client(io).await;
+        let (response, mut send) = open(&mut sender, KEEP_ALIVE, &[]);
+        let message = framed(&[3; 50 << 10]);
+        for _ in 0..100 {
+            send.send_data(message.clone(), false).expect("the stream is open");
+        }
+        settle().await;
+        let read = world.script.borrow().events.len();
+        assert!(read < 60, "{read} messages were read before an answer was");
+        let mut recv = response.await.expect("the head comes").into_body();
+        let mut received = 0;
+        while received < 100 * message.len() {
+            received += next_data(&mut recv).await.expect("more comes").len();
+        }
+        assert_eq!(received, 100 * message.len());
+    });
+}
+
+#[test]
 fn a_lost_connection_cancels_its_calls() {
     run(async {
         let (world, io) = start(|_| {});
@@ -170,8 +214,10 @@ fn a_deadline_ends_a_call() {
         assert_eq!((world.streams.open(), world.script.borrow().cancelled()), (0, 2));
         // A deadline that is not reached leaves nothing behind.
         assert_eq!(unary(&mut sender, PUT, &slow, b"x").await.code, 0);
+        let (_response, mut send) = open(&mut sender, RANGE, &[]);
+        send.send_data(framed(b"x"), true).expect("the stream is open");
         tokio::time::sleep(Duration::from_secs(10)).await;
-        assert_eq!(world.script.borrow().cancelled(), 2);
+        assert_eq!((world.streams.open(), world.script.borrow().cancelled()), (1, 2));
     });
 }
 
@@ -221,5 +267,20 @@ fn draining_ends_in_bounded_time() {
         assert!(world.server.await.expect("the task ends by itself").is_ok());
         assert_eq!(begin.elapsed().as_secs(), 3);
         assert_eq!(world.script.borrow().cancelled(), 1);
+    });
+}
+
+#[test]
+fn an_idle_client_that_answers_pings_stays() {
+    run(async {
+        let (world, io) = start(|options| {
+            let keepalive = options.keepalive.as_mut().expect("it is on");
+            keepalive.interval = Duration::from_secs(10);
+            keepalive.timeout = Duration::from_secs(1);
+        });
+        let mut sender = client(io).await;
+        tokio::time::sleep(Duration::from_secs(500)).await;
+        assert_eq!(unary(&mut sender, PUT, &[], b"x").await.code, 0);
+        assert!(!world.server.is_finished());
     });
 }

@@ -126,10 +126,12 @@ fn a_slow_reader_stops_its_stream_and_then_gets_everything() {
         assert_eq!(world.script.borrow().flood_bytes, stopped);
         // Another call of the connection is not held up.
         assert_eq!(unary(&mut sender, PUT, &[], b"x").await.code, 0);
-        let mut received = 0;
-        while received < 5 << 20 {
-            received += next_data(&mut recv).await.expect("more comes").len();
+        let mut received = Vec::new();
+        while received.len() < 5 << 20 {
+            received.extend_from_slice(&next_data(&mut recv).await.expect("more comes"));
         }
+        let message = framed(&[7; 10 << 10]);
+        assert!(received.chunks(message.len()).all(|part| *part == message[..part.len()]));
         let script = world.script.borrow();
         assert!(script.flood_bytes > stopped);
         assert!(script.events.iter().any(|event| matches!(event, FromClient::Writable { .. })));
@@ -177,5 +179,58 @@ fn a_client_that_asks_and_never_reads_is_stopped() {
         assert!(bytes >= 1 << 20, "{bytes} bytes: the stream was read until it was full");
         assert!(bytes < 2 << 20, "{bytes} bytes were read for a client that reads nothing");
         assert_eq!(script.cancelled(), 0, "it is stopped, not ended");
+    });
+}
+
+#[test]
+fn a_stream_far_beyond_its_bound_is_cut_off() {
+    run(async {
+        let (world, io) = start(|_| {});
+        let mut sender = client(io).await;
+        let (response, mut send) = open(&mut sender, "/etcdserverpb.KV/DeleteRange", &[]);
+        send.send_data(framed(b"x"), true).expect("the stream is open");
+        let error = match response.await {
+            Err(error) => error,
+            Ok(response) => {
+                let mut recv = response.into_body();
+                loop {
+                    match recv.data().await {
+                        Some(Err(error)) => break error,
+                        Some(Ok(_)) => {}
+                        None => panic!("the stream ended well"),
+                    }
+                }
+            }
+        };
+        assert_eq!(error.reason(), Some(h2::Reason::ENHANCE_YOUR_CALM));
+        assert_eq!((world.streams.open(), world.script.borrow().cancelled()), (0, 1));
+        assert_eq!(unary(&mut sender, PUT, &[], b"x").await.code, 0);
+    });
+}
+
+#[test]
+fn a_client_that_is_gone_without_a_word_is_found_out() {
+    run(async {
+        let (world, io) = start(|options| {
+            let keepalive = options.keepalive.as_mut().expect("it is on");
+            keepalive.interval = Duration::from_secs(10);
+            keepalive.timeout = Duration::from_secs(2);
+        });
+        let (mut sender, connection) =
+            h2::client::handshake(io).await.expect("the server speaks HTTP/2");
+        let running = tokio::task::spawn_local(async {
+            // After five seconds the connection stays open and nobody answers on it.
+            let mut connection = std::pin::pin!(connection);
+            let _ = tokio::time::timeout(Duration::from_secs(5), connection.as_mut()).await;
+            std::future::pending::<()>().await;
+        });
+        let (_response, mut send) = open(&mut sender, "/etcdserverpb.KV/Range", &[]);
+        send.send_data(framed(b"x"), true).expect("the stream is open");
+        let begin = tokio::time::Instant::now();
+        let error = world.server.await.expect("no panic").expect_err("the client is gone");
+        assert!(error.to_string().contains("keepalive"), "{error}");
+        assert_eq!(begin.elapsed().as_secs(), 12);
+        assert_eq!(world.script.borrow().cancelled(), 1);
+        running.abort();
     });
 }

@@ -1,8 +1,8 @@
 //! A server with scripted services, and a client on the `h2` crate.
 //!
 //! What the services do is told by the method: `Put` echoes at once; `Range` never answers; `Txn`
-//! answers its message's length in zero bytes; `LeaseKeepAlive` echoes each message; `Watch` sends
-//! 10 KiB messages for as long as it may.
+//! answers its message's length in zero bytes; `DeleteRange` sends for ever and heeds nothing;
+//! `LeaseKeepAlive` echoes each message; `Watch` sends 10 KiB messages for as long as it may.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -91,6 +91,12 @@ impl Services for Script {
                         self.flood();
                     }
                     Method::Range => self.held.push(stream),
+                    Method::DeleteRange => {
+                        for _ in 0..1000 {
+                            let message = Bytes::from(vec![7; 10 << 10]);
+                            self.streams.reply(Reply::Message { stream, message, last: false });
+                        }
+                    }
                     _ => {}
                 }
             }

@@ -121,7 +121,7 @@ impl Engine {
             let mut values = self.published.values().clone();
             drop(values.seal(segment, end));
             let (mark, root) = (self.published.mark(), self.published.root().clone());
-            self.published = Snapshot::new(mark, root, values);
+            self.published = Snapshot::new(mark, root, values, self.published.bytes());
         }
         let at = superblock.meta.at;
         let durable = Durable {

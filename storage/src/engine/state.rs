@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use holdfast_core::id::RevSub;
 use holdfast_core::request::{KeyRange, RangeEnd};
-use holdfast_core::store::{Batch, Change, Fault, Mark, Record, Row, Table, View};
+use holdfast_core::store::{Batch, Change, Fault, Mark, Record, Row, Table, View, VisitTable};
 
 use super::row::{self, KEYS, TreeKey};
 use crate::segment::Values;
@@ -23,7 +23,7 @@ pub(super) struct State {
     tree: Tree,
     pub(super) values: Values,
     mark: Mark,
-    active_bytes: i64,
+    kept_bytes: i64,
     live_bytes: i64,
     scratch: Vec<u8>,
     /// Records that are in files now, to be freed a chunk at a time: freeing all those of a
@@ -40,22 +40,22 @@ impl State {
     /// A state all of whose records are in files; `live_bytes` are those of the tree's rows.
     pub(super) fn new(tree: Tree, live_bytes: i64, values: Values, mark: Mark) -> State {
         let (scratch, stale) = (Vec::new(), Vec::new());
-        State { tree, values, mark, active_bytes: 0, live_bytes, scratch, stale }
+        let kept_bytes = values.sealed_bytes() as i64;
+        State { tree, values, mark, kept_bytes, live_bytes, scratch, stale }
     }
 
     /// The state as it is now, for readers.
     pub(super) fn publish(&mut self) -> Snapshot {
-        Snapshot::new(self.mark, self.tree.publish(), self.values.clone())
+        Snapshot::new(self.mark, self.tree.publish(), self.values.clone(), self.bytes())
     }
 
     /// Bytes of all records kept, and of the keys and values that are live.
     pub(super) fn bytes(&self) -> (i64, i64) {
-        (self.values.sealed_bytes() as i64 + self.active_bytes, self.live_bytes)
+        (self.kept_bytes, self.live_bytes)
     }
 
     /// The active records before ordinal `end` are in this file now.
     pub(super) fn seal(&mut self, segment: Arc<Sealed>, end: u64) {
-        self.active_bytes -= segment.footer.kv_bytes as i64;
         self.stale.extend(self.values.seal(segment, end));
     }
 
@@ -101,7 +101,7 @@ impl State {
         let tree_key = TreeKey::new(KEYS, key);
         let before = self.tree.get(&tree_key).map_or(0, |old| live_bytes(key, &row::decode(&old)));
         self.live_bytes += live_bytes(key, &row) - before;
-        self.active_bytes += record.kv.len() as i64;
+        self.kept_bytes += record.kv.len() as i64;
         self.scratch.clear();
         row::encode(&row, &mut self.scratch);
         self.tree.insert(&tree_key, &self.scratch, !row.is_tombstone());
@@ -155,12 +155,7 @@ impl View for State {
         Some(Bytes::copy_from_slice(&value))
     }
 
-    fn table_scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) {
+    fn table_scan(&self, table: Table, from: &[u8], visit: &mut VisitTable<'_>) {
         let (from, below) = (TreeKey::new(table as u8, from), TreeKey::end_of(table as u8));
         self.tree.scan(&from, Some(&below), &mut |key, value| visit(&key[1..], value));
     }

@@ -168,9 +168,13 @@ pub(super) fn inspect(image: &Image) -> Result<(), String> {
     }
     let mut places = Vec::with_capacity(count);
     for index in 0..count {
-        let at = get_u16(image, HEADER + prefix + index * SLOT + 4);
-        let len = entry_bytes(image, at, heap, prefix)
+        let slot = HEADER + prefix + index * SLOT;
+        let at = get_u16(image, slot + 4);
+        let (suffix, len) = entry_bytes(image, at, heap, prefix)
             .ok_or_else(|| format!("entry {index} at {at} is malformed"))?;
+        if image[slot + suffix.min(4)..slot + 4].iter().any(|byte| *byte != 0) {
+            return Err(format!("the head of slot {index} is longer than its suffix"));
+        }
         places.push((at, len));
     }
     let bytes: usize = places.iter().map(|(_, len)| len).sum();
@@ -189,8 +193,8 @@ pub(super) fn inspect(image: &Image) -> Result<(), String> {
     }
 }
 
-/// The length of the entry at `at`, if it is well formed and lies between `heap` and the end.
-fn entry_bytes(image: &Image, at: usize, heap: usize, prefix: usize) -> Option<usize> {
+/// The lengths of the suffix and of the entry at `at`, if it is well formed and lies between `heap` and the end.
+fn entry_bytes(image: &Image, at: usize, heap: usize, prefix: usize) -> Option<(usize, usize)> {
     if at < heap {
         return None;
     }
@@ -216,5 +220,5 @@ fn entry_bytes(image: &Image, at: usize, heap: usize, prefix: usize) -> Option<u
         && (flags & VALUE_LONG == 0 || value == TAIL);
     let tail = if long_key { TAIL } else { 0 };
     let len = 1 + lengths.len() + suffix.saturating_sub(4) + value + tail;
-    (sound && at + len <= SIZE).then_some(len)
+    (sound && at + len <= SIZE).then_some((suffix, len))
 }

@@ -189,4 +189,39 @@ proptest! {
         });
         run(ops.collect(), &probes);
     }
+
+    /// Separators of 400 bytes make branches of few children, so that whole branches empty, join
+    /// and split again.
+    #[test]
+    fn same_as_a_map_when_ranges_come_and_go(
+        ranges in prop::collection::vec((0usize..600, 1usize..300, any::<bool>()), 1..24),
+        spacing in 1usize..4, filler in prop_oneof![Just(300usize), Just(600)],
+    ) {
+        let key = |n: usize| {
+            let group = u16::try_from(n / 8).expect("small").to_be_bytes();
+            [&group[..], &vec![b'x'; filler], &[n as u8 % 8]].concat()
+        };
+        let (mut tree, mut twin) = (Tree::new(), Twin::new());
+        for n in 0..600 {
+            tree.insert(&key(n), &[1; 400], true);
+            twin.insert(key(n), (vec![1; 400], true));
+        }
+        for (start, len, insert) in ranges {
+            for n in (start..start + len).step_by(spacing) {
+                if insert {
+                    tree.insert(&key(n), &[2; 400], n % 2 == 0);
+                    twin.insert(key(n), (vec![2; 400], n % 2 == 0));
+                } else {
+                    assert_eq!(tree.remove(&key(n)), twin.remove(&key(n)).is_some());
+                }
+            }
+            tree.check().expect("invariants hold");
+        }
+        let probes: Vec<_> = (0..900).step_by(7).map(key).collect();
+        assert_same(&tree, &twin, &probes);
+        for key in twin.keys() {
+            assert!(tree.remove(key));
+        }
+        assert_empty(tree);
+    }
 }

@@ -152,6 +152,42 @@ fn pages_of_another_place_are_faults() {
     assert_eq!(cause(&pages, early), "1 pages before it belong to nothing");
 }
 
+/// The slot of entry `index` of a page, and where its value begins (one-byte lengths only).
+fn slot_and_value(page: &[u8; 4096], index: usize) -> (usize, usize) {
+    let u16_at = |at: usize| usize::from(u16::from_le_bytes([page[at], page[at + 1]]));
+    let slot = 40 + u16_at(12) + index * 6;
+    let entry = u16_at(slot + 4);
+    (slot, entry + 3 + usize::from(page[entry + 1]).saturating_sub(4))
+}
+
+#[test]
+fn a_separator_that_does_not_separate_is_a_fault() {
+    for change in [1, -1] {
+        let (mut pages, mut root) = two_levels();
+        let last = pages.last_mut().expect("the root");
+        let (_, value) = slot_and_value(last, 1);
+        assert!(last[value - 1].is_ascii_digit(), "the separator's last byte is in the heap");
+        last[value - 1] = last[value - 1].wrapping_add_signed(change);
+        reseal(&mut pages, &mut root);
+        assert_eq!(cause(&pages, root), "separator 1 does not separate its neighbours");
+    }
+}
+
+#[test]
+fn a_wrong_live_count_is_a_fault() {
+    let (mut pages, mut root) = two_levels();
+    let last = pages.last_mut().expect("the root");
+    let (_, value) = slot_and_value(last, 0);
+    last[value + 8] += 1;
+    reseal(&mut pages, &mut root);
+    assert_eq!(cause(&pages, root), "page 0 is not the child that entry 0 describes");
+
+    let (mut pages, mut root) = two_levels();
+    pages[0][24] += 1;
+    reseal(&mut pages, &mut root);
+    assert!(cause(&pages, root).contains(" live, header says "));
+}
+
 #[test]
 fn a_whole_page_of_an_older_checkpoint_is_a_fault() {
     let (pages, root) = two_levels();

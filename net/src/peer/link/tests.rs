@@ -71,6 +71,19 @@ fn both_sides_learn_the_reason() {
 }
 
 #[test]
+fn the_sentences_name_both_sides() {
+    let why = Refusal::Cluster(ClusterId(9));
+    let here = LinkError::Refused { why, cluster: ClusterId(8), peer: MemberId(1) };
+    assert_eq!(
+        here.to_string(),
+        "refused member n1 of cluster c8: this member belongs to cluster c9; check \
+         --initial-cluster and --initial-cluster-token on both"
+    );
+    let there = LinkError::RefusedBy(why).to_string();
+    assert!(there.starts_with("the peer refused this member: the peer belongs to cluster c9"));
+}
+
+#[test]
 fn an_owner_refuses_a_stranger() {
     let mut dialer = Link::new(Role::Dialer, member(1, 7), Some(MemberId(2)));
     let mut acceptor = Link::new(Role::Acceptor, member(1, 2), None);

@@ -1,0 +1,357 @@
+//! A whole member on a runtime: driver, sessions, peers, listeners. The same code serves a real process
+//! and a simulated network; they differ in the [`Runtime`], the disk and the [`Gate`].
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use holdfast_core::id::MemberId;
+use holdfast_core::machine;
+use holdfast_core::request::Op;
+use holdfast_core::response as core;
+use holdfast_core::store::Fault;
+use holdfast_core::time::Instant;
+use holdfast_core::watch::HubOptions;
+use holdfast_net::grpc::{self, GrpcOptions, Services, Sleep, Streams, Timer};
+use holdfast_net::sniff::{Sniffed, sniff};
+use holdfast_net::wire::{Origin, WireLimits};
+use holdfast_storage::disk::Disk;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::sync::Notify;
+
+use crate::boot::{BootConfig, boot};
+use crate::driver::Driver;
+use crate::edge::{Edge, EdgeConfig};
+use crate::observer::Observer;
+use crate::peers::Peers;
+use crate::runtime::Runtime;
+use crate::session::{Sessions, SessionsConfig};
+use crate::worker::{DiskQueue, Worker, WorkerHost};
+
+/// Unsent bytes at which a stream is full.
+const STREAM_BYTES_MAX: usize = 4 << 20;
+
+/// Pause between two attempts to publish the member's attributes.
+const PUBLISH_RETRY: Duration = Duration::from_millis(500);
+
+/// What a member needs to know.
+#[derive(Clone)]
+pub struct MemberConfig {
+    /// For the state machine, the log and the engine.
+    pub boot: BootConfig,
+    /// `--name`
+    pub name: String,
+    /// `--advertise-client-urls`
+    pub client_urls: Vec<String>,
+    /// Where to listen for clients, as `host:port`.
+    pub listen_clients: Vec<String>,
+    /// Where to listen for peers.
+    pub listen_peers: Vec<String>,
+    /// `--watch-progress-notify-interval`
+    pub progress_interval: Duration,
+    /// What Status reports.
+    pub quota: i64,
+}
+
+/// Serves what is not gRPC on a client port.
+pub trait Gate<IO> {
+    /// Serves one connection, of which `first` has been read.
+    fn serve(&self, io: IO, first: Bytes) -> Sleep;
+}
+
+/// A running member.
+pub struct Member<R: Runtime> {
+    /// Its services.
+    pub sessions: Rc<RefCell<Sessions>>,
+    /// Its open calls.
+    pub streams: Rc<Streams>,
+    /// Its peers.
+    pub peers: Rc<Peers>,
+    /// The fault that stopped it, once one has.
+    pub fault: Rc<Cell<Option<Fault>>>,
+    /// Rung when it has stopped.
+    pub stopped: Rc<Notify>,
+    runtime: R,
+    config: Rc<MemberConfig>,
+    observer: Rc<dyn Observer>,
+}
+
+/// The disk of a member: its blocking form for recovery, its queued form for running.
+pub struct Disks {
+    /// For recovery and cold reads.
+    pub disk: Arc<dyn Disk>,
+    /// For everything while it runs.
+    pub queue: Rc<dyn DiskQueue>,
+    /// Rung by the queue when an order has ended.
+    pub wake: Arc<Notify>,
+}
+
+impl<R: Runtime> Member<R> {
+    /// Recovers the member and starts its driver and its peer connections; clients are served by
+    /// [`Member::serve_clients`].
+    ///
+    /// # Errors
+    /// What recovery refuses, and addresses that cannot be listened on.
+    pub async fn start(
+        runtime: R,
+        disks: Disks,
+        config: MemberConfig,
+        observer: Rc<dyn Observer>,
+    ) -> Result<Member<R>, Fault> {
+        let booted = boot(disks.disk.clone(), &config.boot, runtime.now())?;
+        for note in &booted.notes {
+            observer.warn(&note.to_string());
+        }
+        let members = machine::members(&booted.engine.snapshot());
+        check_name(&members, &config)?;
+        let wake = disks.wake.clone();
+        let ring: Rc<dyn Fn()> = Rc::new(move || wake.notify_one());
+        let peers = Peers::new(
+            config.boot.cluster,
+            config.boot.member,
+            peer_addresses(&members, config.boot.member),
+            ring.clone(),
+            observer.clone(),
+        );
+        let streams = Rc::new(Streams::new(0, STREAM_BYTES_MAX));
+        let edge = Edge::new(edge_config(&config), booted.engine.snapshot());
+        let sessions = Rc::new(RefCell::new(Sessions::new(
+            edge,
+            sessions_config(&config, &runtime, streams.clone(), ring),
+        )));
+        let member = Member {
+            sessions,
+            streams,
+            peers,
+            fault: Rc::new(Cell::new(None)),
+            stopped: Rc::new(Notify::new()),
+            runtime,
+            config: Rc::new(config),
+            observer,
+        };
+        member.listen_to_peers().await?;
+        let host =
+            WorkerHost::new(member.runtime.clone(), disks.queue.clone(), member.peers.clone());
+        let driver = Driver::new(booted, host);
+        member.peers.set_hello(driver.hello());
+        member.peers.dial(&member.runtime);
+        member.run(driver, &disks);
+        Ok(member)
+    }
+
+    fn run(&self, driver: Driver<WorkerHost<R>>, disks: &Disks) {
+        let worker = Worker {
+            sessions: self.sessions.clone(),
+            peers: self.peers.clone(),
+            disk: disks.queue.clone(),
+            wake: disks.wake.clone(),
+            observer: self.observer.clone(),
+            runtime: self.runtime.clone(),
+        };
+        let (fault, stopped) = (self.fault.clone(), self.stopped.clone());
+        self.runtime.spawn(async move {
+            fault.set(Some(worker.run(driver).await));
+            stopped.notify_one();
+        });
+    }
+
+    async fn listen_to_peers(&self) -> Result<(), Fault> {
+        for address in &self.config.listen_peers {
+            let mut listener = self.listen(address, "--listen-peer-urls").await?;
+            let (runtime, peers) = (self.runtime.clone(), self.peers.clone());
+            self.runtime.spawn(async move {
+                loop {
+                    match runtime.accept(&mut listener).await {
+                        Ok(stream) => {
+                            let peers = peers.clone();
+                            runtime.spawn(async move { peers.listen_to(stream).await });
+                        }
+                        Err(_) => runtime.sleep(Duration::from_millis(50)).await,
+                    }
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Publishes the member's attributes through the log, which needs a quorum; then listens.
+    /// `gate` serves what is not gRPC.
+    ///
+    /// # Errors
+    /// Addresses that cannot be listened on.
+    pub async fn serve_clients(&self, gate: Rc<dyn Gate<R::Stream>>) -> Result<(), Fault> {
+        let mut listeners = Vec::new();
+        for address in &self.config.listen_clients {
+            listeners.push(self.listen(address, "--listen-client-urls").await?);
+        }
+        self.publish().await;
+        for listener in listeners {
+            self.accept_clients(listener, gate.clone());
+        }
+        self.observer.ready(&self.config.listen_clients);
+        Ok(())
+    }
+
+    async fn publish(&self) {
+        loop {
+            let op = Op::Publish {
+                member: self.config.boot.member,
+                name: self.config.name.clone(),
+                client_urls: self.config.client_urls.clone(),
+            };
+            let answer = self.sessions.borrow_mut().propose(op);
+            if matches!(answer.await, Ok(Ok(_))) {
+                return;
+            }
+            self.runtime.sleep(PUBLISH_RETRY).await;
+        }
+    }
+
+    fn accept_clients(&self, mut listener: R::Listener, gate: Rc<dyn Gate<R::Stream>>) {
+        let runtime = self.runtime.clone();
+        let services: Rc<RefCell<dyn Services>> = self.sessions.clone();
+        let streams = self.streams.clone();
+        let mut options = GrpcOptions::new(Rc::new(RuntimeTimer(runtime.clone())));
+        options.recv_bytes_max = self.config.boot.limits.request_bytes_max + (512 << 10);
+        self.runtime.spawn(async move {
+            loop {
+                let Ok(stream) = runtime.accept(&mut listener).await else {
+                    // Out of descriptors, or one connection that went away: the next may be fine.
+                    runtime.sleep(Duration::from_millis(50)).await;
+                    continue;
+                };
+                let (services, streams) = (services.clone(), streams.clone());
+                let (gate, options, timer) = (gate.clone(), options.clone(), runtime.clone());
+                runtime.spawn(async move {
+                    if let Some((stream, first, kind)) = identify(stream, &timer).await {
+                        match kind {
+                            Sniffed::Http2 => {
+                                drop(grpc::serve(stream, first, services, streams, options).await);
+                            }
+                            _ => gate.serve(stream, first).await,
+                        }
+                    }
+                });
+            }
+        });
+    }
+
+    async fn listen(&self, address: &str, flag: &str) -> Result<R::Listener, Fault> {
+        let cause = |error: io::Error| {
+            Fault::new(format!("listening, as {flag} wants"), address.to_string(), error)
+        };
+        self.runtime.listen(address).await.map_err(cause)
+    }
+}
+
+/// A member's data may have been started with other addresses, never under another name.
+fn check_name(members: &[core::Member], config: &MemberConfig) -> Result<(), Fault> {
+    let own = members.iter().find(|member| member.id == config.boot.member);
+    match own {
+        Some(own) if own.name.is_empty() || own.name == config.name => Ok(()),
+        Some(own) => Err(Fault::new(
+            "opening the data directory",
+            format!("member {}", own.name),
+            format!(
+                "it holds the data of another member, and this one is {}; check --name and --data-dir",
+                config.name
+            ),
+        )),
+        None => Err(Fault::new(
+            "opening the data directory",
+            format!("member {}", config.boot.member),
+            "it is not in its own member list; the cluster may have removed it",
+        )),
+    }
+}
+
+/// Where the other members are, as the cluster knows it: by their first peer URL.
+fn peer_addresses(members: &[core::Member], own: MemberId) -> BTreeMap<MemberId, String> {
+    let others = members.iter().filter(|member| member.id != own);
+    let addresses = others.filter_map(|member| {
+        let url = member.peer_urls.first()?;
+        Some((member.id, url.trim_start_matches("http://").trim_end_matches('/').to_string()))
+    });
+    addresses.collect()
+}
+
+/// Reads the first bytes of a client connection to tell gRPC from HTTP/1; garbage and silence end it.
+async fn identify<IO: AsyncRead + AsyncWrite + Unpin, R: Runtime>(
+    mut stream: IO,
+    runtime: &R,
+) -> Option<(IO, Bytes, Sniffed)> {
+    let mut first = BytesMut::with_capacity(4096);
+    let patience = runtime.sleep(Duration::from_secs(10));
+    tokio::pin!(patience);
+    loop {
+        match sniff(&first) {
+            Sniffed::More => {}
+            Sniffed::Garbage => return None,
+            kind => return Some((stream, first.freeze(), kind)),
+        }
+        tokio::select! {
+            biased;
+            read = stream.read_buf(&mut first) => {
+                if !matches!(read, Ok(1..)) {
+                    return None;
+                }
+            }
+            () = &mut patience => return None,
+        }
+    }
+}
+
+fn edge_config(config: &MemberConfig) -> EdgeConfig {
+    let limits = config.boot.limits.clone();
+    EdgeConfig {
+        member: config.boot.member,
+        incarnation: config.boot.incarnation,
+        sequence_base: 0,
+        hub: HubOptions {
+            progress_interval: config.progress_interval,
+            fragment_bytes: limits.request_bytes_max + (512 << 10),
+            seed: config.boot.seed,
+            ..HubOptions::default()
+        },
+        limits,
+        seed: config.boot.seed ^ config.boot.incarnation.0,
+        quota: config.quota,
+    }
+}
+
+fn sessions_config<R: Runtime>(
+    config: &MemberConfig,
+    runtime: &R,
+    streams: Rc<Streams>,
+    wake: Rc<dyn Fn()>,
+) -> SessionsConfig {
+    let clock = runtime.clone();
+    SessionsConfig {
+        origin: Origin { cluster: config.boot.cluster, member: config.boot.member },
+        limits: WireLimits {
+            txn_ops_max: config.boot.limits.txn_ops_max,
+            request_bytes_max: config.boot.limits.request_bytes_max,
+        },
+        election_timeout: config.boot.limits.election_timeout,
+        streams,
+        clock: Rc::new(move || clock.now()),
+        wake,
+    }
+}
+
+/// The transport's clock on a [`Runtime`].
+struct RuntimeTimer<R>(R);
+
+impl<R: Runtime> Timer for RuntimeTimer<R> {
+    fn now(&self) -> Instant {
+        self.0.now()
+    }
+
+    fn sleep(&self, duration: Duration) -> Sleep {
+        Box::pin(self.0.sleep(duration))
+    }
+}

@@ -1,0 +1,123 @@
+//! A member as a process: the real disk, the real network, signals.
+
+use std::future::Future;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_core::status::Role;
+use holdfast_core::store::Fault;
+use holdfast_storage::disk::{FileDisk, Pool};
+use tokio::net::TcpStream;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::member::{Disks, Gate, Member, MemberConfig};
+use crate::observer::Observer;
+use crate::tokio_runtime::TokioRuntime;
+
+/// How long a leader that stops waits for another to take over.
+const HANDOVER: Duration = Duration::from_millis(1200);
+
+/// How long a member that stops waits for its open calls.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// How a process ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// By this signal, after it has stopped properly.
+    Signal(i32),
+    /// By a fault: what it did can no longer be trusted.
+    Fault(Fault),
+}
+
+/// Makes what serves HTTP/1 on the client ports, once the member exists.
+pub type MakeGate = dyn FnOnce(&Member<TokioRuntime>) -> Rc<dyn Gate<TcpStream>>;
+
+/// Runs a member on `disk` until a signal or a fault ends it.
+///
+/// # Errors
+/// What prevents it from starting.
+pub fn run(
+    disk: Arc<FileDisk>,
+    config: MemberConfig,
+    observer: Rc<dyn Observer>,
+    gate: Box<MakeGate>,
+) -> Result<Ended, Fault> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Many frames are read between two looks at the timers and the event loop.
+        .event_interval(31)
+        .build()
+        .map_err(|error| Fault::new("starting the event loop", "the process", error))?;
+    let tasks = tokio::task::LocalSet::new();
+    tasks.block_on(&runtime, supervise(disk, config, observer, gate))
+}
+
+async fn supervise(
+    disk: Arc<FileDisk>,
+    config: MemberConfig,
+    observer: Rc<dyn Observer>,
+    gate: Box<MakeGate>,
+) -> Result<Ended, Fault> {
+    let signals = wait_for_signal()
+        .map_err(|error| Fault::new("listening for signals", "the process", error))?;
+    tokio::pin!(signals);
+    for note in disk.notes() {
+        observer.warn(&note);
+    }
+    let wake = Arc::new(Notify::new());
+    let ring = wake.clone();
+    let queue = Rc::new(Pool::new(disk.clone(), Box::new(move || ring.notify_one())));
+    let disks = Disks { disk, queue, wake };
+    let member = Member::start(TokioRuntime::new(), disks, config, observer).await?;
+    let gate = gate(&member);
+    tokio::select! {
+        biased;
+        signal = &mut signals => return Ok(Ended::Signal(signal)),
+        () = member.stopped.notified() => {}
+        served = member.serve_clients(gate) => {
+            served?;
+            tokio::select! {
+                biased;
+                signal = &mut signals => {
+                    stop(&member).await;
+                    return Ok(Ended::Signal(signal));
+                }
+                () = member.stopped.notified() => {}
+            }
+        }
+    }
+    let fault = member.fault.take();
+    Ok(Ended::Fault(fault.expect("the driver leaves its fault before it rings")))
+}
+
+/// Leadership goes first, then the open calls end, then the process may.
+async fn stop(member: &Member<TokioRuntime>) {
+    member.sessions.borrow_mut().stop();
+    member.streams.drain();
+    let leads = || member.sessions.borrow().view().status().role == Role::Leader;
+    let alone = member.peers.connected() == 0;
+    wait_until(HANDOVER, || alone || !leads()).await;
+    wait_until(DRAIN, || member.streams.open() == 0).await;
+}
+
+async fn wait_until(patience: Duration, done: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !done() && start.elapsed() < patience {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn wait_for_signal() -> io::Result<impl Future<Output = i32>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => SignalKind::terminate().as_raw_value(),
+            _ = interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+        }
+    })
+}
