@@ -425,6 +425,54 @@ fn nonsense_name(rng: &mut Rng) -> String {
 }
 
 #[test]
+fn an_offer_of_names_that_this_member_uses_harms_none_of_them() {
+    let rng = &mut Rng::new(55);
+    let mut rig = Rig::new(1, rng);
+    rig.absorb(rng);
+    rig.checkpoint();
+    let before = rig.disk.names();
+    for suffix in [".manifest", ".values", ".pages"] {
+        let own = rig.disk.find(suffix).name().to_string();
+        let fresh = |kind: &str| format!("00000000000000aa{kind}");
+        let names = match suffix {
+            ".manifest" => [own, fresh(".values"), fresh(".pages")],
+            ".values" => [fresh(".manifest"), own, fresh(".pages")],
+            _ => [fresh(".manifest"), fresh(".values"), own],
+        };
+        let files = names.map(|name| (name, 0)).to_vec();
+        let meta = meta(Position::new(1000, 9));
+        let offer = Transfer::Offer { number: 1, meta, term: Term(9), files };
+        let (mut ops, mut out) = (Vec::new(), Vec::new());
+        rig.engine.transfer(RECEIVER, offer, &mut ops, &mut out);
+        rig.ops.extend(ops);
+        assert!(rig.settle().is_empty());
+        rig.engine.outgoing(&mut out);
+        assert_eq!(out.last(), Some(&(RECEIVER, Transfer::Stop { number: 1 })));
+        assert_eq!(rig.disk.names(), before);
+    }
+    rig.reopen(1);
+}
+
+#[test]
+fn a_doubled_answer_is_not_answered_twice() {
+    let rng = &mut Rng::new(56);
+    let mut pair = Pair::new(rng);
+    pair.ship(5);
+    let Some((_, Transfer::Offer { number, .. })) = pair.link.pop() else {
+        panic!("a transfer starts with an offer");
+    };
+    let have = Transfer::Have { number, file: 0, offset: 0 };
+    pair.deliver(SENDER, have.clone());
+    pair.rigs[0].settle();
+    pair.rigs[0].engine.outgoing(&mut pair.link);
+    assert!(matches!(pair.link.pop(), Some((_, Transfer::Chunk { file: 0, offset: 0, .. }))));
+    pair.deliver(SENDER, have);
+    assert!(pair.link.is_empty() && pair.rigs[0].ops.is_empty());
+    pair.deliver(SENDER, Transfer::Have { number, file: 1, offset: 0 });
+    assert_eq!(pair.rigs[0].ops.len(), 1, "news are answered");
+}
+
+#[test]
 fn a_silent_peer_ends_the_transfer() {
     let rng = &mut Rng::new(54);
     let mut pair = Pair::new(rng);
