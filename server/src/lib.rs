@@ -3,6 +3,7 @@
 
 pub mod boot;
 pub mod config;
+pub mod datadir;
 pub mod driver;
 pub mod edge;
 pub mod host;
@@ -10,6 +11,7 @@ pub mod identity;
 pub mod launch;
 pub mod logging;
 pub mod member;
+pub mod metrics;
 pub mod observer;
 pub mod peers;
 pub mod process;
