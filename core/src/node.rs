@@ -106,6 +106,8 @@ struct Turn {
     answers: Vec<(RequestId, Result<Response, Rejection>)>,
     /// Lease answers that still need a header.
     lease_answers: Vec<(RequestId, Body)>,
+    /// Lease questions that have not been forwarded yet; those that were refused wait for a tick.
+    forwards: bool,
 }
 
 impl Node {
@@ -255,6 +257,9 @@ impl Node {
             self.handle_ready(now, ready, store, out)?;
         }
         self.observe_role(now, out);
+        if self.turn.forwards {
+            self.forward_lease_asks(now, out);
+        }
         self.finish_reads(now, store, out);
         if let Some(fault) = store.fault() {
             return Err(fault);
