@@ -174,6 +174,8 @@ impl Node {
                 self.send(released, out);
             }
             Input::Flushed { at } => self.flushed(at, out),
+            // Tried again after as many entries as between two checkpoints.
+            Input::FlushFailed => self.flushing = false,
             Input::Fetched { number, entries } => self.raft.fetched(number, entries),
             Input::Staged { from, term, meta } => {
                 if !self.raft.staged(from, term, &meta) {
