@@ -14,5 +14,6 @@ pub mod pair;
 pub mod report;
 pub mod shrink;
 pub mod swarm;
+pub mod watchdog;
 pub mod workload;
 pub mod world;

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use holdfast_sim::report::{Report, Totals};
+use holdfast_sim::watchdog::watched;
 use holdfast_sim::world::{RunOptions, run};
 
 /// How many seeds plain `cargo test` runs.
@@ -30,7 +31,8 @@ fn run_all(from: u64, to: u64) -> Totals {
                     if seed >= to {
                         return;
                     }
-                    let report = run(RunOptions { seed, ..RunOptions::default() });
+                    let report =
+                        watched(seed, || run(RunOptions { seed, ..RunOptions::default() }));
                     totals.lock().expect("nothing panics while it is held").add(&report);
                 }
             });
@@ -55,6 +57,9 @@ fn seeds_break_no_law_and_do_enough() {
         assert!(totals.sum.watch_events > 10_000, "{} watch events", totals.sum.watch_events);
         assert!(totals.sum.leases_expired > 100, "{} leases expired", totals.sum.leases_expired);
         assert!(totals.sum.recoveries_cut > 0, "no recovery is cut off");
+        for (law, compared) in &totals.sum.compared {
+            assert!(*compared >= 100, "{law} had something to compare only {compared} times");
+        }
     }
 }
 
