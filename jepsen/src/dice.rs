@@ -17,11 +17,11 @@ impl Dice {
 
     /// An independent source for part number `part`.
     pub fn fork(&mut self, part: u64) -> Dice {
-        Dice(self.next() ^ part.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        Dice(self.any() ^ part.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn any(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -30,7 +30,7 @@ impl Dice {
 
     /// A number below `bound`, which is above 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.any() % bound
     }
 
     /// True once in `times` times.

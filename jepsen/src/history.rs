@@ -304,7 +304,7 @@ pub fn single_of(key: &[u8]) -> Option<(usize, usize)> {
 pub fn single_value(connection: usize, number: usize) -> Bytes {
     let mut value = format!("{connection}.{number}:").into_bytes();
     let spread = (connection * 31 + number).wrapping_mul(2_654_435_761) >> 7;
-    let filler = if spread % 251 == 0 { 20_000 } else { spread % 173 };
+    let filler = if spread.is_multiple_of(251) { 20_000 } else { spread % 173 };
     value.resize(value.len() + filler, b'a' + (spread % 26) as u8);
     value.into()
 }

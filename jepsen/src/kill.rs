@@ -228,7 +228,7 @@ impl Test<'_> {
         tokio::time::sleep(self.dice.within(QUIET)).await;
         self.look()?;
         let paused = if self.dice.once_in(8) { Some(self.pause()) } else { None };
-        if (self.rounds + 1) % self.options.all_every == 0 {
+        if (self.rounds + 1).is_multiple_of(self.options.all_every) {
             self.all_at_once += 1;
             self.kill(self.options.members);
         } else {
