@@ -1,6 +1,5 @@
 //! From checked configuration to a running process, and from its end to an exit code.
 
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,6 +17,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::boot::BootConfig;
 use crate::config::Config;
+use crate::datadir::DataDir;
 use crate::identity;
 use crate::member::{Gate, MemberConfig};
 use crate::observer::Observer;
@@ -31,8 +31,7 @@ pub fn serve(config: &Config) -> Result<Ended, Fault> {
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    let directory = config.data_dir.join("holdfast");
-    let disk = open_disk(&directory, config.unsafe_no_fsync)?;
+    let disk = open_disk(config)?;
     let member = member_config(config, &disk)?;
     info!(
         name = config.name,
@@ -46,11 +45,15 @@ pub fn serve(config: &Config) -> Result<Ended, Fault> {
     process::run(disk, member, Rc::new(Log), Box::new(|_| Rc::new(Closed)))
 }
 
-fn open_disk(directory: &Path, no_fsync: bool) -> Result<Arc<FileDisk>, Fault> {
-    let opened = FileDisk::open_with(directory, FileOptions { no_fsync });
-    opened.map(Arc::new).map_err(|error| {
-        Fault::new("opening the data directory", directory.display().to_string(), error)
-    })
+fn open_disk(config: &Config) -> Result<Arc<FileDisk>, Fault> {
+    let place = config.data_dir.display().to_string();
+    let refused = |cause: String| Fault::new("opening the data directory", place.clone(), cause);
+    let directory = DataDir::prepare(&config.data_dir).map_err(refused)?;
+    for warning in &directory.warnings {
+        warn!("{warning}");
+    }
+    let disk = directory.open(FileOptions { no_fsync: config.unsafe_no_fsync }).map_err(refused)?;
+    Ok(Arc::new(disk))
 }
 
 fn member_config(config: &Config, disk: &FileDisk) -> Result<MemberConfig, Fault> {

@@ -3,13 +3,16 @@
 
 pub mod boot;
 pub mod config;
+pub mod datadir;
 pub mod driver;
 pub mod edge;
 pub mod host;
+pub mod http;
 pub mod identity;
 pub mod launch;
 pub mod logging;
 pub mod member;
+pub mod metrics;
 pub mod observer;
 pub mod peers;
 pub mod process;

@@ -78,6 +78,11 @@ impl Node {
     /// Proposes what has gathered, as few entries as the bounds allow. A proposal that raft drops (a
     /// leader that hands over) stays queued until it can be made or its requests' time is over.
     pub(super) fn propose(&mut self) {
+        if self.raft.role() != Role::Leader {
+            // An expiry is this member's decision as the leader: its successor has given the lease
+            // more time, and must not be handed the decision of before.
+            self.queue.retain(|command| command.id.sequence != 0);
+        }
         while !self.queue.is_empty() && self.may_propose() {
             let count = self.next_entry();
             let commands: Vec<Command> = self.queue.drain(..count).collect();
