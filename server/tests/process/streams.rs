@@ -27,10 +27,21 @@ struct Watching {
 }
 
 impl Watching {
-    async fn open(channel: Channel) -> Watching {
+    /// Opens a stream with its first watcher: as with etcd, the answer to the call begins with the first
+    /// message, so that a client which waits for it must have asked for something.
+    async fn open(
+        channel: Channel,
+        request: pb::WatchCreateRequest,
+    ) -> (Watching, pb::WatchResponse) {
         let (requests, receiver) = mpsc::channel(16);
+        let request = Some(RequestUnion::CreateRequest(request));
+        let request = pb::WatchRequest { request_union: request };
+        requests.send(request).await.expect("there is room");
         let stream = WatchClient::new(channel).watch(ReceiverStream::new(receiver)).await;
-        Watching { requests, responses: stream.expect("opens").into_inner() }
+        let mut watching = Watching { requests, responses: stream.expect("opens").into_inner() };
+        let created = watching.next().await;
+        assert!(created.created, "{created:?}");
+        (watching, created)
     }
 
     async fn ask(&self, request: RequestUnion) {
@@ -81,9 +92,9 @@ async fn a_watch_tells_history_then_the_present() {
     kv.put(put("a", "1")).await.expect("is put");
     kv.put(put("a", "2")).await.expect("is put");
     kv.delete_range(delete("a")).await.expect("is removed");
-    let mut watching = Watching::open(server.channel().await).await;
     let request = pb::WatchCreateRequest { prev_kv: true, range_end: "b".into(), ..watch("a", 2) };
-    assert_eq!(watching.create(request).await.watch_id, 0);
+    let (mut watching, created) = Watching::open(server.channel().await, request).await;
+    assert_eq!(created.watch_id, 0);
     let history = ["r2 put a=1", "r3 put a=2 was 1", "r4 del a= was 2"];
     assert_eq!(watching.events(3).await, history);
     kv.put(put("aa", "3")).await.expect("is put");
@@ -106,9 +117,9 @@ async fn a_watch_tells_history_then_the_present() {
 async fn watches_end_as_they_should() {
     let server = Server::start("watch-ends", &[]).await;
     let mut kv = server.kv().await;
-    let mut watching = Watching::open(server.channel().await).await;
     let chosen = |key| pb::WatchCreateRequest { watch_id: 5, ..watch(key, 0) };
-    assert_eq!(watching.create(chosen("a")).await.watch_id, 5);
+    let (mut watching, created) = Watching::open(server.channel().await, chosen("a")).await;
+    assert_eq!(created.watch_id, 5);
     let twice = watching.create(chosen("b")).await;
     assert!(twice.canceled, "{twice:?}");
     let reason = "mvcc: duplicate watch ID provided on the WatchStream";
@@ -150,15 +161,18 @@ async fn a_lease_keeps_its_keys_for_as_long_as_it_is_kept_alive() {
     kv.put(attached).await.expect("is put");
 
     let (requests, receiver) = mpsc::channel(4);
+    requests.send(pb::LeaseKeepAliveRequest { id: 7 }).await.expect("there is room");
     let stream = lease.lease_keep_alive(ReceiverStream::new(receiver)).await;
     let mut stream = stream.expect("opens").into_inner();
     let start = Instant::now();
     while start.elapsed() < Duration::from_millis(2_600) {
-        requests.send(pb::LeaseKeepAliveRequest { id: 7 }).await.expect("is open");
         let answer = stream.message().await.expect("no error").expect("goes on");
         assert_eq!((answer.id, answer.ttl), (7, 2));
         tokio::time::sleep(Duration::from_millis(400)).await;
+        requests.send(pb::LeaseKeepAliveRequest { id: 7 }).await.expect("is open");
     }
+    let answer = stream.message().await.expect("no error").expect("goes on");
+    assert_eq!((answer.id, answer.ttl), (7, 2));
     let request = pb::LeaseTimeToLiveRequest { id: 7, keys: true };
     let left = lease.lease_time_to_live(request).await.expect("is told").into_inner();
     assert!(left.granted_ttl == 2 && left.ttl >= 0, "{left:?}");
@@ -205,7 +219,7 @@ async fn operators_learn_how_a_member_is() {
     let channel = server.channel().await;
     let mut maintenance = MaintenanceClient::new(channel.clone());
     let status = maintenance.status(pb::StatusRequest {}).await.expect("is told").into_inner();
-    let me = status.header.clone().unwrap_or_default().member_id;
+    let me = status.header.unwrap_or_default().member_id;
     assert_eq!(status.leader, me, "{status:?}");
     assert!(status.version.starts_with("3.7."), "{status:?}");
     assert!(status.raft_index >= status.raft_applied_index && status.raft_term > 0, "{status:?}");
