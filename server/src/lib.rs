@@ -16,6 +16,7 @@ pub mod member;
 pub mod metrics;
 pub mod observer;
 pub mod peers;
+pub mod probe;
 pub mod process;
 pub mod runtime;
 pub mod session;

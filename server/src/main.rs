@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use holdfast_server::config::{Command, Config};
+use holdfast_server::config::{self, Command, Config};
 use holdfast_server::ctl;
 use holdfast_server::launch;
 use holdfast_server::logging;
@@ -13,14 +13,17 @@ use holdfast_server::process::Ended;
 const FLUSH: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let mut args = std::env::args();
+    // Text that is not UTF-8 is refused by the server's own reading; the client's arguments may hold any.
+    let mut args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
     let program = args.next().unwrap_or_default();
     let args: Vec<String> = args.collect();
-    let env: Vec<(String, String)> = std::env::vars().collect();
     if let Some(args) = ctl::requested(&program, &args) {
+        let variables = std::env::vars_os();
+        let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+        let env = variables.map(|(name, value)| (text(name), text(value))).collect();
         std::process::exit(ctl::main(args, env));
     }
-    match Config::parse(&args, &env) {
+    match config::from_process() {
         Ok(Command::Run(config)) => run(&config),
         Ok(Command::Help(text) | Command::Version(text)) => {
             print!("{text}");

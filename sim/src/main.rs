@@ -13,14 +13,12 @@ use std::io::Write as _;
 use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use holdfast_sim::nemesis::Mask;
 use holdfast_sim::report::Totals;
+use holdfast_sim::watchdog::watched;
 use holdfast_sim::world::{RunOptions, run};
-
-/// A seed that takes longer than this is stuck.
-const WATCHDOG: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -104,21 +102,6 @@ fn run_all(from: u64, to: u64, threads: u64) -> Totals {
     let rate = totals.sum.events as f64 / seconds;
     println!("{totals}\n{seconds:.0} s, {rate:.0} events a second");
     totals
-}
-
-/// Ends the process when a seed does not end, after naming it.
-fn watched<T>(seed: u64, run: impl FnOnce() -> T) -> T {
-    let (done, waits) = std::sync::mpsc::channel::<()>();
-    let dog = std::thread::spawn(move || {
-        if waits.recv_timeout(WATCHDOG) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("seed {seed} has not ended after {WATCHDOG:?}: livelock");
-            std::process::exit(3);
-        }
-    });
-    let result = run();
-    drop(done);
-    dog.join().expect("the watchdog does not panic");
-    result
 }
 
 fn replay(options: RunOptions) -> ExitCode {

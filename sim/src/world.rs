@@ -13,6 +13,7 @@
 //! Worked example: `Turn(m1)` drains its inbox, submits a log write; `Disk(m1, wal 7)` comes 300 µs
 //! later and schedules the next `Turn(m1)`, which replies.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -340,6 +341,7 @@ impl World {
             log: &self.log,
             history: &self.history,
             requests: &self.requests,
+            comparisons: Cell::new(0),
         };
         if let Err(violation) = self.checkers.see(&scene, seen) {
             self.violation.get_or_insert(violation);
@@ -376,6 +378,7 @@ impl World {
         }
         self.counts.revisions = self.model.revision().0 as u64;
         self.counts.entries = self.log.len() as u64;
+        self.counts.compared = self.checkers.compared();
         Report {
             seed: self.options.seed,
             mask: self.options.mask,

@@ -29,6 +29,7 @@ impl Checker for Monotonic {
                 let Outcome::Answered(answer) = &record.outcome else { return Ok(()) };
                 let revision = answer.header.revision;
                 let newest = scene.model.revision();
+                scene.compared();
                 if revision > newest {
                     return Err(format!("request {} is told {revision}, ahead of {newest}", op.0));
                 }
