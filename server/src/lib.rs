@@ -3,6 +3,7 @@
 
 pub mod boot;
 pub mod config;
+pub mod ctl;
 pub mod datadir;
 pub mod driver;
 pub mod edge;

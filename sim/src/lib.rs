@@ -17,3 +17,6 @@ pub mod swarm;
 pub mod watchdog;
 pub mod workload;
 pub mod world;
+
+/// The wire: client stubs for programs that test real processes.
+pub use holdfast_net as net;
