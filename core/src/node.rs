@@ -21,7 +21,7 @@ use crate::codec;
 use crate::command::Command;
 use crate::entry::{Entry, EntryKind};
 use crate::fact::Fact;
-use crate::id::{Incarnation, Index, MemberId, Position, RequestId, WalSeq};
+use crate::id::{Incarnation, Index, MemberId, Position, RequestId, Term, WalSeq};
 use crate::input::Input;
 use crate::lessor::Lessor;
 use crate::limits::Limits;
@@ -199,6 +199,16 @@ impl Node {
     /// The end of the durable log, for the handshake with peers.
     pub fn durable_last(&self) -> Position {
         self.durable
+    }
+
+    /// The term of an entry of the log; `None` where the log does not reach, or no longer does.
+    pub fn log_term(&self, index: Index) -> Option<Term> {
+        self.raft.log().term_at(index)
+    }
+
+    /// An entry of the log, if it is in memory.
+    pub fn log_entry(&self, index: Index) -> Option<Entry> {
+        self.raft.log().entry_at(index)
     }
 
     /// The node's public state.

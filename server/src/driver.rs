@@ -107,6 +107,16 @@ impl<H: Host> Driver<H> {
         PeerHello { incarnation: self.incarnation, last: self.node.durable_last() }
     }
 
+    /// Its consensus and state machine, to look at.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Its log, to look at.
+    pub fn wal(&self) -> &Wal {
+        &self.wal
+    }
+
     /// The state as last published.
     pub fn engine(&self) -> &Engine {
         &self.engine

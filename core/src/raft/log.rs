@@ -25,7 +25,7 @@ use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Storage, StorageError};
 
 use super::message;
-use crate::id::{Index, Position};
+use crate::id::{Index, Position, Term};
 use crate::message::SnapshotMeta;
 
 /// An order to read entries back, and what raft needs to go on when they are there.
@@ -89,6 +89,17 @@ impl Log {
     pub fn last(&self) -> Position {
         let index = self.cached + self.entries.len() as u64 - 1;
         Position::new(index, self.term_of(index).expect("the last entry's term is known"))
+    }
+
+    /// The term of an entry; `None` where the log does not reach, or no longer does.
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        self.term_of(index.0).map(Term)
+    }
+
+    /// An entry that is in memory.
+    pub fn entry_at(&self, index: Index) -> Option<crate::entry::Entry> {
+        let place = index.0.checked_sub(self.cached)?;
+        self.entries.get(usize::try_from(place).ok()?).map(message::entry_from_raft)
     }
 
     /// The first index that the log still has.

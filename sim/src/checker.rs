@@ -1,0 +1,299 @@
+//! What must hold, each in a file of its own with the id of the catalogue: safety while things go
+//! wrong, liveness once they have stopped to.
+//!
+//! The world shows everything that happens to every checker as [`Seen`], together with the [`Scene`]:
+//! the committed log as first applied anywhere, and the oracle that has replayed it. A checker says
+//! at once when its law is broken, so that a run stops at the first bad event.
+//!
+//! | id | law |
+//! |---|---|
+//! | R1 | at most one leader in a term |
+//! | R2 | a committed entry never changes |
+//! | R3 | term and vote never go back, across restarts too |
+//! | R5 | members that applied the same entries have the same state, all tables included |
+//! | R6 | checkpoint and log together are the full replay; recovery always works |
+//! | R7 | what was acknowledged is in the log of every later leader |
+//! | R8 | nothing is applied that nobody asked for, and nothing twice |
+//! | K1 | strict serializability, by revision witness |
+//! | K1b | linearizability of registers, by a search that never looks at revisions |
+//! | K2 | header revisions never go back in a session, and are never ahead of the store |
+//! | K4 | a serializable read is the exact state of some past revision |
+//! | W1 | a watcher sees revisions in order |
+//! | W2 | and each event once |
+//! | W3 | and none is missing |
+//! | W4 | and a revision is never split |
+//! | W5 | and it can resume on any member where it stopped |
+//! | W6 | and progress is never ahead of what it was sent |
+//! | W7 | events carry the right pair and the right previous pair |
+//! | L1 | a lease never expires early |
+//! | L2 | it does expire |
+//! | L3 | all its keys go at one revision |
+//! | V1–V5 | after healing: a leader, a write, equal members, every request ends, watchers catch up |
+
+use std::fmt;
+
+use holdfast_core::fact::Fact;
+use holdfast_core::id::{Index, MemberId, Position, RequestId, Term};
+use holdfast_core::message::Message;
+use holdfast_core::request::Op;
+use holdfast_core::store::View;
+
+use crate::clock::Moment;
+use crate::history::{History, OpId};
+use crate::model::Model;
+use crate::swarm::Swarm;
+use crate::workload::watch::{Notice, WatchSpec};
+
+mod image;
+mod k1;
+pub mod k1b;
+mod k2;
+mod k4;
+mod l1;
+mod l2;
+mod l3;
+mod r1;
+mod r2;
+mod r3;
+mod r5;
+mod r6;
+mod r7;
+mod r8;
+mod w1;
+mod w2;
+mod w3;
+mod w4;
+mod w5;
+mod w6;
+mod w7;
+
+/// A law that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Whose law.
+    pub checker: &'static str,
+    /// When it was noticed.
+    pub at: Moment,
+    /// What was seen and what should have been.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}: {}", self.checker, self.at, self.what)
+    }
+}
+
+/// An entry of the committed log, as it was first applied anywhere.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// Where it is.
+    pub at: Position,
+    /// CRC-32 of kind and data.
+    pub digest: u32,
+    /// How many commands had been applied before it.
+    pub steps_before: usize,
+    /// How many had been after it.
+    pub steps_after: usize,
+    /// When it was first applied.
+    pub when: Moment,
+}
+
+/// Everything that checkers may look at.
+pub struct Scene<'a> {
+    /// True time.
+    pub now: Moment,
+    /// The seed's configuration.
+    pub swarm: &'a Swarm,
+    /// The oracle, fed with the committed log.
+    pub model: &'a Model,
+    /// The committed log, from index 1 on.
+    pub log: &'a [Committed],
+    /// What clients asked and were told.
+    pub history: &'a History,
+    /// Whose request each command answers.
+    pub requests: &'a Requests,
+}
+
+/// Which request of the history stands behind each command, and what became of it.
+#[derive(Clone, Debug, Default)]
+pub struct Requests {
+    /// The request that a client made under this id.
+    pub ops: std::collections::BTreeMap<RequestId, OpId>,
+    /// The command of each request: its place among the oracle's steps.
+    pub steps: std::collections::BTreeMap<OpId, usize>,
+}
+
+/// A log whose terms can be looked up.
+pub trait Terms {
+    /// The term of the entry at an index; `None` when the log does not reach so far, or no longer
+    /// holds it.
+    fn term_at(&self, index: Index) -> Option<Term>;
+    /// Entries up to here are covered by the checkpoint.
+    fn checkpoint(&self) -> Index;
+    /// Its entries, with the CRC-32 of kind and data.
+    fn entries(&self) -> Vec<(Position, u32)>;
+}
+
+/// Something that happened.
+pub enum Seen<'a> {
+    /// A member's process recovered from its disk.
+    Booted {
+        /// Who.
+        member: usize,
+        /// The term it found.
+        term: Term,
+        /// Its log.
+        terms: &'a dyn Terms,
+        /// Its state.
+        view: &'a dyn View,
+    },
+    /// A member could not recover.
+    BootFailed {
+        /// Who.
+        member: usize,
+        /// Why.
+        why: &'a str,
+    },
+    /// A member stopped.
+    Stopped {
+        /// Who.
+        member: usize,
+    },
+    /// A fact of a member.
+    Fact {
+        /// Whose.
+        member: usize,
+        /// Which.
+        fact: &'a Fact,
+    },
+    /// A member was elected; its log as of then.
+    Elected {
+        /// Who.
+        member: usize,
+        /// In which term.
+        term: Term,
+        /// Its log.
+        terms: &'a dyn Terms,
+    },
+    /// A command was applied for the first time anywhere; the oracle has just done so too.
+    Committed {
+        /// Its id.
+        id: RequestId,
+        /// What it does.
+        op: &'a Op,
+        /// Its place among the oracle's steps.
+        step: usize,
+    },
+    /// A member gave a message to the network.
+    Said {
+        /// Who.
+        member: usize,
+        /// To whom.
+        to: MemberId,
+        /// What.
+        message: &'a Message,
+    },
+    /// A member published a state.
+    Published {
+        /// Who.
+        member: usize,
+        /// The state.
+        view: &'a dyn View,
+        /// A snapshot of a peer replaced the state before.
+        restored: bool,
+    },
+    /// A member answered a write; the client may never hear of it.
+    Replied {
+        /// Which request.
+        op: OpId,
+    },
+    /// A client learnt the outcome of its request.
+    Returned {
+        /// Which request.
+        op: OpId,
+    },
+    /// A watcher was told something.
+    Noticed {
+        /// Which watcher.
+        spec: &'a WatchSpec,
+        /// What.
+        notice: &'a Notice,
+    },
+    /// The run is over: faults had stopped, members had time to settle.
+    Settled,
+}
+
+/// One law.
+pub trait Checker {
+    /// Its id in the catalogue.
+    fn id(&self) -> &'static str;
+
+    /// Looks at something that happened.
+    ///
+    /// # Errors
+    /// A sentence that says what broke the law.
+    fn see(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String>;
+}
+
+/// All checkers of a run.
+pub struct Checkers {
+    all: Vec<Box<dyn Checker>>,
+    /// Violations of this law only end the run.
+    only: Option<&'static str>,
+    /// What was checked how often.
+    pub looked: u64,
+}
+
+impl Checkers {
+    /// All laws, or those of one id.
+    pub fn new(only: Option<&'static str>) -> Checkers {
+        // L3 comes before R6, which would notice the same from farther away.
+        let all: Vec<Box<dyn Checker>> = vec![
+            Box::new(r1::OneLeader::default()),
+            Box::new(r3::NoStepBack::default()),
+            Box::new(r7::AcknowledgedSurvives::default()),
+            Box::new(r2::CommittedStays),
+            Box::new(r8::Validity::default()),
+            Box::new(l1::NeverEarly::default()),
+            Box::new(l3::AllAtOnce::default()),
+            Box::new(r6::ReplayEqual::default()),
+            Box::new(r5::EqualState::default()),
+            Box::new(k1::Witness),
+            Box::new(k2::Monotonic::default()),
+            Box::new(k4::PastState),
+            Box::new(w1::Ordered::default()),
+            Box::new(w2::Unique::default()),
+            Box::new(w5::Resumable::default()),
+            Box::new(w4::Atomic::default()),
+            Box::new(w3::Reliable::default()),
+            Box::new(w6::Progress::default()),
+            Box::new(w7::Content),
+            Box::new(l2::Expires),
+            Box::new(k1b::Search),
+        ];
+        let all = all.into_iter().filter(|checker| only.is_none_or(|id| id == checker.id()));
+        Checkers { all: all.collect(), only, looked: 0 }
+    }
+
+    /// Whether the law `id` is checked in this run.
+    pub fn listens_to(&self, id: &str) -> bool {
+        self.only.is_none_or(|only| only == id)
+    }
+
+    /// Shows something to every checker.
+    ///
+    /// # Errors
+    /// The first law that is broken.
+    pub fn see(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), Violation> {
+        self.looked += 1;
+        for checker in &mut self.all {
+            checker.see(scene, seen).map_err(|what| Violation {
+                checker: checker.id(),
+                at: scene.now,
+                what,
+            })?;
+        }
+        Ok(())
+    }
+}

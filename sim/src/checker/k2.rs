@@ -1,0 +1,51 @@
+//! K2: header revisions never go back for a client that speaks to one run of one member, and are never
+//! ahead of the store.
+
+use std::collections::BTreeMap;
+
+use holdfast_core::id::Revision;
+use holdfast_core::query::Query;
+
+use super::{Checker, Scene, Seen};
+use crate::history::Outcome;
+
+/// What each client was last told by each member.
+#[derive(Default)]
+pub(super) struct Monotonic(BTreeMap<(usize, usize), Revision>);
+
+impl Checker for Monotonic {
+    fn id(&self) -> &'static str {
+        "K2"
+    }
+
+    fn see(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
+        match seen {
+            Seen::Stopped { member } => {
+                self.0.retain(|(_, told_by), _| told_by != member);
+                Ok(())
+            }
+            Seen::Returned { op } => {
+                let record = scene.history.record(*op);
+                let Outcome::Answered(answer) = &record.outcome else { return Ok(()) };
+                let revision = answer.header.revision;
+                let newest = scene.model.revision();
+                if revision > newest {
+                    return Err(format!("request {} is told {revision}, ahead of {newest}", op.0));
+                }
+                if matches!(record.query, Query::MemberList { .. }) {
+                    return Ok(());
+                }
+                let last = self.0.entry((record.client, record.member)).or_default();
+                if revision < *last {
+                    let (client, member) = (record.client, record.member);
+                    return Err(format!(
+                        "client {client} is told {revision} by member {member} after {last}"
+                    ));
+                }
+                *last = revision;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! R1: at most one leader in a term (thesis 3.2, election safety).
+
+use std::collections::BTreeMap;
+
+use holdfast_core::id::Term;
+
+use super::{Checker, Scene, Seen};
+
+/// Who was elected in each term.
+#[derive(Default)]
+pub(super) struct OneLeader(BTreeMap<Term, usize>);
+
+impl Checker for OneLeader {
+    fn id(&self) -> &'static str {
+        "R1"
+    }
+
+    fn see(&mut self, _: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
+        let Seen::Elected { member, term, .. } = seen else { return Ok(()) };
+        match self.0.insert(*term, *member) {
+            Some(other) if other != *member => {
+                Err(format!("members {other} and {member} both lead in {term}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}

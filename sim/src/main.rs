@@ -1,0 +1,170 @@
+//! The simulator's command: runs seeds, replays one, shrinks a failure.
+//!
+//! ```text
+//! holdfast-sim run --seeds 0..10000 [--threads 2] [--ledger sim/LEDGER.md --commit abc]
+//! holdfast-sim replay SEED [--mask 0-3,7] [--verbose]
+//! holdfast-sim shrink SEED [--mask …]
+//! ```
+//!
+//! A panic of a member ends a release build at once (it aborts); the seed is printed first. `shrink`
+//! replays in child processes, so that it works on those as well.
+
+use std::io::Write as _;
+use std::process::{Command, ExitCode};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use holdfast_sim::nemesis::Mask;
+use holdfast_sim::report::Totals;
+use holdfast_sim::world::{RunOptions, run};
+
+/// A seed that takes longer than this is stuck.
+const WATCHDOG: Duration = Duration::from_secs(120);
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match command(&words) {
+        Ok(code) => code,
+        Err(what) => {
+            eprintln!("{what}\nusage: holdfast-sim run --seeds A..B | replay SEED | shrink SEED");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn command(words: &[String]) -> Result<ExitCode, String> {
+    let value = |flag: &str| {
+        let place = words.iter().position(|word| word == flag)?;
+        words.get(place + 1).cloned()
+    };
+    let seed = || words.get(1).and_then(|word| word.parse().ok()).ok_or("a seed is a number");
+    let mask = Mask::parse(&value("--mask").unwrap_or_default())?;
+    match words.first().map(String::as_str) {
+        Some("run") => {
+            let range = value("--seeds").unwrap_or_else(|| "0..1000".to_string());
+            let (from, to) = range.split_once("..").ok_or("--seeds is A..B")?;
+            let number = |text: &str| text.parse::<u64>().map_err(|_| "--seeds is A..B");
+            let threads = value("--threads").and_then(|text| text.parse().ok()).unwrap_or(2);
+            let totals = run_all(number(from)?, number(to)?, threads);
+            if let Some(path) = value("--ledger") {
+                let commit = value("--commit").unwrap_or_else(|| "unknown".to_string());
+                note(&path, &commit, &range, &totals).map_err(|e| format!("{path}: {e}"))?;
+            }
+            Ok(verdict(totals.failures.is_empty() && totals.bytes_lost_median() > 0))
+        }
+        Some("replay") => {
+            let verbose = words.iter().any(|word| word == "--verbose");
+            Ok(replay(RunOptions { seed: seed()?, mask, verbose, ..RunOptions::default() }))
+        }
+        Some("shrink") => shrink(seed()?, mask),
+        _ => Err("what shall be done?".into()),
+    }
+}
+
+fn verdict(good: bool) -> ExitCode {
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs seeds in parallel and prints progress, failures and totals.
+fn run_all(from: u64, to: u64, threads: u64) -> Totals {
+    let next = AtomicU64::new(from);
+    let totals = Mutex::new(Totals::default());
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= to {
+                        return;
+                    }
+                    let report = watched(seed, || run(RunOptions { seed, ..RunOptions::default() }));
+                    let mut totals = totals.lock().expect("no run panics while it holds this");
+                    totals.add(&report);
+                    if let Some(failure) = report.failure() {
+                        println!("{failure}");
+                    }
+                    if totals.seeds.is_multiple_of(100) {
+                        let rate = totals.seeds as f64 / begun.elapsed().as_secs_f64();
+                        eprintln!(
+                            "{} of {} seeds, {} failed, {rate:.1} a second",
+                            totals.seeds,
+                            to - from,
+                            totals.failures.len()
+                        );
+                    }
+                }
+            });
+        }
+    });
+    let totals = totals.into_inner().expect("no run panics while it holds this");
+    let seconds = begun.elapsed().as_secs_f64();
+    let rate = totals.sum.events as f64 / seconds;
+    println!("{totals}\n{seconds:.0} s, {rate:.0} events a second");
+    totals
+}
+
+/// Ends the process when a seed does not end, after naming it.
+fn watched<T>(seed: u64, run: impl FnOnce() -> T) -> T {
+    let (done, waits) = std::sync::mpsc::channel::<()>();
+    let dog = std::thread::spawn(move || {
+        if waits.recv_timeout(WATCHDOG) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("seed {seed} has not ended after {WATCHDOG:?}: livelock");
+            std::process::exit(3);
+        }
+    });
+    let result = run();
+    drop(done);
+    dog.join().expect("the watchdog does not panic");
+    result
+}
+
+fn replay(options: RunOptions) -> ExitCode {
+    let seed = options.seed;
+    let report = watched(seed, || run(options));
+    println!("seed {seed}: {}\n{}\ntrace {:016x}", report.swarm, report.counts, report.trace);
+    if let Some(violation) = &report.violation {
+        println!("{VIOLATION}{}: {violation}", violation.checker);
+    } else if let Some(failure) = report.failure() {
+        println!("{failure}");
+    }
+    verdict(report.failure().is_none())
+}
+
+/// What a replay prints before the id of the law that was broken.
+const VIOLATION: &str = "violation of ";
+
+/// Which law a replay in a process of its own breaks; a panic counts as one.
+fn broken(seed: u64, mask: &Mask) -> Option<String> {
+    let program = std::env::current_exe().expect("the running program has a path");
+    let mut child = Command::new(program);
+    child.args(["replay", &seed.to_string(), "--mask", &mask.to_string()]);
+    let output = child.output().expect("the program can be started again");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let named = text.lines().find_map(|line| line.strip_prefix(VIOLATION));
+    match named {
+        Some(rest) => rest.split(':').next().map(str::to_string),
+        None if output.status.code().is_none() => Some("panic".to_string()),
+        None => None,
+    }
+}
+
+fn shrink(seed: u64, mask: Mask) -> Result<ExitCode, String> {
+    use holdfast_sim::{nemesis, swarm::Swarm};
+    let law = broken(seed, &mask).ok_or("this seed breaks no law")?;
+    let schedule = nemesis::schedule(&Swarm::draw(seed));
+    let still = |mask: &Mask| broken(seed, mask).is_some_and(|found| found == law);
+    let shrunk = holdfast_sim::shrink::shrink_mask(schedule.len() as u32, mask, still);
+    println!("seed {seed} still breaks {law} with these faults:");
+    for fault in schedule.iter().filter(|fault| !shrunk.0.contains(&fault.ordinal)) {
+        println!("  {fault}");
+    }
+    println!("cargo run -p holdfast-sim --release -- replay {seed} --mask {shrunk}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn note(path: &str, commit: &str, range: &str, totals: &Totals) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path)?;
+    writeln!(file, "\n## {commit}, seeds {range}\n\n{totals}")
+}

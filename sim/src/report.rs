@@ -1,0 +1,224 @@
+//! What a run came to, for people and for the ledger.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::checker::Violation;
+use crate::nemesis::Mask;
+
+/// What happened in a run, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Events of the heap.
+    pub events: u64,
+    /// Simulated time.
+    pub simulated: Duration,
+    /// Requests that were answered.
+    pub operations: u64,
+    /// Requests whose outcome stayed unknown, or that were refused.
+    pub unknown: u64,
+    /// The last revision.
+    pub revisions: u64,
+    /// Entries committed.
+    pub entries: u64,
+    /// Leaders elected.
+    pub elections: u64,
+    /// Faults begun.
+    pub faults: u64,
+    /// Processes started.
+    pub boots: u64,
+    /// Processes ended by a fault.
+    pub crashes: u64,
+    /// Those of them that lost unsynced bytes.
+    pub crashes_dirty: u64,
+    /// Those that were receiving a snapshot.
+    pub crashes_in_snapshot: u64,
+    /// Recoveries that the power cut off.
+    pub recoveries_cut: u64,
+    /// Members that stopped because of a fault of their disk.
+    pub halts: u64,
+    /// Bytes written and lost because they were not synced.
+    pub bytes_lost: u64,
+    /// Checkpoints made.
+    pub checkpoints: u64,
+    /// Snapshots of peers installed.
+    pub snapshots: u64,
+    /// Those that came in more than one chunk.
+    pub snapshots_chunked: u64,
+    /// Leases that a leader found expired.
+    pub leases_expired: u64,
+    /// Messages between members.
+    pub messages: u64,
+    /// Events that watchers were told of.
+    pub watch_events: u64,
+    /// Register windows searched without looking at revisions.
+    pub windows: u64,
+    /// Searches given up.
+    pub windows_undecided: u64,
+}
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// Faults left out.
+    pub mask: Mask,
+    /// Faults in the schedule.
+    pub faults: u32,
+    /// The seed's configuration.
+    pub swarm: String,
+    /// The hash of every event.
+    pub trace: u64,
+    /// What happened.
+    pub counts: Counts,
+    /// The law that was broken.
+    pub violation: Option<Violation>,
+}
+
+impl Report {
+    /// Why the run does not count although no law was broken: it did not do enough.
+    pub fn shortfall(&self) -> Option<String> {
+        let counts = &self.counts;
+        let enough = [
+            ("simulated seconds", counts.simulated.as_secs(), 60),
+            ("operations", counts.operations, 200),
+            ("elections", counts.elections, 1),
+            ("crashes with unsynced writes", counts.crashes_dirty, 1),
+        ];
+        let short = enough.iter().find(|(_, done, wanted)| done < wanted)?;
+        Some(format!("only {} {}, {} are needed", short.1, short.0, short.2))
+    }
+
+    /// What went wrong, with the command that shows it again.
+    pub fn failure(&self) -> Option<String> {
+        let what = match &self.violation {
+            Some(violation) => violation.to_string(),
+            None if self.mask == Mask::default() => format!("workload: {}", self.shortfall()?),
+            None => return None,
+        };
+        let mask = match self.mask == Mask::default() {
+            true => String::new(),
+            false => format!(" --mask {}", self.mask),
+        };
+        Some(format!(
+            "seed {}: {what}\n  {}\n  cargo run -p holdfast-sim --release -- replay {}{mask}",
+            self.seed, self.swarm, self.seed
+        ))
+    }
+}
+
+/// Many runs.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// Runs.
+    pub seeds: u64,
+    /// Their counts, added.
+    pub sum: Counts,
+    /// Runs with a snapshot of several chunks.
+    pub seeds_chunked: u64,
+    /// Bytes lost by each run.
+    bytes_lost: Vec<u64>,
+    /// What went wrong.
+    pub failures: Vec<String>,
+}
+
+impl Totals {
+    /// Adds a run.
+    pub fn add(&mut self, report: &Report) {
+        self.seeds += 1;
+        self.sum.add(&report.counts);
+        self.seeds_chunked += u64::from(report.counts.snapshots_chunked > 0);
+        self.bytes_lost.push(report.counts.bytes_lost);
+        self.failures.extend(report.failure());
+    }
+
+    /// The median of the bytes lost by a run.
+    pub fn bytes_lost_median(&self) -> u64 {
+        let mut sorted = self.bytes_lost.clone();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied().unwrap_or(0)
+    }
+}
+
+impl Counts {
+    fn add(&mut self, other: &Counts) {
+        self.simulated += other.simulated;
+        let pairs = [
+            (&mut self.events, other.events),
+            (&mut self.operations, other.operations),
+            (&mut self.unknown, other.unknown),
+            (&mut self.revisions, other.revisions),
+            (&mut self.entries, other.entries),
+            (&mut self.elections, other.elections),
+            (&mut self.faults, other.faults),
+            (&mut self.boots, other.boots),
+            (&mut self.crashes, other.crashes),
+            (&mut self.crashes_dirty, other.crashes_dirty),
+            (&mut self.crashes_in_snapshot, other.crashes_in_snapshot),
+            (&mut self.recoveries_cut, other.recoveries_cut),
+            (&mut self.halts, other.halts),
+            (&mut self.bytes_lost, other.bytes_lost),
+            (&mut self.checkpoints, other.checkpoints),
+            (&mut self.snapshots, other.snapshots),
+            (&mut self.snapshots_chunked, other.snapshots_chunked),
+            (&mut self.leases_expired, other.leases_expired),
+            (&mut self.messages, other.messages),
+            (&mut self.watch_events, other.watch_events),
+            (&mut self.windows, other.windows),
+            (&mut self.windows_undecided, other.windows_undecided),
+        ];
+        for (sum, more) in pairs {
+            *sum += more;
+        }
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}s simulated, {} events, {} operations answered ({} not), {} entries, {} elections, \
+             {} faults, {} crashes ({} with unsynced writes, {} during a snapshot), {} recoveries \
+             cut off, {} halts on a full disk, {} unsynced bytes lost, {} checkpoints, {} snapshots \
+             installed ({} of several chunks), {} leases expired, {} peer messages, {} watch \
+             events, {} register windows searched ({} undecided)",
+            self.simulated.as_secs(),
+            self.events,
+            self.operations,
+            self.unknown,
+            self.entries,
+            self.elections,
+            self.faults,
+            self.crashes,
+            self.crashes_dirty,
+            self.crashes_in_snapshot,
+            self.recoveries_cut,
+            self.halts,
+            self.bytes_lost,
+            self.checkpoints,
+            self.snapshots,
+            self.snapshots_chunked,
+            self.leases_expired,
+            self.messages,
+            self.watch_events,
+            self.windows,
+            self.windows_undecided,
+        )
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} seeds, {} failed; {}; median of unsynced bytes lost {}; {} seeds with a snapshot of \
+             several chunks",
+            self.seeds,
+            self.failures.len(),
+            self.sum,
+            self.bytes_lost_median(),
+            self.seeds_chunked
+        )
+    }
+}

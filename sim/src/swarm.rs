@@ -1,0 +1,307 @@
+//! What one seed is like: sizes, limits, rates and weights, each drawn from a stream of its own.
+//!
+//! A run with everything on at once tests little: faults mask each other. So each seed switches some
+//! features on and leaves others off (swarm testing), and draws every size anew.
+//!
+//! Laws:
+//!  1. Every draw has a purpose and its own generator ([`Stream`]), so that adding a draw in one
+//!     place leaves every other choice of every seed as it was.
+//!  2. The drawn limits pass [`Limits::validate`].
+
+use std::fmt;
+use std::time::Duration;
+
+use holdfast_core::limits::Limits;
+use holdfast_core::rng::Rng;
+
+use crate::clock::RATE_TRUE;
+use crate::disk::Latency;
+use crate::network::Quality;
+
+/// What a generator is for. Streams are keyed by this, never by the order of draws.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Stream {
+    /// Sizes and limits.
+    Limits = 1,
+    /// Link qualities.
+    Quality,
+    /// Disk latencies.
+    Latency,
+    /// Clock rates and origins.
+    Clocks,
+    /// Which faults, when.
+    Faults,
+    /// What clients do.
+    Workload,
+    /// What happens to messages between members.
+    Links,
+    /// What happens to messages of clients.
+    ClientLinks,
+    /// What happens on disks.
+    Disks,
+    /// The members' own generators.
+    Members,
+    /// The order of events of one instant.
+    Ties,
+}
+
+impl Stream {
+    /// The generator of this purpose for a seed.
+    pub fn rng(self, seed: u64) -> Rng {
+        Rng::new(seed).fork(self as u64)
+    }
+}
+
+/// How faults are mixed. Weights are relative.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultMix {
+    /// The mean time between two faults.
+    pub every: Duration,
+    /// Crashes of one member, with the power or only the process going.
+    pub crash: u64,
+    /// Crashes of all members.
+    pub power_cut: u64,
+    /// Pauses of a process.
+    pub pause: u64,
+    /// Partitions and cut links.
+    pub cut: u64,
+    /// Slow or full disks.
+    pub disk: u64,
+    /// Changes of a clock's rate.
+    pub clock: u64,
+    /// Connection resets.
+    pub reset: u64,
+    /// Scripts for combinations that dice hardly ever throw.
+    pub recipe: u64,
+}
+
+/// How clients behave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkMix {
+    /// Clients that send one request after the other.
+    pub clients: usize,
+    /// Clients that hold watch streams.
+    pub watchers: usize,
+    /// Mean pause between an answer and the next request.
+    pub think: Duration,
+    /// When a client gives up on a request.
+    pub patience: Duration,
+    /// Plain keys in use.
+    pub keys: u64,
+    /// Largest value, in bytes.
+    pub value_bytes_max: u64,
+    /// Shortest and longest lease asked for, in seconds.
+    pub lease_ttl: (i64, i64),
+    /// Whether compaction happens.
+    pub compaction: bool,
+    /// How much of the work is on register keys, in percent.
+    pub registers: u64,
+}
+
+/// What the log and the engine are given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorageMix {
+    /// Bytes of one log segment.
+    pub segment_bytes: u64,
+    /// Bytes of one piece of a snapshot.
+    pub chunk_bytes: usize,
+    /// Bytes of a disk.
+    pub capacity: u64,
+}
+
+/// One seed's configuration.
+#[derive(Clone, Debug)]
+pub struct Swarm {
+    /// Where everything comes from.
+    pub seed: u64,
+    /// Members of the cluster.
+    pub members: usize,
+    /// How long faults go on.
+    pub chaos: Duration,
+    /// The members' limits.
+    pub limits: Limits,
+    /// Sizes of the storage.
+    pub storage: StorageMix,
+    /// Between members, during chaos.
+    pub peers: Quality,
+    /// Between clients and members, during chaos.
+    pub clients: Quality,
+    /// Of every disk.
+    pub latency: Latency,
+    /// Each member's clock rate.
+    pub rates: Vec<u64>,
+    /// Which faults.
+    pub faults: FaultMix,
+    /// Which work.
+    pub work: WorkMix,
+}
+
+impl Swarm {
+    /// The configuration of a seed.
+    pub fn draw(seed: u64) -> Swarm {
+        let mut rng = Stream::Limits.rng(seed);
+        let members = *pick(&mut rng, &[3, 3, 3, 3, 3, 3, 3, 5, 5, 1]);
+        let chaos = Duration::from_millis(rng.between(52_000, 60_000));
+        let limits = draw_limits(&mut rng);
+        let storage = StorageMix {
+            segment_bytes: *pick(&mut rng, &[64 << 10, 128 << 10, 256 << 10]),
+            chunk_bytes: *pick(&mut rng, &[4 << 10, 4 << 10, 8 << 10, 16 << 10]),
+            capacity: 256 << 20,
+        };
+        let mut quality = Stream::Quality.rng(seed);
+        Swarm {
+            seed,
+            members,
+            chaos,
+            limits,
+            storage,
+            peers: draw_quality(&mut quality, true),
+            clients: draw_quality(&mut quality, false),
+            latency: draw_latency(&mut Stream::Latency.rng(seed)),
+            rates: draw_rates(&mut Stream::Clocks.rng(seed), members),
+            faults: draw_faults(&mut Stream::Faults.rng(seed), members),
+            work: draw_work(&mut Stream::Workload.rng(seed)),
+        }
+    }
+
+    /// The largest share by which a clock may be fast or slow of the truth, as a rate: what a lease
+    /// may be early by.
+    pub fn rate_max(&self) -> u64 {
+        RATE_FASTEST
+    }
+}
+
+/// The fastest clock there is, in any seed.
+pub const RATE_FASTEST: u64 = RATE_TRUE * 6 / 5;
+
+fn pick<'a, T>(rng: &mut Rng, from: &'a [T]) -> &'a T {
+    &from[rng.below(from.len() as u64) as usize]
+}
+
+fn draw_limits(rng: &mut Rng) -> Limits {
+    let heartbeat = Duration::from_millis(*pick(rng, &[50, 100, 100, 150]));
+    let election_timeout = heartbeat * (*pick(rng, &[10, 10, 8, 6]));
+    let limits = Limits {
+        heartbeat,
+        election_timeout,
+        request_timeout: Duration::from_secs(5) + election_timeout * 2,
+        entry_bytes_max: *pick(rng, &[1 << 20, 64 << 10, 4 << 10]),
+        entry_commands_max: *pick(rng, &[1024, 16, 3, 1]),
+        batches_in_flight_max: *pick(rng, &[2, 2, 1, 4]),
+        checkpoint_entries: *pick(rng, &[20, 50, 50, 120, 250, 500]),
+        catchup_entries: *pick(rng, &[5, 10, 20, 50, 100]),
+        log_cache_bytes: *pick(rng, &[64 << 20, 256 << 10, 16 << 10]),
+        compaction_batch: *pick(rng, &[1000, 100, 7, 1]),
+        lease_revoke_batch: *pick(rng, &[500, 10, 1]),
+        ship_timeout: Duration::from_secs(*pick(rng, &[2, 5, 10])),
+        ..Limits::default()
+    };
+    limits.validate().expect("the ranges above lie within what is valid");
+    limits
+}
+
+fn draw_quality(rng: &mut Rng, peers: bool) -> Quality {
+    let mut quality = Quality {
+        delay: Duration::from_micros(rng.between(50, 2_000)),
+        jitter: Duration::from_micros(rng.between(50, 3_000)),
+        ordered: rng.chance(50),
+        bytes_per_ms: *pick(rng, &[100_000, 10_000, 2_000]),
+        ..Quality::calm()
+    };
+    if rng.chance(50) {
+        quality.loss = if peers { rng.between(1, 500) } else { rng.between(1, 200) };
+    }
+    if rng.chance(50) && peers {
+        quality.duplicate = rng.between(1, 500);
+    }
+    if rng.chance(60) {
+        quality.tail = rng.between(1, 300);
+        quality.tail_delay = Duration::from_millis(rng.between(10, 3_000));
+    }
+    quality
+}
+
+fn draw_latency(rng: &mut Rng) -> Latency {
+    Latency {
+        base: Duration::from_micros(rng.between(20, 1_000)),
+        spread: Duration::from_micros(rng.between(50, 10_000)),
+        stalls: if rng.chance(40) { rng.between(1, 60) } else { 0 },
+        stall: Duration::from_millis(rng.between(20, 3_000)),
+    }
+}
+
+fn draw_rates(rng: &mut Rng, members: usize) -> Vec<u64> {
+    // A third of the seeds has perfect clocks, a third quartz, a third broken ones.
+    let spread = *pick(rng, &[0, 100, RATE_TRUE / 6]);
+    (0..members).map(|_| rng.between(RATE_TRUE - spread, RATE_TRUE + spread)).collect()
+}
+
+fn draw_faults(rng: &mut Rng, members: usize) -> FaultMix {
+    let mut weight = |percent: u64| if rng.chance(percent) { 1 } else { 0 };
+    let cluster = u64::from(members > 1);
+    FaultMix {
+        crash: 2 + weight(50),
+        power_cut: weight(40),
+        pause: weight(60),
+        cut: 2 * weight(70) * cluster,
+        disk: weight(40),
+        clock: weight(50),
+        reset: weight(50) * cluster,
+        recipe: (1 + weight(60)) * cluster,
+        every: Duration::from_millis(rng.between(1_500, 5_000)),
+    }
+}
+
+fn draw_work(rng: &mut Rng) -> WorkMix {
+    let heavy = rng.chance(33);
+    WorkMix {
+        clients: rng.between(3, 8) as usize,
+        watchers: rng.between(1, 4) as usize,
+        think: Duration::from_millis(rng.between(20, 120)),
+        patience: Duration::from_millis(*pick(rng, &[800, 2_000, 5_000])),
+        keys: rng.between(5, 40),
+        value_bytes_max: if heavy { 6_000 } else { *pick(rng, &[8, 40, 300]) },
+        lease_ttl: (1, rng.between(2, 8) as i64),
+        compaction: rng.chance(70),
+        registers: rng.between(20, 60),
+    }
+}
+
+impl fmt::Display for Swarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limits = &self.limits;
+        write!(
+            f,
+            "{} members, {}s chaos, heartbeat {}ms, election {}ms, checkpoint {}, catch-up {}, \
+             segment {}K, chunk {}K, {} clients, {} watchers, values to {}, fault every {}ms",
+            self.members,
+            self.chaos.as_secs(),
+            limits.heartbeat.as_millis(),
+            limits.election_timeout.as_millis(),
+            limits.checkpoint_entries,
+            limits.catchup_entries,
+            self.storage.segment_bytes >> 10,
+            self.storage.chunk_bytes >> 10,
+            self.work.clients,
+            self.work.watchers,
+            self.work.value_bytes_max,
+            self.faults.every.as_millis(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_seed_draws_limits_that_work_and_seeds_differ() {
+        let drawn: Vec<_> = (0..200).map(|seed| Swarm::draw(seed).to_string()).collect();
+        let mut distinct = drawn.clone();
+        distinct.sort();
+        distinct.dedup();
+        assert!(distinct.len() > 190, "only {} of 200 seeds are distinct", distinct.len());
+        assert_eq!(drawn[7], Swarm::draw(7).to_string());
+    }
+}

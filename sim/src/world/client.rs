@@ -1,0 +1,147 @@
+//! Traffic between clients and members.
+
+use std::time::Duration;
+
+use holdfast_core::query::{AnswerBody, Answered, Query};
+
+use super::{Happening, Phase, World};
+use crate::checker::Seen;
+use crate::history::{OpId, Outcome, Record, outcome_of_rejection};
+use crate::network::Link;
+use crate::workload::Told;
+
+/// Whether a request goes through the log.
+pub(super) fn is_write(query: &Query) -> bool {
+    match query {
+        Query::Put(_)
+        | Query::DeleteRange(_)
+        | Query::Compact { .. }
+        | Query::LeaseGrant { .. }
+        | Query::LeaseRevoke { .. }
+        | Query::AlarmList => true,
+        Query::Txn(txn) => !txn.is_read_only() && !txn.is_serializable(),
+        _ => false,
+    }
+}
+
+impl World {
+    /// The link between a client (watchers come after the others) and a member.
+    pub(super) fn client_link(&mut self, client: usize, member: usize, back: bool) -> &mut Link {
+        let members = self.members.len();
+        &mut self.client_links[(client * members + member) * 2 + usize::from(back)]
+    }
+
+    pub(super) fn think(&mut self, client: usize) {
+        if self.phase > Phase::Heal || self.clients[client].waits_for.is_some() {
+            return;
+        }
+        let told = Told { revision: self.model.revision().0, compacted: self.model.compacted().0 };
+        let query = self.clients[client].next(&self.swarm.work, self.now, told);
+        let member = self.clients[client].member;
+        let record = Record {
+            client,
+            member,
+            query,
+            invoked: self.now,
+            returned: None,
+            outcome: Outcome::Pending,
+            floor: holdfast_core::id::Revision(0),
+            steps_before: self.model.steps().len(),
+        };
+        let op = self.history.invoke(record);
+        self.clients[client].waits_for = Some(op);
+        let [first, _] = {
+            let now = self.now;
+            self.client_link(client, member, false).send(now, 200)
+        };
+        if let Some(when) = first {
+            self.at(when, Happening::Ask { op });
+        }
+        self.after(self.swarm.work.patience, Happening::Patience { op });
+    }
+
+    pub(super) fn ask_arrives(&mut self, op: OpId) {
+        let record = self.history.record(op);
+        let (member, query) = (record.member, record.query.clone());
+        match &mut self.members[member].life {
+            Some(life) => {
+                life.asks.push((op, query));
+                self.poke(member);
+            }
+            None => {
+                // Connection refused: known at once, but not whether an earlier try got through.
+                let delay = Duration::from_millis(1);
+                let refused = Box::new(Err(holdfast_core::rejection::Rejection::Stopped));
+                self.after(delay, Happening::Answer { op, answered: refused });
+            }
+        }
+    }
+
+    pub(super) fn send_answer(&mut self, member: usize, op: OpId, answered: Answered) {
+        let client = self.history.record(op).client;
+        let now = self.now;
+        let [first, _] = self.client_link(client, member, true).send(now, 200);
+        if let Some(when) = first {
+            self.at(when, Happening::Answer { op, answered: Box::new(answered) });
+        }
+    }
+
+    pub(super) fn answer_arrives(&mut self, op: OpId, answered: Answered) {
+        let record = self.history.record(op);
+        if record.outcome != Outcome::Pending {
+            return;
+        }
+        let (client, query) = (record.client, record.query.clone());
+        match &answered {
+            Ok(answer) => {
+                self.learn_leases(client, &answer.body, &query);
+                self.clients[client].wander(self.members.len());
+            }
+            Err(rejection) => self.say(|| format!("request {} is refused: {rejection}", op.0)),
+        }
+        let outcome = answered.map_or_else(outcome_of_rejection, Outcome::Answered);
+        if outcome == Outcome::Unknown {
+            self.clients[client].gave_up(self.members.len(), &query);
+        }
+        self.complete(op, outcome);
+    }
+
+    fn learn_leases(&mut self, client: usize, body: &AnswerBody, query: &Query) {
+        match (body, query) {
+            (AnswerBody::LeaseGrant { id, .. }, _) => self.clients[client].granted(id.0),
+            (AnswerBody::LeaseKeepAlive { id, ttl: 0 }, _) => self.clients[client].lease_gone(id.0),
+            (AnswerBody::LeaseRevoke, Query::LeaseRevoke { id }) => {
+                self.clients[client].lease_gone(id.0);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn patience_ends(&mut self, op: OpId) {
+        let record = self.history.record(op);
+        if record.outcome != Outcome::Pending {
+            return;
+        }
+        let (client, query) = (record.client, record.query.clone());
+        self.clients[client].gave_up(self.members.len(), &query);
+        self.complete(op, Outcome::Unknown);
+    }
+
+    fn complete(&mut self, op: OpId, outcome: Outcome) {
+        self.history.complete(op, self.now, outcome);
+        self.see(&Seen::Returned { op });
+        let record = self.history.record(op);
+        let client = record.client;
+        if let Outcome::Answered(answer) = &record.outcome {
+            let revision = answer.header.revision;
+            self.liveness.answered(self.now, is_write(&record.query));
+            // A serializable read is the state of some past moment, and so was known to exist then.
+            self.history.raise_floor(revision);
+        } else {
+            self.counts.unknown += 1;
+        }
+        self.clients[client].waits_for = None;
+        let pause = self.clients[client].think(&self.swarm.work);
+        self.after(pause, Happening::Think { client });
+    }
+}

@@ -1,0 +1,249 @@
+//! Carries the schedule out: begins and ends faults, and heals everything at the end of chaos.
+
+use std::time::Duration;
+
+use holdfast_core::status::Role;
+
+use super::member::Armed;
+use super::{Happening, Phase, World};
+use crate::clock::Moment;
+use crate::nemesis::{Direction, Fault, FaultKind, Target, When};
+use crate::network::Quality;
+
+/// What has to be undone when a fault ends.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Active {
+    /// Whom it hit.
+    member: usize,
+    /// Directed links that are cut.
+    cuts: Vec<(usize, usize)>,
+    /// A disk that is slow or full.
+    disk: bool,
+    /// A clock that goes wrong.
+    clock: bool,
+    /// Lose the power during the snapshot that follows.
+    crash_receiving: bool,
+}
+
+/// How long clients go on after chaos has ended.
+const HEAL: Duration = Duration::from_secs(8);
+
+impl World {
+    /// Who is meant.
+    fn resolve(&self, target: Target) -> usize {
+        let leads = |n: &usize| {
+            let life = self.members[*n].life.as_ref()?;
+            let status = life.driver.host().status;
+            (status.role == Role::Leader).then_some((status.term, *n))
+        };
+        let leader = (0..self.members.len()).filter_map(|n| leads(&n)).max().map(|(_, n)| n);
+        match target {
+            Target::Member(member) => member,
+            Target::Leader(member) => leader.unwrap_or(member),
+            Target::Follower(member) if leader == Some(member) => (member + 1) % self.members.len(),
+            Target::Follower(member) => member,
+        }
+    }
+
+    pub(super) fn begin_fault(&mut self, place: usize) {
+        if self.phase != Phase::Chaos {
+            return;
+        }
+        let fault = self.faults[place];
+        self.say(|| format!("fault {fault}"));
+        self.counts.faults += 1;
+        let active = match fault.kind {
+            FaultKind::Crash { .. } | FaultKind::PowerCut => {
+                self.begin_crash(fault);
+                return;
+            }
+            FaultKind::Pause { target } => {
+                let member = self.resolve(target);
+                self.pause(member, self.now.after(fault.lasts));
+                return;
+            }
+            FaultKind::Reset { a, b } => return self.disconnect(a, b),
+            FaultKind::Flap { .. } => {
+                self.after(Duration::ZERO, Happening::Flap { fault: place, on: true });
+                return;
+            }
+            _ => self.begin_lasting(fault),
+        };
+        for (from, to) in &active.cuts {
+            self.network.link(*from, *to).cut();
+        }
+        self.active.insert(place, active);
+        self.after(fault.lasts, Happening::End(place));
+    }
+
+    fn begin_crash(&mut self, fault: Fault) {
+        let FaultKind::Crash { target, power, when, again } = fault.kind else {
+            for member in 0..self.members.len() {
+                self.crash(member, true, fault.lasts);
+            }
+            return;
+        };
+        let member = self.resolve(target);
+        self.members[member].relapses = again;
+        match when {
+            When::Now => self.crash(member, power, fault.lasts),
+            When::Writing | When::Receiving => {
+                let receiving = when == When::Receiving;
+                self.members[member].armed = Some(Armed { power, lasts: fault.lasts, receiving });
+            }
+        }
+    }
+
+    fn begin_lasting(&mut self, fault: Fault) -> Active {
+        match fault.kind {
+            FaultKind::Isolate { target, direction } => {
+                let member = self.resolve(target);
+                Active { member, cuts: self.around(member, direction), ..Active::default() }
+            }
+            FaultKind::Split { side } => {
+                let inside = |n: usize| side & (1 << n) != 0;
+                let all = 0..self.members.len();
+                let pairs = all.clone().flat_map(|a| all.clone().map(move |b| (a, b)));
+                let cuts = pairs.filter(|(a, b)| inside(*a) != inside(*b)).collect();
+                Active { cuts, ..Active::default() }
+            }
+            FaultKind::SlowDisk { target, factor } => {
+                let member = self.resolve(target);
+                self.members[member].disk.set_slowdown(factor);
+                Active { member, disk: true, ..Active::default() }
+            }
+            FaultKind::FullDisk { target } => {
+                let member = self.resolve(target);
+                let slot = &mut self.members[member];
+                slot.disk.set_capacity(slot.disk.used());
+                slot.full = true;
+                Active { member, disk: true, ..Active::default() }
+            }
+            FaultKind::Drift { target, rate } => {
+                let member = self.resolve(target);
+                self.set_rate(member, rate);
+                Active { member, clock: true, ..Active::default() }
+            }
+            FaultKind::StaleLeader { rate, pause } => {
+                let member = self.resolve(Target::Leader(0));
+                self.set_rate(member, rate);
+                self.pause(member, self.now.after(pause));
+                // Some clients keep speaking to it, whatever becomes of it.
+                for client in self.clients.iter_mut().step_by(2) {
+                    client.member = member;
+                }
+                let cuts = self.around(member, Direction::Both);
+                Active { member, cuts, clock: true, ..Active::default() }
+            }
+            FaultKind::LeftBehind { target, crash } => {
+                let member = self.resolve(target);
+                let cuts = self.around(member, Direction::Both);
+                Active { member, cuts, crash_receiving: crash, ..Active::default() }
+            }
+            _ => Active::default(),
+        }
+    }
+
+    /// The links of a member with all others.
+    fn around(&self, member: usize, direction: Direction) -> Vec<(usize, usize)> {
+        let peers = (0..self.members.len()).filter(|peer| *peer != member);
+        peers
+            .flat_map(|peer| match direction {
+                Direction::Both => vec![(member, peer), (peer, member)],
+                Direction::In => vec![(peer, member)],
+                Direction::Out => vec![(member, peer)],
+            })
+            .collect()
+    }
+
+    fn set_rate(&mut self, member: usize, rate: u64) {
+        let now = self.now;
+        self.members[member].clock.set_rate(now, rate);
+        // Timers were set for the old rate: look again soon.
+        self.poke(member);
+    }
+
+    pub(super) fn end_fault(&mut self, place: usize) {
+        let Some(active) = self.active.remove(&place) else { return };
+        let fault = self.faults[place];
+        self.say(|| format!("end of fault {fault}"));
+        for (from, to) in &active.cuts {
+            self.network.link(*from, *to).mend();
+        }
+        // A long cut ends connections; a short one only delays.
+        if fault.lasts > Duration::from_secs(2) {
+            for (from, to) in &active.cuts {
+                self.disconnect(*from, *to);
+            }
+        }
+        let member = active.member;
+        if active.disk {
+            let capacity = self.swarm.storage.capacity;
+            let slot = &mut self.members[member];
+            slot.disk.set_slowdown(1);
+            slot.disk.set_capacity(capacity);
+            slot.full = false;
+        }
+        if active.clock {
+            let rate = self.members[member].rate;
+            self.set_rate(member, rate);
+        }
+        if active.crash_receiving && self.phase == Phase::Chaos {
+            let lasts = Duration::from_millis(200);
+            self.members[member].armed = Some(Armed { power: true, lasts, receiving: true });
+        }
+    }
+
+    /// Cuts a member off and takes it back, in the rhythm of election timeouts.
+    pub(super) fn flap(&mut self, place: usize, on: bool) {
+        let fault = self.faults[place];
+        let FaultKind::Flap { target } = fault.kind else { return };
+        if !on {
+            self.end_fault(place);
+        }
+        let over = self.now >= fault.at.after(fault.lasts) || self.phase != Phase::Chaos;
+        if over {
+            return self.end_fault(place);
+        }
+        if on {
+            let member = self.resolve(target);
+            let cuts = self.around(member, Direction::Both);
+            for (from, to) in &cuts {
+                self.network.link(*from, *to).cut();
+            }
+            self.active.insert(place, Active { member, cuts, ..Active::default() });
+        }
+        let timeout = self.swarm.limits.election_timeout.as_millis() as u64;
+        let delay = Duration::from_millis(self.chance.between(timeout / 2, timeout * 3 / 2));
+        self.after(delay, Happening::Flap { fault: place, on: !on });
+    }
+
+    /// Chaos is over: everything works again, and everybody comes back.
+    pub(super) fn heal(&mut self) {
+        self.say(|| "heal".to_string());
+        for place in self.active.keys().copied().collect::<Vec<_>>() {
+            self.end_fault(place);
+        }
+        self.network.set_quality(&Quality::calm());
+        for link in &mut self.client_links {
+            link.set_quality(Quality::calm());
+        }
+        for member in 0..self.members.len() {
+            let slot = &mut self.members[member];
+            slot.armed = None;
+            slot.relapses = 0;
+            slot.full = false;
+            slot.disk.set_slowdown(1);
+            slot.disk.set_calm();
+            slot.paused_until = Moment(0);
+            if slot.life.is_none() {
+                self.schedule_boot(member, Duration::from_millis(20));
+            } else {
+                self.poke(member);
+            }
+        }
+        self.liveness.healed(self.now);
+        self.after(Duration::from_millis(50), Happening::Probe);
+        self.after(HEAL, Happening::Phase(Phase::Settle));
+    }
+}

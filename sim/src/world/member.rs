@@ -1,0 +1,442 @@
+//! One member: its disk, its clock, and, while it lives, the shipped driver and edge.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_core::id::Incarnation;
+use holdfast_core::id::RequestId;
+use holdfast_core::query::Query;
+use holdfast_core::request::Identity;
+use holdfast_core::rng::Rng;
+use holdfast_core::store::Fault;
+use holdfast_core::time::Instant;
+use holdfast_core::watch::hub::HubOptions;
+use holdfast_core::watch::{WatchRequest, WatchStreamId};
+use holdfast_net::call::StreamId;
+use holdfast_server::boot::{BootConfig, boot};
+use holdfast_server::driver::Driver;
+use holdfast_server::edge::{Edge, EdgeConfig};
+use holdfast_server::host::Event;
+use holdfast_storage::disk::{DiskOp, Token};
+use holdfast_storage::engine::EngineOptions;
+use holdfast_storage::wal::WalOptions;
+
+use super::host::{Order, SimHost};
+use super::tap::LogOf;
+use super::{CLUSTER, Happening, World, member_id};
+use crate::checker::Seen;
+use crate::clock::{Clock, Moment};
+use crate::disk::SimDisk;
+use crate::history::OpId;
+use crate::swarm::{Stream, Swarm};
+
+/// A running process.
+pub(super) struct Life {
+    pub driver: Driver<SimHost>,
+    pub edge: Edge,
+    /// Requests that came and were not looked at yet.
+    pub asks: Vec<(OpId, Query)>,
+    /// Requests of watch streams, likewise.
+    pub watch_asks: Vec<(WatchStreamId, bool, Vec<WatchRequest>)>,
+    pub inbox: Vec<Event>,
+    /// Whose stream each is.
+    pub streams: BTreeMap<WatchStreamId, (usize, u64)>,
+    /// Streams whose clients are slow.
+    pub blocked: BTreeSet<WatchStreamId>,
+}
+
+/// When an armed crash goes off.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Armed {
+    pub power: bool,
+    pub lasts: Duration,
+    /// Wait for a snapshot's chunk instead of a disk write.
+    pub receiving: bool,
+}
+
+/// One member of the world.
+pub(super) struct Slot {
+    pub number: usize,
+    pub disk: Arc<SimDisk>,
+    pub clock: Clock,
+    pub rate: u64,
+    /// Counts lives, so that events of an earlier one are recognised.
+    pub life_number: u64,
+    pub life: Option<Life>,
+    /// Until when the process stands still.
+    pub paused_until: Moment,
+    pub armed: Option<Armed>,
+    /// How often the power goes again during the next attempts to recover.
+    pub relapses: u8,
+    /// Whether a fault has filled the disk.
+    pub full: bool,
+    /// The connection each peer greeted on.
+    pub greeted: BTreeMap<usize, u64>,
+    /// Chunks of snapshots that came since the last install.
+    pub chunks: u64,
+    ticket: u64,
+    turn_at: Moment,
+    rng: Rng,
+    boot_id: u128,
+    /// What is panicking or halting more often than it may is left down.
+    pub failures: u32,
+}
+
+impl Slot {
+    pub(super) fn new(
+        number: usize,
+        disk: Arc<SimDisk>,
+        mut clocks: Rng,
+        rate: u64,
+        seed: u64,
+    ) -> Slot {
+        let origin = Instant(1 + clocks.below(1 << 50));
+        Slot {
+            number,
+            disk,
+            clock: Clock::new(Moment(0), origin, rate),
+            rate,
+            life_number: 0,
+            life: None,
+            paused_until: Moment(0),
+            armed: None,
+            relapses: 0,
+            full: false,
+            greeted: BTreeMap::new(),
+            chunks: 0,
+            ticket: 0,
+            turn_at: Moment::NEVER,
+            rng: Stream::Members.rng(seed).fork(number as u64),
+            boot_id: 1,
+            failures: 0,
+        }
+    }
+
+    /// Whether the process with this number runs.
+    pub(super) fn lives(&self, life: u64) -> bool {
+        self.life.is_some() && self.life_number == life
+    }
+
+    fn config(&mut self, swarm: &Swarm, genesis: &[holdfast_core::response::Member]) -> BootConfig {
+        let storage = &swarm.storage;
+        BootConfig {
+            cluster: CLUSTER,
+            member: member_id(self.number),
+            incarnation: Incarnation(self.rng.next() | 1),
+            boot: self.boot_id,
+            limits: swarm.limits.clone(),
+            seed: self.rng.next(),
+            genesis: genesis.to_vec(),
+            wal: WalOptions {
+                segment_bytes: storage.segment_bytes,
+                depth: swarm.limits.batches_in_flight_max,
+            },
+            engine: EngineOptions {
+                cache_bytes: 1 << 20,
+                chunk_bytes: storage.chunk_bytes,
+                seed: self.rng.next(),
+            },
+        }
+    }
+}
+
+impl World {
+    /// Sees to it that a member looks at its inbox at `when` or before.
+    pub(super) fn wake(&mut self, member: usize, when: Moment) {
+        let slot = &mut self.members[member];
+        if slot.life.is_none() {
+            return;
+        }
+        let when = when.max(slot.paused_until).max(self.now);
+        if slot.turn_at <= when {
+            return;
+        }
+        slot.turn_at = when;
+        slot.ticket += 1;
+        let ticket = slot.ticket;
+        self.at(when, Happening::Turn { member, ticket });
+    }
+
+    /// Something came for a member: it will look after a little while, and find what else has come.
+    pub(super) fn poke(&mut self, member: usize) {
+        let delay = Duration::from_nanos(5_000 + self.members[member].rng.below(60_000));
+        self.wake(member, self.now.after(delay));
+    }
+
+    /// The process starts and recovers.
+    pub(super) fn boot(&mut self, member: usize, life: u64) {
+        let slot = &mut self.members[member];
+        if slot.life.is_some() || slot.life_number != life {
+            return;
+        }
+        let config = slot.config(&self.swarm, &self.genesis);
+        if slot.relapses > 0 {
+            slot.relapses -= 1;
+            slot.disk.cut_after(slot.rng.between(1, 40));
+        }
+        let now = slot.clock.read(self.now);
+        let disk = slot.disk.clone();
+        let booted = catch_unwind(AssertUnwindSafe(|| boot(disk, &config, now)));
+        match booted {
+            Ok(Ok(booted)) => {
+                let edge = edge_config(&config);
+                let edge = Edge::new(edge, booted.engine.snapshot());
+                let host = SimHost { now, ..SimHost::default() };
+                let driver = Driver::new(booted, host);
+                self.born(member, Life {
+                    driver,
+                    edge,
+                    asks: Vec::new(),
+                    watch_asks: Vec::new(),
+                    inbox: Vec::new(),
+                    streams: BTreeMap::new(),
+                    blocked: BTreeSet::new(),
+                });
+            }
+            Ok(Err(fault)) => self.stillborn(member, &fault),
+            Err(panic) => {
+                self.broke("P0", format!("member {member} panics in recovery: {}", text_of(&*panic)));
+                self.fail(member);
+            }
+        }
+    }
+
+    fn born(&mut self, member: usize, life: Life) {
+        let slot = &mut self.members[member];
+        slot.disk.cut_after(u64::MAX);
+        slot.turn_at = Moment::NEVER;
+        let term = life.driver.node().status(life.driver.engine()).term;
+        let snapshot = life.driver.engine().snapshot();
+        let terms = LogOf { driver: &life.driver, disk: &slot.disk.clone() };
+        self.say(|| format!("m{member} is up at {}", holdfast_core::store::View::mark(&snapshot).applied));
+        self.see(&Seen::Booted { member, term, terms: &terms, view: &snapshot });
+        self.members[member].life = Some(life);
+        self.counts.boots += 1;
+        self.poke(member);
+    }
+
+    fn stillborn(&mut self, member: usize, fault: &Fault) {
+        let slot = &mut self.members[member];
+        let (cut, full) = (slot.disk.is_cut(), slot.full);
+        self.say(|| format!("m{member} does not start: {fault}"));
+        if cut {
+            let loss = self.members[member].disk.crash();
+            self.counts.bytes_lost += loss.bytes_lost;
+            self.counts.recoveries_cut += 1;
+        } else if !full {
+            let why = fault.to_string();
+            self.see(&Seen::BootFailed { member, why: &why });
+            self.members[member].failures += 1;
+        }
+        self.schedule_boot(member, Duration::from_millis(300));
+    }
+
+    /// A process that panicked or halted starts again, unless it does so for ever.
+    pub(super) fn fail(&mut self, member: usize) {
+        self.members[member].failures += 1;
+        self.stop(member);
+        self.members[member].disk.kill();
+        self.schedule_boot(member, Duration::from_millis(500));
+    }
+
+    fn schedule_boot(&mut self, member: usize, delay: Duration) {
+        let slot = &mut self.members[member];
+        if slot.failures > 20 {
+            return;
+        }
+        slot.life_number += 1;
+        let life = slot.life_number;
+        self.after(delay, Happening::Boot { member, life });
+    }
+
+    /// The process ends, with the power or without.
+    pub(super) fn crash(&mut self, member: usize, power: bool, lasts: Duration) {
+        if self.members[member].life.is_none() {
+            return;
+        }
+        let receiving = self.members[member].chunks > 0;
+        self.stop(member);
+        let slot = &mut self.members[member];
+        let loss = if power { slot.disk.crash() } else { slot.disk.kill() };
+        if power {
+            slot.boot_id += 1;
+            let origin = Instant(1 + slot.rng.below(1 << 50));
+            slot.clock = Clock::new(self.now, origin, slot.rate);
+        }
+        self.say(|| format!("m{member} crashes: {loss:?}"));
+        self.counts.crashes += 1;
+        self.counts.bytes_lost += loss.bytes_lost;
+        self.counts.crashes_dirty += u64::from(loss.bytes_lost > 0);
+        self.counts.crashes_in_snapshot += u64::from(receiving);
+        self.schedule_boot(member, lasts);
+    }
+
+    fn stop(&mut self, member: usize) {
+        self.see(&Seen::Stopped { member });
+        let slot = &mut self.members[member];
+        let Some(life) = slot.life.take() else { return };
+        slot.armed = None;
+        slot.paused_until = Moment(0);
+        slot.turn_at = Moment::NEVER;
+        slot.greeted.clear();
+        slot.chunks = 0;
+        slot.life_number += 1;
+        let streams: Vec<_> = life.streams.values().copied().collect();
+        drop(life);
+        self.disconnect_all(member);
+        for (client, stream) in streams {
+            let delay = Duration::from_millis(1 + self.chance.below(200));
+            self.after(delay, Happening::WatchBroken { client, stream });
+        }
+    }
+
+    /// A member looks at its inbox and acts.
+    pub(super) fn turn(&mut self, member: usize, ticket: u64) {
+        let slot = &mut self.members[member];
+        if slot.ticket != ticket || slot.turn_at != self.now {
+            return;
+        }
+        slot.turn_at = Moment::NEVER;
+        if self.now < slot.paused_until {
+            let until = slot.paused_until;
+            return self.wake(member, until);
+        }
+        let now = slot.clock.read(self.now);
+        let Some(mut life) = slot.life.take() else { return };
+        life.driver.host_mut().now = now;
+        for (op, query) in std::mem::take(&mut life.asks) {
+            let before = life.inbox.len();
+            let call = StreamId(op.0 as u64);
+            life.edge.ask(now, call, query, Identity::default(), &mut life.inbox);
+            if let Some(Event::Request(request)) = life.inbox.get(before) {
+                self.requests.ops.insert(request.id, op);
+            }
+        }
+        life.edge.flush(now, &mut life.inbox);
+        let mut inbox = std::mem::take(&mut life.inbox);
+        let turned = catch_unwind(AssertUnwindSafe(|| life.driver.turn(&mut inbox)));
+        inbox.clear();
+        life.inbox = inbox;
+        match turned {
+            Ok(Ok(())) => {
+                self.act(member, &mut life, now);
+                let more = self.serve_watches(member, &mut life, now);
+                let deadline = life.driver.deadline().min(life.edge.watches().0.deadline());
+                self.members[member].life = Some(life);
+                let when = self.members[member].clock.when(deadline);
+                self.wake(member, when.max(self.now.after(Duration::from_micros(20))));
+                if more {
+                    self.poke(member);
+                }
+            }
+            Ok(Err(fault)) => {
+                self.members[member].life = Some(life);
+                self.halted(member, &fault);
+            }
+            Err(panic) => {
+                self.members[member].life = Some(life);
+                self.broke("P0", format!("member {member} panics: {}", text_of(&*panic)));
+                self.fail(member);
+            }
+        }
+    }
+
+    fn halted(&mut self, member: usize, fault: &Fault) {
+        self.say(|| format!("m{member} halts: {fault}"));
+        if !self.members[member].full {
+            self.broke("P1", format!("member {member} halts: {fault}"));
+        }
+        self.counts.halts += 1;
+        self.fail(member);
+    }
+
+    /// Carries out what a turn ordered. The log comes first: answers are checked against it.
+    fn act(&mut self, member: usize, life: &mut Life, now: Instant) {
+        let facts = std::mem::take(&mut life.driver.host_mut().facts);
+        let orders = std::mem::take(&mut life.driver.host_mut().orders);
+        self.learn(member, life, &facts);
+        for order in orders {
+            match order {
+                Order::Submit(token, op) => self.submit(member, token, op),
+                Order::Send(to, message) => self.send(member, to, &message),
+                Order::Publish(publication) => {
+                    let view = publication.snapshot.clone();
+                    let restored = publication.restored;
+                    life.edge.published(now, publication);
+                    self.see(&Seen::Published { member, view: &view, restored });
+                }
+                Order::Reply(id, result) => {
+                    let acknowledged = result.is_ok();
+                    life.edge.replied(id, result);
+                    self.replied(id, acknowledged);
+                }
+            }
+        }
+        life.edge.turned(life.driver.host().status, &facts);
+        for (call, answered) in life.edge.take_answers() {
+            self.send_answer(member, OpId(call.0 as usize), answered);
+        }
+    }
+
+    fn replied(&mut self, id: RequestId, acknowledged: bool) {
+        let Some(op) = self.requests.ops.get(&id).copied() else { return };
+        let writes = super::client::is_write(&self.history.record(op).query);
+        if acknowledged && writes {
+            self.see(&Seen::Replied { op });
+        }
+    }
+
+    fn submit(&mut self, member: usize, token: Token, op: DiskOp) {
+        let slot = &mut self.members[member];
+        let writes = !matches!(op, DiskOp::Read { .. });
+        let takes = slot.disk.begin(token, op);
+        let life = slot.life_number;
+        if let Some(armed) = slot.armed.filter(|armed| writes && !armed.receiving) {
+            slot.armed = None;
+            let share = slot.rng.below(takes.as_nanos() as u64 + 1);
+            let Armed { power, lasts, .. } = armed;
+            self.after(Duration::from_nanos(share), Happening::Crash { member, life, power, lasts });
+        }
+        self.after(takes, Happening::Disk { member, life, token });
+    }
+
+    pub(super) fn disk_done(&mut self, member: usize, life: u64, token: Token) {
+        let slot = &mut self.members[member];
+        if !slot.lives(life) {
+            return;
+        }
+        let Some(completion) = slot.disk.finish(token) else { return };
+        let living = slot.life.as_mut().expect("it lives");
+        living.inbox.push(Event::Completed(completion));
+        self.poke(member);
+    }
+}
+
+fn edge_config(config: &BootConfig) -> EdgeConfig {
+    EdgeConfig {
+        member: config.member,
+        incarnation: config.incarnation,
+        sequence_base: 0,
+        limits: config.limits.clone(),
+        hub: HubOptions {
+            progress_interval: Duration::from_secs(2),
+            catchup_revisions: 20,
+            catchup_bytes: 8 << 10,
+            log_bytes: 16 << 10,
+            stream_responses_max: 4,
+            queue_runs_max: 8,
+            seed: config.seed ^ 1,
+            ..HubOptions::default()
+        },
+        seed: config.seed ^ 2,
+        quota: 0,
+    }
+}
+
+/// The message of a panic.
+pub(super) fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_string()
+}

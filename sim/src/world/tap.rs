@@ -1,0 +1,112 @@
+//! The tap on the committed log: the first member to apply an entry shows it to the oracle.
+
+use holdfast_core::codec;
+use holdfast_core::entry::{Entry, EntryKind};
+use holdfast_core::fact::Fact;
+use holdfast_core::id::{Index, Position, Term};
+use holdfast_core::status::Role;
+use holdfast_server::driver::Driver;
+
+use super::host::SimHost;
+use super::member::Life;
+use super::{World, log_place};
+use crate::checker::{Committed, Seen, Terms};
+use crate::disk::SimDisk;
+
+/// A member's log, for the checkers.
+pub(super) struct LogOf<'a> {
+    pub driver: &'a Driver<SimHost>,
+    pub disk: &'a SimDisk,
+}
+
+impl LogOf<'_> {
+    /// An entry, from memory or else read back.
+    fn entry(&self, index: Index) -> Option<Entry> {
+        if let Some(entry) = self.driver.node().log_entry(index) {
+            return Some(entry);
+        }
+        let read = self.driver.wal().entries(self.disk, index, index.next(), 1);
+        read.ok()?.into_iter().next()
+    }
+}
+
+impl Terms for LogOf<'_> {
+    fn term_at(&self, index: Index) -> Option<Term> {
+        self.driver.node().log_term(index)
+    }
+
+    fn checkpoint(&self) -> Index {
+        self.driver.engine().checkpoint().0.at.index
+    }
+
+    fn entries(&self) -> Vec<(Position, u32)> {
+        let last = self.driver.node().durable_last().index;
+        let indexes = (self.checkpoint().0 + 1..=last.0).map(Index);
+        let entries = indexes.filter_map(|index| self.entry(index));
+        entries.map(|entry| (entry.at, crc32fast::hash(&entry.data))).collect()
+    }
+}
+
+impl World {
+    /// A member's facts, in order: the log grows by what was applied for the first time.
+    pub(super) fn learn(&mut self, member: usize, life: &Life, facts: &[Fact]) {
+        let disk = self.members[member].disk.clone();
+        for fact in facts {
+            match fact {
+                Fact::Applied { at, digest, .. } => {
+                    if log_place(at.index) == Some(self.log.len()) {
+                        self.extend(member, life, *at, *digest);
+                    }
+                }
+                Fact::BecameRole { role: Role::Leader, term } => {
+                    self.counts.elections += 1;
+                    let terms = LogOf { driver: &life.driver, disk: &disk };
+                    self.see(&Seen::Elected { member, term: *term, terms: &terms });
+                }
+                Fact::SnapshotInstalled { .. } => {
+                    self.counts.snapshots += 1;
+                    self.counts.snapshots_chunked += u64::from(self.members[member].chunks > 1);
+                    self.members[member].chunks = 0;
+                }
+                Fact::LeaseExpired { .. } => self.counts.leases_expired += 1,
+                Fact::CheckpointSaved { .. } => self.counts.checkpoints += 1,
+                _ => {}
+            }
+            if !matches!(fact, Fact::Applied { .. } | Fact::Committed { .. }) {
+                self.say(|| format!("m{member}: {fact}"));
+            }
+            self.see(&Seen::Fact { member, fact });
+        }
+    }
+
+    fn extend(&mut self, member: usize, life: &Life, at: Position, digest: u32) {
+        let disk = self.members[member].disk.clone();
+        let entry = LogOf { driver: &life.driver, disk: &disk }.entry(at.index);
+        let Some(entry) = entry.filter(|entry| entry.at == at) else {
+            return self.broke("R2", format!("member {member} applied {at} and does not have it"));
+        };
+        let holds = crc32fast::hash(&entry.data);
+        if holds != digest {
+            let what = format!("member {member} applied {at} with {digest:08x}, holds {holds:08x}");
+            return self.broke("R2", what);
+        }
+        let commands = match entry.kind {
+            EntryKind::Normal if !entry.data.is_empty() => codec::decode_entry(&entry.data),
+            _ => Ok(Vec::new()),
+        };
+        let Ok(commands) = commands else {
+            return self.broke("R2", format!("{at} cannot be read"));
+        };
+        let steps_before = self.model.steps().len();
+        let steps_after = steps_before + commands.len();
+        self.log.push(Committed { at, digest, steps_before, steps_after, when: self.now });
+        for command in commands {
+            let step = self.model.steps().len();
+            self.model.apply(&command.op);
+            if let Some(op) = self.requests.ops.get(&command.id) {
+                self.requests.steps.entry(*op).or_insert(step);
+            }
+            self.see(&Seen::Committed { id: command.id, op: &command.op, step });
+        }
+    }
+}

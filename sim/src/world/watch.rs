@@ -1,0 +1,188 @@
+//! Watch streams between clients and the edges' hubs.
+
+use std::time::Duration;
+
+use holdfast_core::time::Instant;
+use holdfast_core::watch::{WatchRequest, WatchResponse, WatchStreamId};
+
+use super::member::Life;
+use super::{Happening, Phase, World};
+use crate::checker::Seen;
+use crate::clock::Moment;
+
+/// Responses under way on one stream at most; beyond that the member must wait, as it does for a
+/// slow client.
+const WINDOW: u32 = 4;
+
+/// The way back of a watching client's present stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct StreamState {
+    in_flight: u32,
+    latest: Moment,
+    /// The stream that has lost a message.
+    dead: Option<u64>,
+}
+
+impl World {
+    /// A watching client opens a stream, asks something, or leaves its member.
+    pub(super) fn watch_act(&mut self, client: usize) {
+        if self.phase > Phase::Heal && self.watchers[client].stream.is_some() {
+            self.after(Duration::from_secs(1), Happening::WatchAct { client });
+            self.watch_send(client, false, vec![WatchRequest::Progress]);
+            return;
+        }
+        let pause = Duration::from_millis(100 + self.chance.below(900));
+        self.after(pause, Happening::WatchAct { client });
+        if self.watchers[client].stream.is_none() {
+            let requests = self.watchers[client].open(self.members.len());
+            self.streams[client] = StreamState::default();
+            return self.watch_send(client, true, requests);
+        }
+        match self.watchers[client].act() {
+            Some(requests) => self.watch_send(client, false, requests),
+            None => self.watchers[client].lost(),
+        }
+    }
+
+    fn watch_send(&mut self, client: usize, open: bool, requests: Vec<WatchRequest>) {
+        let Some(stream) = self.watchers[client].stream else { return };
+        let member = self.watchers[client].member;
+        let (now, link) = (self.now, self.clients.len() + client);
+        let [first, _] = self.client_link(link, member, false).send(now, 100);
+        match first {
+            Some(when) => self.at(when, Happening::WatchAsk { client, stream, open, requests }),
+            // A stream that loses a message is broken.
+            None => self.after(Duration::from_secs(1), Happening::WatchBroken { client, stream }),
+        }
+    }
+
+    pub(super) fn watch_asked(
+        &mut self,
+        client: usize,
+        stream: u64,
+        open: bool,
+        requests: Vec<WatchRequest>,
+    ) {
+        if self.watchers[client].stream != Some(stream) {
+            return;
+        }
+        let member = self.watchers[client].member;
+        let id = WatchStreamId((client as u64) << 32 | stream);
+        match &mut self.members[member].life {
+            Some(life) if open || life.streams.contains_key(&id) => {
+                life.streams.insert(id, (client, stream));
+                life.watch_asks.push((id, open, requests));
+                self.poke(member);
+            }
+            // The member restarted, or has not seen the opening: it resets the stream.
+            _ => self.after(Duration::from_millis(2), Happening::WatchBroken { client, stream }),
+        }
+    }
+
+    /// The hub's part of a turn. Says whether there was something to tell, and so perhaps more.
+    pub(super) fn serve_watches(&mut self, member: usize, life: &mut Life, now: Instant) -> bool {
+        let (hub, snapshot) = life.edge.watches();
+        for (id, open, requests) in life.watch_asks.drain(..) {
+            if open {
+                hub.open(id, now);
+            }
+            for request in requests {
+                hub.request(now, id, request, snapshot);
+            }
+        }
+        hub.tick(now);
+        // Streams that their clients have left.
+        let watchers = &self.watchers;
+        life.streams.retain(|id, (client, stream)| {
+            let alive = watchers[*client].stream == Some(*stream);
+            if !alive {
+                hub.close(*id);
+            }
+            alive
+        });
+        let mut told = Vec::new();
+        let mut ready = std::mem::take(&mut life.blocked);
+        ready.extend(hub.ready());
+        // One poll of each stream a turn: a stream that has more to say is ready again.
+        for id in ready {
+            let Some((client, stream)) = life.streams.get(&id).copied() else { continue };
+            if self.streams[client].in_flight >= WINDOW {
+                life.blocked.insert(id);
+                continue;
+            }
+            let mut responses = Vec::new();
+            if let Err(fault) = hub.poll(now, id, snapshot, &mut responses) {
+                let violation = format!("member {member} cannot read for a watcher: {fault}");
+                self.broke("P1", violation);
+                return false;
+            }
+            told.push(((client, stream), responses));
+        }
+        let more = told.iter().any(|(_, responses)| !responses.is_empty());
+        for ((client, stream), responses) in told {
+            self.watch_tell(member, client, stream, responses);
+        }
+        more
+    }
+
+    fn watch_tell(
+        &mut self,
+        member: usize,
+        client: usize,
+        stream: u64,
+        responses: Vec<WatchResponse>,
+    ) {
+        let (now, link) = (self.now, self.clients.len() + client);
+        for response in responses {
+            let [first, _] = self.client_link(link, member, true).send(now, 200);
+            let state = &mut self.streams[client];
+            let Some(when) = first.filter(|_| state.dead != Some(stream)) else {
+                // A stream that loses a message is broken: nothing after it may be seen.
+                state.dead = Some(stream);
+                let delay = Duration::from_millis(5);
+                return self.after(delay, Happening::WatchBroken { client, stream });
+            };
+            // A stream keeps its order, whatever the link does.
+            let when = when.max(state.latest.after(Duration::from_nanos(1)));
+            state.latest = when;
+            state.in_flight += 1;
+            self.at(when, Happening::WatchTell { client, stream, response: Box::new(response) });
+        }
+    }
+
+    pub(super) fn watch_told(&mut self, client: usize, stream: u64, response: &WatchResponse) {
+        if self.watchers[client].stream != Some(stream) {
+            return;
+        }
+        self.streams[client].in_flight -= 1;
+        if self.streams[client].in_flight + 1 == WINDOW {
+            self.poke(self.watchers[client].member);
+        }
+        if self.streams[client].dead == Some(stream) {
+            return;
+        }
+        let mut notices = Vec::new();
+        if let Err(breach) = self.watchers[client].receive(response, &mut notices) {
+            self.broke("W0", breach);
+        }
+        for (spec, notice) in &notices {
+            self.see(&Seen::Noticed { spec, notice });
+        }
+        self.counts.watch_events += response.events.len() as u64;
+        let highest = notices.iter().filter_map(|(_, notice)| match notice {
+            crate::workload::watch::Notice::Events(events) => {
+                events.iter().map(|event| event.revision).max()
+            }
+            _ => None,
+        });
+        if let Some(revision) = highest.max() {
+            self.history.raise_floor(revision);
+        }
+    }
+
+    pub(super) fn watch_broken(&mut self, client: usize, stream: u64) {
+        if self.watchers[client].stream == Some(stream) {
+            self.watchers[client].lost();
+        }
+    }
+}
