@@ -23,6 +23,10 @@ impl Rng {
     }
 
     /// 64 uniform bits.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "a generator has no end, so it is no iterator"
+    )]
     pub fn next(&mut self) -> u64 {
         let s = &mut self.0;
         let out = s[0].wrapping_add(s[3]).rotate_left(23).wrapping_add(s[0]);

@@ -104,6 +104,9 @@ impl Mark {
         Mark { applied: Position::new(0, 0), revision: Revision::EMPTY, compacted: Revision(-1) };
 }
 
+/// What is called for each row of a table, with its key and its value.
+pub type VisitTable<'v> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'v;
+
 /// Reads one consistent state.
 pub trait View {
     /// Where this state is.
@@ -134,12 +137,7 @@ pub trait View {
     fn table(&self, table: Table, key: &[u8]) -> Option<Bytes>;
 
     /// Visits the rows of a table whose key is at least `from`, in order, until `visit` breaks.
-    fn table_scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    );
+    fn table_scan(&self, table: Table, from: &[u8], visit: &mut VisitTable<'_>);
 }
 
 /// The state the core writes.

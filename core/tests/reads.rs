@@ -17,7 +17,7 @@ use holdfast_core::request::{
     Compare, CompareResult, CompareTarget, Identity, KeyRange, Op, Put, Range, RangeEnd, SortOrder,
     Txn, TxnOp,
 };
-use holdfast_core::store::{Batch, Fault, Mark, Record, Row, Store, Table, View};
+use holdfast_core::store::{Batch, Fault, Mark, Record, Row, Store, Table, View, VisitTable};
 
 /// Counts the rows and records that go through it, and breaks its disk on request.
 #[derive(Default)]
@@ -68,12 +68,7 @@ impl View for Watched {
         self.inner.table(table, key)
     }
 
-    fn table_scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) {
+    fn table_scan(&self, table: Table, from: &[u8], visit: &mut VisitTable<'_>) {
         self.inner.table_scan(table, from, visit);
     }
 }

@@ -15,7 +15,7 @@ use holdfast_core::store::Fault;
 use holdfast_core::time::Instant;
 use holdfast_storage::disk::Disk;
 use holdfast_storage::engine::{Engine, EngineIdentity, EngineOptions};
-use holdfast_storage::wal::{RecoveredLog, RecoveryNote, Wal, WalIdentity, WalOptions};
+use holdfast_storage::wal::{RecoveryNote, Wal, WalIdentity, WalOptions};
 
 /// What a member needs to know to start.
 #[derive(Clone, Debug)]
@@ -75,7 +75,7 @@ pub fn boot(disk: Arc<dyn Disk>, config: &BootConfig, now: Instant) -> Result<Bo
         incarnation: config.incarnation,
         boot: config.boot,
     };
-    let (wal, recovered) = open_wal(&*disk, wal_identity, config.wal, checkpoint.at)?;
+    let (wal, recovered) = Wal::recover(&*disk, wal_identity, config.wal, checkpoint.at)?;
     let boot = Boot {
         checkpoint,
         hard_state: recovered.hard_state,
@@ -92,21 +92,6 @@ pub fn boot(disk: Arc<dyn Disk>, config: &BootConfig, now: Instant) -> Result<Bo
     let node = Node::new(node, boot, &engine, now)?;
     let (incarnation, notes) = (config.incarnation, recovered.notes);
     Ok(Booted { node, wal, engine, disk, incarnation, notes })
-}
-
-/// A new member's log is made after its first checkpoint; a crash in between leaves none.
-fn open_wal(
-    disk: &dyn Disk,
-    identity: WalIdentity,
-    options: WalOptions,
-    after: Position,
-) -> Result<(Wal, RecoveredLog), Fault> {
-    let files = disk.list("wal").map_err(|error| Fault::new("listing the log", "wal", error))?;
-    if files.is_empty() && after == Position::default() {
-        let wal = Wal::create(disk, identity, options)?;
-        return Ok((wal, RecoveredLog::default()));
-    }
-    Wal::recover(disk, identity, options, after)
 }
 
 fn create(

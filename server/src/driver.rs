@@ -205,6 +205,8 @@ impl<H: Host> Driver<H> {
     /// refused before they are proposed.
     fn observe_space(&mut self, now: Instant) {
         self.wal.retry(&mut self.ops);
+        // An idle log proves once that its last batch was durable.
+        self.wal.seal(&mut self.ops);
         let full = self.wal.is_full();
         if full != self.full {
             self.full = full;

@@ -1,10 +1,16 @@
-//! The process around core and storage: the driver's loop, sessions, peers, configuration, logs.
+//! The process around core and storage: the driver's loop, sessions, peers; configuration, logs,
+//! metrics, health.
 
 pub mod boot;
+pub mod config;
 pub mod driver;
 pub mod edge;
 pub mod host;
+pub mod identity;
+pub mod launch;
+pub mod logging;
 pub mod member;
+pub mod observer;
 pub mod peers;
 pub mod process;
 pub mod runtime;

@@ -1,31 +1,59 @@
-//! The binary `holdfast`.
+//! The binary `holdfast`: the server.
 
-use std::rc::Rc;
+use std::process::ExitCode;
 use std::time::Duration;
-use bytes::Bytes;
-use holdfast_core::{fact::Fact, id::*, limits::Limits, response::Member, status::Status};
-use holdfast_net::grpc::Sleep;
-use holdfast_server::{boot::BootConfig, member::*, process::*};
-use tokio::net::TcpStream;
 
-struct Quiet;
-impl Observer for Quiet {
-    fn turned(&self, _: &Status, facts: &[Fact]) { for f in facts { if !matches!(f, Fact::Applied{..}|Fact::Committed{..}) { eprintln!("{f}"); } } }
-    fn warn(&self, m: &str) { eprintln!("{m}"); }
-    fn ready(&self, a: &[String]) { eprintln!("ready to serve client requests {a:?}"); }
+use holdfast_server::config::{Command, Config};
+use holdfast_server::launch;
+use holdfast_server::logging;
+use holdfast_server::process::Ended;
+
+/// How long the log's last lines may take.
+const FLUSH: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let env: Vec<(String, String)> = std::env::vars().collect();
+    match Config::parse(&args, &env) {
+        Ok(Command::Run(config)) => run(&config),
+        Ok(Command::Help(text) | Command::Version(text)) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{}", error.message);
+            ExitCode::from(error.exit_code)
+        }
+    }
 }
-struct NoGate;
-impl Gate<TcpStream> for NoGate { fn serve(&self, _: TcpStream, _: Bytes) -> Sleep { Box::pin(async {}) } }
 
-fn main() {
-    let a: Vec<String> = std::env::args().collect();
-    let dir = a.get(1).cloned().unwrap_or("/tmp/hf".into());
-    let me: u64 = a.get(2).map_or(1, |s| s.parse().unwrap());
-    let n: u64 = a.get(3).map_or(1, |s| s.parse().unwrap());
-    let port = |i: u64| 20000 + i * 10;
-    let genesis = (1..=n).map(|i| Member { id: MemberId(i), name: format!("m{i}"), ..Default::default() }).collect();
-    let boot = BootConfig { cluster: ClusterId(7), member: MemberId(me), incarnation: Incarnation(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64), boot: 1, limits: Limits::default(), seed: me, genesis, wal: Default::default(), engine: Default::default() };
-    let config = MemberConfig { boot, name: format!("m{me}"), client_urls: vec![], peers: (1..=n).filter(|i| *i != me).map(|i| (MemberId(i), format!("127.0.0.1:{}", port(i)+1))).collect(), listen_clients: vec![format!("127.0.0.1:{}", port(me))], listen_peers: vec![format!("127.0.0.1:{}", port(me)+1)], progress_interval: Duration::from_secs(600), quota: 0 };
-    let r = run(std::path::Path::new(&dir), ProcessConfig { member: config, no_fsync: false }, Rc::new(Quiet), Box::new(|_| Rc::new(NoGate)));
-    eprintln!("{r:?}");
+fn run(config: &Config) -> ExitCode {
+    let logging = match logging::install(config.log_level, &config.log_outputs) {
+        Ok(logging) => logging,
+        Err(cause) => {
+            eprintln!("the log cannot be opened: {cause}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = match launch::serve(config) {
+        Ok(Ended::Signal(signal)) => {
+            tracing::info!(signal, "stopped");
+            logging.flush(FLUSH);
+            die_by(signal)
+        }
+        Ok(Ended::Fault(fault)) | Err(fault) => launch::report(&fault),
+    };
+    logging.flush(FLUSH);
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+/// etcd raises the signal that ended it again, so that its parent sees a death by signal; as the first
+/// process of a container it exits with 0 instead.
+fn die_by(signal: i32) -> i32 {
+    if std::process::id() == 1 {
+        return 0;
+    }
+    // The process's handlers would only take note: the default action is what ends it.
+    drop(signal_hook::low_level::emulate_default_handler(signal));
+    1
 }

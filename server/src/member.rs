@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use holdfast_core::fact::Fact;
 use holdfast_core::id::MemberId;
+use holdfast_core::machine;
 use holdfast_core::request::Op;
-use holdfast_core::status::Status;
+use holdfast_core::response as core;
 use holdfast_core::store::Fault;
 use holdfast_core::time::Instant;
 use holdfast_core::watch::HubOptions;
@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 use crate::boot::{BootConfig, boot};
 use crate::driver::Driver;
 use crate::edge::{Edge, EdgeConfig};
+use crate::observer::Observer;
 use crate::peers::Peers;
 use crate::runtime::Runtime;
 use crate::session::{Sessions, SessionsConfig};
@@ -46,8 +47,6 @@ pub struct MemberConfig {
     pub name: String,
     /// `--advertise-client-urls`
     pub client_urls: Vec<String>,
-    /// The other members and where to reach them.
-    pub peers: BTreeMap<MemberId, String>,
     /// Where to listen for clients, as `host:port`.
     pub listen_clients: Vec<String>,
     /// Where to listen for peers.
@@ -56,18 +55,6 @@ pub struct MemberConfig {
     pub progress_interval: Duration,
     /// What Status reports.
     pub quota: i64,
-}
-
-/// Gets what happens: for logs and metrics.
-pub trait Observer {
-    /// After each turn.
-    fn turned(&self, status: &Status, facts: &[Fact]);
-
-    /// Something an operator should read.
-    fn warn(&self, message: &str);
-
-    /// The member serves clients at these addresses.
-    fn ready(&self, addresses: &[String]);
 }
 
 /// Serves what is not gRPC on a client port.
@@ -119,15 +106,16 @@ impl<R: Runtime> Member<R> {
         for note in &booted.notes {
             observer.warn(&note.to_string());
         }
+        let members = machine::members(&booted.engine.snapshot());
+        check_name(&members, &config)?;
         let wake = disks.wake.clone();
         let ring: Rc<dyn Fn()> = Rc::new(move || wake.notify_one());
-        let complain = observer.clone();
         let peers = Peers::new(
             config.boot.cluster,
             config.boot.member,
-            config.peers.clone(),
+            peer_addresses(&members, config.boot.member),
             ring.clone(),
-            Rc::new(move |peer, why| complain.warn(&format!("connection with peer {peer}: {why}"))),
+            observer.clone(),
         );
         let streams = Rc::new(Streams::new(0, STREAM_BYTES_MAX));
         let edge = Edge::new(edge_config(&config), booted.engine.snapshot());
@@ -156,13 +144,12 @@ impl<R: Runtime> Member<R> {
     }
 
     fn run(&self, driver: Driver<WorkerHost<R>>, disks: &Disks) {
-        let observer = self.observer.clone();
         let worker = Worker {
             sessions: self.sessions.clone(),
             peers: self.peers.clone(),
             disk: disks.queue.clone(),
             wake: disks.wake.clone(),
-            observer: Rc::new(move |status, facts| observer.turned(status, facts)),
+            observer: self.observer.clone(),
             runtime: self.runtime.clone(),
         };
         let (fault, stopped) = (self.fault.clone(), self.stopped.clone());
@@ -259,6 +246,37 @@ impl<R: Runtime> Member<R> {
         };
         self.runtime.listen(address).await.map_err(cause)
     }
+}
+
+/// A member's data may have been started with other addresses, never under another name.
+fn check_name(members: &[core::Member], config: &MemberConfig) -> Result<(), Fault> {
+    let own = members.iter().find(|member| member.id == config.boot.member);
+    match own {
+        Some(own) if own.name.is_empty() || own.name == config.name => Ok(()),
+        Some(own) => Err(Fault::new(
+            "opening the data directory",
+            format!("member {}", own.name),
+            format!(
+                "it holds the data of another member, and this one is {}; check --name and --data-dir",
+                config.name
+            ),
+        )),
+        None => Err(Fault::new(
+            "opening the data directory",
+            format!("member {}", config.boot.member),
+            "it is not in its own member list; the cluster may have removed it",
+        )),
+    }
+}
+
+/// Where the other members are, as the cluster knows it: by their first peer URL.
+fn peer_addresses(members: &[core::Member], own: MemberId) -> BTreeMap<MemberId, String> {
+    let others = members.iter().filter(|member| member.id != own);
+    let addresses = others.filter_map(|member| {
+        let url = member.peer_urls.first()?;
+        Some((member.id, url.trim_start_matches("http://").trim_end_matches('/').to_string()))
+    });
+    addresses.collect()
 }
 
 /// Reads the first bytes of a client connection to tell gRPC from HTTP/1; garbage and silence end it.

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
 use crate::host::Event;
+use crate::observer::Observer;
 use crate::runtime::Runtime;
 
 /// Bytes queued for one peer beyond which messages are dropped.
@@ -42,18 +43,18 @@ pub struct Peers {
     queues: BTreeMap<MemberId, (String, Rc<Queue>)>,
     inbox: RefCell<Vec<Event>>,
     wake: Rc<dyn Fn()>,
-    complaints: Rc<dyn Fn(MemberId, &str)>,
+    observer: Rc<dyn Observer>,
 }
 
 impl Peers {
     /// Peers by member and address (`host:port`). `wake` is called when the inbox has something;
-    /// `complaints` gets a sentence when a connection is refused or damaged.
+    /// the observer gets a sentence when a connection is refused or damaged.
     pub fn new(
         cluster: ClusterId,
         member: MemberId,
         addresses: BTreeMap<MemberId, String>,
         wake: Rc<dyn Fn()>,
-        complaints: Rc<dyn Fn(MemberId, &str)>,
+        observer: Rc<dyn Observer>,
     ) -> Rc<Peers> {
         let queues = addresses
             .into_iter()
@@ -63,7 +64,7 @@ impl Peers {
             queues: queues.collect(),
             inbox: RefCell::new(Vec::new()),
             wake,
-            complaints,
+            observer,
         })
     }
 
@@ -137,7 +138,7 @@ impl Peers {
                         }
                     }
                     LinkEvent::Closed(error) => {
-                        (self.complaints)(link.peer().unwrap_or_default(), &error.to_string());
+                        self.complain(link.peer().unwrap_or_default(), &error.to_string());
                         closed = true;
                     }
                 }
@@ -168,7 +169,7 @@ impl Peers {
         loop {
             for message in queue.messages.borrow_mut().drain(..) {
                 if link.send(&message).is_err() {
-                    (self.complaints)(peer, "a message larger than a frame may be was dropped");
+                    self.complain(peer, "a message larger than a frame may be was dropped");
                 }
             }
             queue.bytes.set(0);
@@ -194,11 +195,15 @@ impl Peers {
                     }
                     LinkEvent::Message(_) => {} // a peer speaks on the connections it dialled
                     LinkEvent::Closed(error) => {
-                        return (self.complaints)(peer, &error.to_string());
+                        return self.complain(peer, &error.to_string());
                     }
                 }
             }
         }
+    }
+
+    fn complain(&self, peer: MemberId, why: &str) {
+        self.observer.warn(&format!("connection with peer {peer}: {why}"));
     }
 
     fn tell(&self, event: Event) {

@@ -2,19 +2,19 @@
 
 use std::future::Future;
 use std::io;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_core::status::Role;
 use holdfast_core::store::Fault;
-use holdfast_storage::disk::{FileDisk, FileOptions, Pool};
+use holdfast_storage::disk::{FileDisk, Pool};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
-use crate::member::{Disks, Gate, Member, MemberConfig, Observer};
+use crate::member::{Disks, Gate, Member, MemberConfig};
+use crate::observer::Observer;
 use crate::tokio_runtime::TokioRuntime;
 
 /// How long a leader that stops waits for another to take over.
@@ -22,14 +22,6 @@ const HANDOVER: Duration = Duration::from_millis(1200);
 
 /// How long a member that stops waits for its open calls.
 const DRAIN: Duration = Duration::from_secs(3);
-
-/// What a process adds to a member.
-pub struct ProcessConfig {
-    /// The member.
-    pub member: MemberConfig,
-    /// `--unsafe-no-fsync`
-    pub no_fsync: bool,
-}
 
 /// How a process ended.
 #[derive(Debug)]
@@ -43,17 +35,16 @@ pub enum Ended {
 /// Makes what serves HTTP/1 on the client ports, once the member exists.
 pub type MakeGate = dyn FnOnce(&Member<TokioRuntime>) -> Rc<dyn Gate<TcpStream>>;
 
-/// Runs a member in `directory` until a signal or a fault ends it. `also` runs beside it.
+/// Runs a member on `disk` until a signal or a fault ends it.
 ///
 /// # Errors
 /// What prevents it from starting.
 pub fn run(
-    directory: &Path,
-    config: ProcessConfig,
+    disk: Arc<FileDisk>,
+    config: MemberConfig,
     observer: Rc<dyn Observer>,
     gate: Box<MakeGate>,
 ) -> Result<Ended, Fault> {
-    let disk = open_disk(directory, config.no_fsync)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Many frames are read between two looks at the timers and the event loop.
@@ -61,7 +52,7 @@ pub fn run(
         .build()
         .map_err(|error| Fault::new("starting the event loop", "the process", error))?;
     let tasks = tokio::task::LocalSet::new();
-    tasks.block_on(&runtime, supervise(disk, config.member, observer, gate))
+    tasks.block_on(&runtime, supervise(disk, config, observer, gate))
 }
 
 async fn supervise(
@@ -129,11 +120,4 @@ fn wait_for_signal() -> io::Result<impl Future<Output = i32>> {
             _ = interrupt.recv() => SignalKind::interrupt().as_raw_value(),
         }
     })
-}
-
-fn open_disk(directory: &Path, no_fsync: bool) -> Result<Arc<FileDisk>, Fault> {
-    let options = FileOptions { no_fsync, ..FileOptions::default() };
-    FileDisk::open_with(directory, options)
-        .map(Arc::new)
-        .map_err(|error| Fault::new("opening the data directory", directory.display().to_string(), error))
 }

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 
 use crate::driver::Driver;
 use crate::host::{Event, Host, Publication};
+use crate::observer::Observer;
 use crate::peers::Peers;
 use crate::runtime::Runtime;
 use crate::session::Sessions;
@@ -102,7 +103,7 @@ pub struct Worker<R: Runtime> {
     /// Rung when there is something in one of the inboxes.
     pub wake: Arc<Notify>,
     /// Gets every fact and the status after each turn.
-    pub observer: Rc<dyn Fn(&Status, &[Fact])>,
+    pub observer: Rc<dyn Observer>,
     /// Time and tasks.
     pub runtime: R,
 }
@@ -136,7 +137,7 @@ impl<R: Runtime> Worker<R> {
                 Out::Reply(id, result) => sessions.edge().replied(id, result),
                 Out::Turned(status, facts) => {
                     sessions.edge().turned(status, &facts);
-                    (self.observer)(&status, &facts);
+                    self.observer.turned(&status, &facts);
                 }
             }
         }

@@ -30,7 +30,7 @@ use bytes::Bytes;
 use holdfast_core::id::{ClusterId, MemberId, Position, RevSub, Term};
 use holdfast_core::message::{SnapshotMeta, Transfer};
 use holdfast_core::request::KeyRange;
-use holdfast_core::store::{Batch, Fault, Mark, Record, Row, Store, Table, View};
+use holdfast_core::store::{Batch, Fault, Mark, Record, Row, Store, Table, View, VisitTable};
 
 use crate::checkpoint::{Writing, Written};
 use crate::disk::{Disk, DiskOp, Done, Token};
@@ -264,12 +264,7 @@ impl View for Engine {
         self.state.table(table, key)
     }
 
-    fn table_scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) {
+    fn table_scan(&self, table: Table, from: &[u8], visit: &mut VisitTable<'_>) {
         self.state.table_scan(table, from, visit);
     }
 }

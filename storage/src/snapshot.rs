@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use holdfast_core::id::RevSub;
 use holdfast_core::request::{KeyRange, RangeEnd};
-use holdfast_core::store::{Fault, Mark, Record, Row, Table, View};
+use holdfast_core::store::{Fault, Mark, Record, Row, Table, View, VisitTable};
 
 use crate::engine::row::{self, KEYS, TreeKey};
 use crate::segment::Values;
@@ -88,12 +88,7 @@ impl View for Snapshot {
         Some(Bytes::copy_from_slice(&value))
     }
 
-    fn table_scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) {
+    fn table_scan(&self, table: Table, from: &[u8], visit: &mut VisitTable<'_>) {
         let (from, below) = (TreeKey::new(table as u8, from), TreeKey::end_of(table as u8));
         self.0.root.scan(&from, Some(&below), &mut |key, value| visit(&key[1..], value));
     }

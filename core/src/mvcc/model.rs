@@ -21,7 +21,7 @@ use crate::id::RevSub;
 use crate::kv::KeyValue;
 use crate::machine::compaction_cursor;
 use crate::request::{KeyRange, RangeEnd};
-use crate::store::{Batch, Change, Fault, Mark, Record, Row, Store, Table, View};
+use crate::store::{Batch, Change, Fault, Mark, Record, Row, Store, Table, View, VisitTable};
 
 /// One consistent state, wholly in memory; a clone of it is a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,12 +134,7 @@ impl View for MemoryStore {
         self.tables.get(&(table, Bytes::copy_from_slice(key))).cloned()
     }
 
-    fn table_scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) {
+    fn table_scan(&self, table: Table, from: &[u8], visit: &mut VisitTable<'_>) {
         let rows = self.tables.range((table, Bytes::copy_from_slice(from))..);
         let _ = rows
             .take_while(|((of, _), _)| *of == table)

@@ -9,7 +9,7 @@ use holdfast_core::id::{LeaseId, Position, RevSub, Revision};
 use holdfast_core::kv::KeyValue;
 use holdfast_core::request::KeyRange;
 use holdfast_core::response::Event;
-use holdfast_core::store::{Fault, Mark, Record, Row, Table, View};
+use holdfast_core::store::{Fault, Mark, Record, Row, Table, View, VisitTable};
 
 /// One change of a key.
 #[derive(Clone, Debug)]
@@ -154,11 +154,5 @@ impl View for NaiveStore {
         None
     }
 
-    fn table_scan(
-        &self,
-        _table: Table,
-        _from: &[u8],
-        _visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) {
-    }
+    fn table_scan(&self, _table: Table, _from: &[u8], _visit: &mut VisitTable<'_>) {}
 }

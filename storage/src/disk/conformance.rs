@@ -1,7 +1,7 @@
 //! What every disk must do, as assertions: run on the real one here, and on any other by its owner.
 //!
-//! Checks everything that can be seen without a crash (law 4 of [`disk`](super) and the words of each
-//! [`DiskOp`]). What a crash may lose is the matter of the disk that can crash. Uses the
+//! Checks everything that can be seen without a crash (law 4 of [`disk`](super) and the words of
+//! each [`DiskOp`]). What a crash may lose is the matter of the disk that can crash. Uses the
 //! folder `conform` and leaves it empty.
 //!
 //! Worked example: `conformance(&FileDisk::open(dir)?)` panics with the sentence that is not true.

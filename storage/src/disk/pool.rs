@@ -155,8 +155,8 @@ impl Shared {
         }
     }
 
-    /// Writes all orders of a run, the last of them with its sync, which covers the others: they are
-    /// writes of one file that had completed before (law 1 of the disk).
+    /// Writes all orders of a run, the last of them with its sync, which covers the others: they
+    /// are writes of one file that had completed before (law 1 of the disk).
     fn perform_run(&self, mut run: Vec<(Token, DiskOp)>, into: &mut Vec<Completion>) {
         let last = run.len() - 1;
         let mut failed: Option<(io::ErrorKind, String)> = None;
@@ -198,3 +198,6 @@ fn take_run(queue: &mut Queue) -> Vec<(Token, DiskOp)> {
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

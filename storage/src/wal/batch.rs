@@ -1,9 +1,9 @@
 //! The bytes of one batch: a header that says what it is, where it lies and what came before, then
 //! records, then zeros to the end of the block.
 //!
-//! A *descriptor* is a byte-identical copy of the header in the segment's directory. FORMAT.md draws
-//! both. Leaves out where batches go ([`segment`](super::segment)) and whether to believe them
-//! ([`classify`](super::classify)).
+//! A *descriptor* is a byte-identical copy of the header in the segment's directory. FORMAT.md
+//! draws both. Leaves out where batches go ([`segment`](super::segment)) and whether to believe
+//! them ([`classify`](super::classify)).
 //!
 //! Laws:
 //!  1. Any bytes decode to a value or to nothing: never a panic, never more memory than the bytes.
@@ -31,8 +31,8 @@ const MAGIC: u32 = u32::from_le_bytes(*b"HFWB");
 /// Records begin at multiples of this.
 const RECORD_ALIGN: usize = 8;
 
-/// Set in a batch after which the log goes on behind a snapshot: its `first` is the next index and its
-/// `prev_term` the term of the snapshot.
+/// Set in a batch after which the log goes on behind a snapshot: its `first` is the next index and
+/// its `prev_term` the term of the snapshot.
 pub const RESTART: u16 = 1;
 /// Set in a batch that follows a restart whose snapshot never came into use: the restart did not
 /// happen.

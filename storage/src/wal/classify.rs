@@ -1,25 +1,26 @@
 //! Whether to believe a batch that recovery finds: a pure, total function from what was seen to a
 //! verdict.
 //!
-//! A checksum that does not fit has two causes that look alike: the machine stopped while the batch was
-//! being written (a *torn* batch, which nobody was told is durable, and which must be cut), or bytes
-//! that were durable have changed since (*rot*, where cutting could lose an acknowledged write, so
-//! the member refuses to start). What tells them apart is *proof*: a batch number at or below any
-//! watermark was durable when that watermark was written. A good descriptor is no proof, because it is
-//! written beside the body; nor is a later batch that is whole, because several are in flight at once;
-//! nor is the kernel's boot, because a killed process leaves a torn body, too; nor is `commit`.
+//! A checksum that does not fit has two causes that look alike: the machine stopped while the batch
+//! was being written (a *torn* batch, which nobody was told is durable, and which must be cut), or
+//! bytes that were durable have changed since (*rot*, where cutting could lose an acknowledged
+//! write, so the member refuses to start). What tells them apart is *proof*: a batch number at or
+//! below any watermark was durable when that watermark was written. A good descriptor is no proof,
+//! because it is written beside the body; nor is a later batch that is whole, because several are
+//! in flight at once; nor is the kernel's boot, because a killed process leaves a torn body, too;
+//! nor is `commit`.
 //!
-//! The price, which storage engines that flush twice do not pay: rot in the last batches before
-//! a crash, those without proof, looks like a torn tail and is cut, with a note. Seals keep that window
-//! small.
+//! The price, which storage engines that flush twice do not pay: rot in the last batches before a
+//! crash, those without proof, looks like a torn tail and is cut, with a note. Seals keep that
+//! window small.
 //!
 //! Laws:
 //!  1. Total: every combination of [`Seen`] has exactly one row (a test enumerates them).
 //!  2. What is proven is never cut.
 //!  3. What is not whole is never kept.
 //!
-//! Worked example: batch 8 torn, 9 whole with watermark 7: 8 is [`Verdict::Torn`], the log ends at 7.
-//! The same with a batch whose watermark is 8: [`Verdict::Rot`].
+//! Worked example: batch 8 torn, 9 whole with watermark 7: 8 is [`Verdict::Torn`], the log ends at
+//! 7. The same with a batch whose watermark is 8: [`Verdict::Rot`].
 
 /// The state of a batch in the data area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,8 +94,9 @@ pub fn classify(seen: Seen) -> Verdict {
 mod tests {
     use super::*;
 
-    /// One row: which states it covers, as text of one letter a choice, and its verdict. The letters:
-    /// body Whole Broken Absent; descriptor Same Other Absent; chained, proven, later Yes No; `*` any.
+    /// One row: which states it covers, as text of one letter a choice, and its verdict. The
+    /// letters: body Whole Broken Absent; descriptor Same Other Absent; chained, proven, later Yes
+    /// No; `*` any.
     const TABLE: [(&str, Verdict); 11] = [
         ("WSY**", Verdict::Good),
         ("WOY**", Verdict::Redescribe),

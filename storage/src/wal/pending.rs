@@ -6,10 +6,11 @@
 //!
 //! Laws:
 //!  1. Records are consecutive: an append that replaces entries begins a batch of its own.
-//!  2. What waits is never more than [`GROUP_BYTES_MAX`] plus one append.
+//!  2. Gathering never makes a batch larger than [`GROUP_BYTES_MAX`] or a segment; one append may
+//!     be.
 //!
-//! Worked example: appends w5 (entries 7, 8), w6 (no entries, a vote) and w7 (entry 9) that wait become
-//! one batch of three records with `seq` w7 and the vote.
+//! Worked example: appends w5 (entries 7, 8), w6 (no entries, a vote) and w7 (entry 9) that wait
+//! become one batch of three records with `seq` w7 and the vote.
 
 use holdfast_core::entry::{Append, HardState};
 use holdfast_core::id::{Index, Position, Term, WalSeq};
@@ -58,11 +59,11 @@ impl Pending {
         }
     }
 
-    /// Whether the append can be part of this batch (laws 1 and 2).
-    pub fn takes(&self, append: &Append) -> bool {
+    /// Whether the append can be part of this batch of at most `bytes_max` (laws 1 and 2).
+    pub fn takes(&self, append: &Append, bytes_max: usize) -> bool {
         let next = Index(self.first.0 + u64::from(self.count));
         let follows = append.entries.first().is_none_or(|entry| entry.at.index == next);
-        self.flags == 0 && follows && self.buffer.len() + bytes_of(append) <= GROUP_BYTES_MAX
+        self.flags == 0 && follows && self.buffer.len() + bytes_of(append) <= bytes_max
     }
 
     /// Adds an append.

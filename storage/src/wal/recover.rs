@@ -67,11 +67,6 @@ pub enum RecoveryNote {
         /// Where the log would have gone on.
         at: Position,
     },
-    /// A segment of earlier laps was removed.
-    Leftover {
-        /// Which file.
-        file: FileName,
-    },
     /// A file was being made when the last run ended; it was removed.
     Unfinished {
         /// Which file.
@@ -104,9 +99,6 @@ impl fmt::Display for RecoveryNote {
             }
             RecoveryNote::RestartVoid { at } => {
                 write!(f, "the snapshot at {at} was not installed to the end: the log is as before")
-            }
-            RecoveryNote::Leftover { file } => {
-                write!(f, "{file} is of an earlier part of the log that was purged: removed")
             }
             RecoveryNote::Unfinished { file } => write!(f, "{file} was never finished: removed"),
             RecoveryNote::Empty => {
@@ -153,7 +145,7 @@ struct Recovery<'a> {
 
 /// Which batches are the log.
 struct Judgement {
-    /// The first; batches below are of earlier laps.
+    /// The first.
     start: u64,
     /// One past the last.
     end: u64,
@@ -183,10 +175,11 @@ impl<'a> Recovery<'a> {
         let files = disk.list(segment::FOLDER);
         let files = files.map_err(|error| Fault::new("list the log's files", "wal", error))?;
         let (mut live, mut bare, mut notes, mut next_sequence) = (vec![], vec![], vec![], 1);
+        let mut bytes = Vec::new();
         for (file, len) in files {
             if let Some(sequence) = sequence_of(&file) {
                 next_sequence = next_sequence.max(sequence.saturating_add(1));
-                let scan = scan(disk, (file, len), &identity, after.index)?;
+                let scan = scan(disk, (file, len), &identity, after.index, &mut bytes)?;
                 if scan.head.is_some() { live.push(scan) } else { bare.push(scan) }
             } else if file.name().ends_with(".new") {
                 notes.push(RecoveryNote::Unfinished { file: file.clone() });
@@ -224,9 +217,9 @@ impl<'a> Recovery<'a> {
         let own = self.live.iter().flat_map(|scan| scan.found.values());
         let own = own.map(|found| found.header.watermark);
         let proven = own.chain(strays.iter().map(|(_, mark)| *mark)).fold(0, u64::max);
-        let start = self.start(proven);
-        let chain = self.live.iter().find(|scan| first_number(scan) == start);
-        let mut chain = chain.and_then(|scan| scan.head.as_ref()).map_or(0, |head| head.chain);
+        let start = self.live.first().map_or(1, first_number);
+        let mut chain =
+            self.live.first().and_then(|scan| scan.head.as_ref()).map_or(0, |head| head.chain);
         let (mut number, mut redescribed) = (start, 0);
         loop {
             let at = batches.get(&number).copied();
@@ -247,22 +240,6 @@ impl<'a> Recovery<'a> {
             chain = header_crc(&found.expect("only a found batch is kept").header.encode());
             number += 1;
         }
-    }
-
-    /// The first batch of the log: where the newest row of files without a proven hole begins. A
-    /// file before such a hole was purged and waited to be removed; if it was not, the log does not
-    /// reach the checkpoint, which is checked later.
-    fn start(&self, proven: u64) -> u64 {
-        let mut start = self.live.first().map_or(1, first_number);
-        let mut next = start;
-        for scan in &self.live {
-            let first = first_number(scan);
-            if first > next && next <= proven {
-                start = first;
-            }
-            next = scan.found.keys().next_back().map_or(first, |last| last + 1);
-        }
-        start
     }
 
     fn rot(&self, number: u64, batches: &BTreeMap<u64, usize>, seen: Seen) -> Fault {
@@ -295,9 +272,9 @@ impl<'a> Recovery<'a> {
             Body::Absent => "was durable and is missing now",
         };
         let cause = format!(
-            "batch {number} {what}; {lost}. Replace the disk if it reports errors, then restore this \
-             member from the others: remove its data and add it again as a new member; a member that \
-             is alone is restored from a backup"
+            "batch {number} {what}; {lost}. Replace the disk if it reports errors, then restore \
+             this member from the others: remove its data and add it again as a new member; a \
+             member that is alone is restored from a backup"
         );
         Fault::new("recover the log", place, cause)
     }
@@ -335,8 +312,8 @@ impl<'a> Recovery<'a> {
         self.notes.push(RecoveryNote::Cut { number, place, entries, rebooted });
     }
 
-    /// Zeroes every trace of a batch at or above the end, restores descriptors, and removes files of
-    /// earlier laps; all of it durable (law 2).
+    /// Zeroes every trace of a batch at or above the end, and restores descriptors; all of it
+    /// durable (law 2).
     fn clean(&mut self, judgement: &Judgement) -> Result<(), Fault> {
         let Judgement { start, end, redescribed, .. } = *judgement;
         for scan in self.live.iter_mut().chain(&mut self.bare) {
@@ -350,19 +327,11 @@ impl<'a> Recovery<'a> {
         if redescribed > 0 {
             self.notes.push(RecoveryNote::Redescribed { batches: redescribed });
         }
-        let (live, emptied) = std::mem::take(&mut self.live)
-            .into_iter()
-            .partition(|scan| scan.head.as_ref().is_some_and(|head| head.first_number >= start));
+        let live = std::mem::take(&mut self.live);
+        let (live, emptied): (Vec<Scan>, Vec<Scan>) =
+            live.into_iter().partition(|scan| scan.head.is_some());
         self.live = live;
-        let emptied: Vec<Scan> = emptied;
-        for scan in emptied {
-            if scan.head.is_none() {
-                self.bare.push(scan);
-            } else {
-                self.notes.push(RecoveryNote::Leftover { file: scan.file.clone() });
-                perform(self.disk, DiskOp::Remove { file: scan.file })?;
-            }
-        }
+        self.bare.extend(emptied);
         // A killed process may have written these without a sync.
         for scan in self.live.iter().rev().take(2) {
             let (file, parts) = (scan.file.clone(), Vec::new());
@@ -423,8 +392,8 @@ impl<'a> Recovery<'a> {
         let found = self.live.iter().flat_map(|scan| scan.found.range(range.clone()));
         let headers: Vec<Header> = found.map(|(_, found)| found.header.clone()).collect();
         let (Some(first), Some(newest)) = (headers.first(), headers.last().cloned()) else {
-            let cause = "the log is missing or holds no batch, and there is a checkpoint: restore the \
-                         files, or remove this member's data and add it again as a new member";
+            let cause = "the log is missing or holds no batch, and there is a checkpoint: restore \
+                         the files, or remove this member's data and add it again as a new member";
             return Err(Fault::new("recover the log", segment::FOLDER, cause));
         };
         let undone: Vec<bool> =
@@ -456,8 +425,8 @@ impl<'a> Recovery<'a> {
         Ok(History { replay, newest, commit, voided })
     }
 
-    /// Whether the first of these batches is a restart whose snapshot did not come into use: the next
-    /// batch says so, or there is none and the checkpoint is an older one.
+    /// Whether the first of these batches is a restart whose snapshot did not come into use: the
+    /// next batch says so, or there is none and the checkpoint is an older one.
     fn is_undone(&self, batches: &[Header]) -> bool {
         let restart = batches[0].flags & RESTART != 0;
         let above = restart_place(&batches[0]).index > self.after.index;
@@ -483,8 +452,8 @@ impl<'a> Recovery<'a> {
             return Ok(());
         };
         let cause = format!(
-            "the checkpoint is at {after}; the log does not meet it: {cause}. Restore this member from \
-             the others: remove its data and add it again as a new member"
+            "the checkpoint is at {after}; the log does not meet it: {cause}. Restore this member \
+             from the others: remove its data and add it again as a new member"
         );
         Err(Fault::new("recover the log", segment::FOLDER, cause))
     }
@@ -578,8 +547,8 @@ fn end_of(header: &Header) -> u64 {
     header.offset + header.extent()
 }
 
-/// For fuzzing: recovers a log from the bytes of its files, whatever they are. What is accepted must be
-/// accepted again, and be the same.
+/// For fuzzing: recovers a log from the bytes of its files, whatever they are. What is accepted
+/// must be accepted again, and be the same.
 ///
 /// # Panics
 /// When it is not.

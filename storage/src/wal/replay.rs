@@ -1,8 +1,8 @@
 //! Turns the batches that recovery believes into the log they mean.
 //!
-//! A batch whose first index is not above the last replaces everything from there on: that is how a new
-//! leader's truncation is recorded. A restart forgets what came before it. Leaves out where batches
-//! come from and whether they are whole.
+//! A batch whose first index is not above the last replaces everything from there on: that is how a
+//! new leader's truncation is recorded. A restart forgets what came before it. Leaves out where
+//! batches come from and whether they are whole.
 //!
 //! Laws:
 //!  1. The entries are consecutive and above the checkpoint.

@@ -1,7 +1,7 @@
 //! Reads one segment file whole and lists what it finds, believing nothing it cannot verify.
 //!
-//! Looks at every slot of the directory and at every block of the data area, so that nothing after a
-//! damaged place is missed. Leaves out all judgement ([`classify`](super::classify)).
+//! Looks at every slot of the directory and at every block of the data area, so that nothing after
+//! a damaged place is missed. Leaves out all judgement ([`classify`](super::classify)).
 //!
 //! Laws:
 //!  1. Any bytes: no panic, and memory in proportion to the file.
@@ -78,12 +78,14 @@ pub struct Scan {
     pub directory: Vec<u8>,
 }
 
-/// Reads a file. Entries at or below `after` are verified and not kept.
+/// Reads a file into `bytes`, whose memory serves one file after the other. Entries at or below
+/// `after` are verified and not kept.
 pub fn scan(
     disk: &dyn Disk,
     (file, len): (FileName, u64),
     identity: &WalIdentity,
     after: Index,
+    bytes: &mut Vec<u8>,
 ) -> Result<Scan, Fault> {
     let geometry = Geometry::of(len - len % BLOCK_BYTES).ok_or_else(|| {
         let cause = format!(
@@ -92,11 +94,11 @@ pub fn scan(
         );
         Fault::new("read the log", file.to_string(), cause)
     })?;
-    let mut bytes = vec![0; usize::try_from(len).expect("a file read whole fits the memory")];
-    let read = disk.read(&file, 0, &mut bytes);
+    bytes.resize(usize::try_from(len).expect("a file read whole fits the memory"), 0);
+    let read = disk.read(&file, 0, bytes);
     read.map_err(|error| Fault::new("read the log", file.to_string(), error))?;
     let sequence = sequence_of(&file).expect("only segments are read");
-    let head = read_head(&bytes, &file, sequence)?;
+    let head = read_head(bytes, &file, sequence)?;
     if let Some(head) = &head {
         check_identity(head, identity, &file)?;
     }
@@ -105,7 +107,7 @@ pub fn scan(
     let directory = bytes[2 * BLOCK..end].to_vec();
     let (found, headers) = (BTreeMap::new(), Vec::new());
     let mut scan = Scan { file, sequence, len, geometry, head, found, headers, directory };
-    scan.read_batches(&bytes, after);
+    scan.read_batches(bytes, after);
     scan.read_directory();
     Ok(scan)
 }
@@ -144,8 +146,8 @@ fn check_identity(
         return Ok(());
     }
     let cause = format!(
-        "it belongs to member {} of cluster {}, and this is member {} of cluster {}: the directory is \
-         another member's, or the member's name or URLs have changed",
+        "it belongs to member {} of cluster {}, and this is member {} of cluster {}: the \
+         directory is another member's, or the member's name or URLs have changed",
         head.member, head.cluster, identity.member, identity.cluster
     );
     Err(Fault::new("read the log", file.to_string(), cause))

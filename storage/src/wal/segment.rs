@@ -6,13 +6,14 @@
 //! then          batches, each on a block of its own
 //! ```
 //!
-//! A file lives several lives: when nothing in it is needed its headers are zeroed and it waits as a
-//! spare for the next life, which has another `uuid`. Leaves out what is in the batches.
+//! A file lives several lives: when nothing in it is needed its headers are zeroed and it waits as
+//! a spare for the next life, which has another `uuid`. Leaves out what is in the batches.
 //!
 //! Laws:
 //!  1. The header is written together with the segment's first batch, so a file without a readable
 //!     header holds nothing that was acknowledged, or is damaged.
-//!  2. The directory has a slot for each batch that the data area can hold, so it never fills first.
+//!  2. The directory has a slot for each batch that the data area can hold, so it never fills
+//!     first.
 //!  3. The order of segments is that of their first batch numbers; file names only tell them apart.
 //!
 //! Worked example: a file of 64 KiB has 16 blocks: 2 of header, 4 of directory, 10 of batches.
@@ -26,8 +27,8 @@ use crate::disk::{BLOCK, FileName};
 pub const FOLDER: &str = "wal";
 /// The shortest file that can hold one batch: anything below has been truncated.
 pub const LEN_MIN: u64 = (2 + LANES + 1) * BLOCK as u64;
-/// Successive descriptors go to this many different blocks, so that no two batches in flight write the
-/// same one. Also the limit of the pipeline's depth.
+/// Successive descriptors go to this many different blocks, so that no two batches in flight write
+/// the same one. Also the limit of the pipeline's depth.
 pub const LANES: u64 = 4;
 /// Descriptors in one block.
 pub const SLOTS: u64 = (BLOCK / HEADER) as u64;
@@ -91,8 +92,8 @@ impl Geometry {
         (self.data / BLOCK_BYTES - 2) * SLOTS
     }
 
-    /// Where the descriptor of the segment's `nth` batch (from 0) is: the offset of its block and the
-    /// place within it.
+    /// Where the descriptor of the segment's `nth` batch (from 0) is: the offset of its block and
+    /// the place within it.
     pub fn slot(&self, nth: u64) -> (u64, usize) {
         let group = nth / (LANES * SLOTS);
         let within = nth % (LANES * SLOTS);

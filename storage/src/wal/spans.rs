@@ -1,7 +1,7 @@
 //! Where on the disk each entry of the durable log lies, by batch.
 //!
-//! Leaves out batches that are not durable yet: they are added when they are. Costs 40 bytes a batch,
-//! so 1 GiB of 4 KiB batches costs 10 MiB.
+//! Leaves out batches that are not durable yet: they are added when they are. Costs 40 bytes a
+//! batch, so 1 GiB of 4 KiB batches costs 10 MiB.
 //!
 //! Laws:
 //!  1. Spans are ascending in index and do not overlap: a truncation trims or drops the older ones.

@@ -1,8 +1,8 @@
 //! Segment files that wait for use, and the making of new ones ahead of need.
 //!
-//! A file is made under a name of its own and renamed when its zeros are durable, so a `.seg` file that
-//! is too short has always been damaged. A full disk stops the making, not the log: it is tried again
-//! when something happens that might have helped. Leaves out when a segment is needed.
+//! A file is made under a name of its own and renamed when its zeros are durable, so a `.seg` file
+//! that is too short has always been damaged. A full disk stops the making, not the log: it is
+//! tried again when something happens that might have helped. Leaves out when a segment is needed.
 //!
 //! Laws:
 //!  1. One file is made at a time.
@@ -65,6 +65,16 @@ impl Spares {
     /// Adds a file that is not needed otherwise.
     pub fn add(&mut self, spare: Spare) {
         self.ready.push(spare);
+    }
+
+    /// Bytes that a batch may have to fit a segment of the usual size.
+    pub fn room(&self) -> u64 {
+        self.geometry.room()
+    }
+
+    /// Whether a file waits.
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     /// Whether no file of the usual size waits or is being made.

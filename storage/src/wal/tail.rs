@@ -5,11 +5,11 @@
 //!
 //! Laws:
 //!  1. A block of the data area is written once.
-//!  2. Of two batches that are in flight together no directory block is shared (`LANES`), so that their
-//!     writes may be carried out in any order.
+//!  2. Of two batches that are in flight together no directory block is shared (`LANES`), so that
+//!     their writes may be carried out in any order.
 //!
-//! Worked example: the fifth batch of a segment shares its directory block with the first, which was
-//! durable before the fifth was issued.
+//! Worked example: the fifth batch of a segment shares its directory block with the first, which
+//! was durable before the fifth was issued.
 
 use super::batch::HEADER;
 use super::segment::{Geometry, LANES, SLOTS};
@@ -58,8 +58,8 @@ impl Tail {
         self.at
     }
 
-    /// Places a batch of `bytes` with this header. Returns the directory block to write with it, and
-    /// where.
+    /// Places a batch of `bytes` with this header. Returns the directory block to write with it,
+    /// and where.
     pub fn place(&mut self, bytes: u64, header: &[u8; HEADER]) -> (u64, &[u8]) {
         assert!(self.has_room(bytes), "the caller made sure of room");
         if self.nth.is_multiple_of(LANES * SLOTS) {

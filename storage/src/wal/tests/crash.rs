@@ -10,7 +10,7 @@ use super::world::{State, World, entry, hard_state};
 use crate::disk::MemoryDisk;
 use crate::wal::Wal;
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 120;
 const STEPS: u64 = 400;
 
 struct Life {

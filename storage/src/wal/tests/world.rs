@@ -1,11 +1,10 @@
 //! A log, its disk, and a twin that remembers every state the log has been in.
 //!
-//! Orders wait in a list until the test performs them, in any order; a crash performs some sectors of
-//! some parts of those that waited. Leaves out who decides: the random test or a scene.
+//! Orders wait in a list until the test performs them, in any order; a crash performs some sectors
+//! of some parts of those that waited. Leaves out who decides: the random test or a scene.
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use holdfast_core::entry::{Append, Entry, EntryKind, HardState};
 use holdfast_core::id::{ClusterId, Incarnation, Index, MemberId, Position, Term};
 use holdfast_core::rng::Rng;
@@ -27,9 +26,9 @@ pub fn identity(incarnation: u64) -> WalIdentity {
 }
 
 pub fn entry(index: u64, term: u64, len: usize) -> Entry {
-    let byte = (index * 31 + term) as u8;
+    let name = [index.to_le_bytes(), term.to_le_bytes()].concat();
     let at = Position::new(index, term);
-    Entry { at, kind: EntryKind::Normal, data: Bytes::from(vec![byte; len]) }
+    Entry { at, kind: EntryKind::Normal, data: name.into_iter().cycle().take(len).collect() }
 }
 
 pub fn hard_state(term: u64, vote: u64, commit: u64) -> HardState {
@@ -116,6 +115,7 @@ impl World {
         while !self.waiting.is_empty() {
             self.perform(0);
         }
+        assert!(self.wal.is_full() || self.wal.queued_bytes() == 0, "nothing waits");
     }
 
     /// The disk as a crash might leave it.
@@ -165,8 +165,8 @@ impl World {
         Ok(log)
     }
 
-    /// Starts again from an image and compares with the twin: what was synced is there, in the state of
-    /// some append that was made.
+    /// Starts again from an image and compares with the twin: what was synced is there, in the
+    /// state of some append that was made.
     pub fn restart_checked(&mut self, image: Image) -> RecoveredLog {
         let synced = self.wal.synced().0;
         let log = self.restart(image);
