@@ -42,6 +42,8 @@ pub enum Input {
         /// The last entry it includes.
         at: Position,
     },
+    /// The checkpoint ordered by `Flush` could not be made; the one before stands.
+    FlushFailed,
     /// The entries ordered by `Fetch` were read from the log.
     Fetched {
         /// The order's number.

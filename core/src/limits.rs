@@ -20,6 +20,10 @@ pub struct Limits {
     pub batches_in_flight_max: usize,
     /// Commands admitted and not yet answered, beyond which requests are refused.
     pub pending_commands_max: usize,
+    /// Bytes of commands admitted and not yet proposed, beyond which requests are refused.
+    pub queued_bytes_max: usize,
+    /// Bytes proposed in one turn; a larger command goes alone. Keeps one log batch small.
+    pub turn_bytes_max: usize,
     /// Largest replicated request, in bytes (`--max-request-bytes`).
     pub request_bytes_max: usize,
     /// Operations in one transaction (`--max-txn-ops`).
@@ -47,7 +51,9 @@ impl Default for Limits {
             entry_bytes_max: 1 << 20,
             entry_commands_max: 1024,
             batches_in_flight_max: 2,
-            pending_commands_max: 5000,
+            pending_commands_max: 50_000,
+            queued_bytes_max: 256 << 20,
+            turn_bytes_max: 4 << 20,
             request_bytes_max: 1_572_864,
             txn_ops_max: 128,
             checkpoint_entries: 10_000,
@@ -84,6 +90,8 @@ impl Limits {
             ("bytes in an entry", self.entry_bytes_max),
             ("batches in flight", self.batches_in_flight_max),
             ("pending commands", self.pending_commands_max),
+            ("queued bytes", self.queued_bytes_max),
+            ("bytes in a turn", self.turn_bytes_max),
             ("--max-request-bytes", self.request_bytes_max),
             ("--max-txn-ops", self.txn_ops_max),
             ("--compaction-batch-limit", self.compaction_batch),

@@ -18,7 +18,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::codec;
-use crate::command::Command;
 use crate::entry::{Entry, EntryKind};
 use crate::fact::Fact;
 use crate::id::{Incarnation, Index, MemberId, Position, RequestId, Term, WalSeq};
@@ -41,9 +40,11 @@ use crate::time::Instant;
 mod admit;
 mod apply;
 mod leases;
+mod queue;
 mod ready;
 
 use leases::{Forwarded, LeaseWork};
+use queue::Queue;
 
 /// Who a node is, and its bounds.
 #[derive(Clone, Debug)]
@@ -77,7 +78,9 @@ pub struct Node {
     pending: BTreeMap<u64, Instant>,
     deadlines: BTreeSet<(Instant, u64)>,
     /// Admitted commands that are not proposed yet.
-    queue: VecDeque<Command>,
+    queue: Queue,
+    /// Raft has dropped a proposal since the last tick: no use trying before.
+    dropped: bool,
     reads: Reads<Reader>,
     forwarded: BTreeMap<u64, Forwarded>,
     /// Renewals of leases whose revocation is under way.
@@ -106,6 +109,8 @@ struct Turn {
     answers: Vec<(RequestId, Result<Response, Rejection>)>,
     /// Lease answers that still need a header.
     lease_answers: Vec<(RequestId, Body)>,
+    /// Lease questions that have not been forwarded yet; those that were refused wait for a tick.
+    forwards: bool,
 }
 
 impl Node {
@@ -130,7 +135,8 @@ impl Node {
             lessor: Lessor::new(),
             pending: BTreeMap::new(),
             deadlines: BTreeSet::new(),
-            queue: VecDeque::new(),
+            queue: Queue::default(),
+            dropped: false,
             forwarded: BTreeMap::new(),
             expiring: Vec::new(),
             next_number: 0,
@@ -172,6 +178,8 @@ impl Node {
                 self.send(released, out);
             }
             Input::Flushed { at } => self.flushed(at, out),
+            // Tried again after as many entries as between two checkpoints.
+            Input::FlushFailed => self.flushing = false,
             Input::Fetched { number, entries } => self.raft.fetched(number, entries),
             Input::Staged { from, term, meta } => {
                 if !self.raft.staged(from, term, &meta) {
@@ -189,10 +197,11 @@ impl Node {
         }
     }
 
-    /// When the node next wants a turn, at the latest.
+    /// When the node next wants a turn, at the latest. A leader's queued commands need none: they wait
+    /// for a flush or the next tick, and each of those is a turn of its own.
     pub fn deadline(&self) -> Instant {
-        let busy =
-            self.machine.compaction_pending() || (!self.queue.is_empty() && self.may_propose());
+        let forwarding = !self.queue.is_empty() && self.raft.role() != Role::Leader;
+        let busy = self.machine.compaction_pending() || (forwarding && self.may_propose());
         if busy { Instant(0) } else { self.next_tick }
     }
 
@@ -256,6 +265,9 @@ impl Node {
             self.handle_ready(now, ready, store, out)?;
         }
         self.observe_role(now, out);
+        if self.turn.forwards {
+            self.forward_lease_asks(now, out);
+        }
         self.finish_reads(now, store, out);
         if let Some(fault) = store.fault() {
             return Err(fault);
@@ -267,6 +279,7 @@ impl Node {
     /// Once per heartbeat: raft's clock, deadlines, expired leases, forwarded questions.
     fn tick(&mut self, now: Instant, out: &mut Output) {
         self.raft.tick();
+        self.dropped = false;
         self.expire_requests(now);
         for id in self.lessor.expired(now, self.config.limits.lease_revoke_batch) {
             out.facts.push(Fact::LeaseExpired { id });

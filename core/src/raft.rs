@@ -85,7 +85,8 @@ impl Raft {
             heartbeat_tick: 1,
             applied: at.index.0,
             max_size_per_msg: limits.entry_bytes_max as u64,
-            max_inflight_msgs: 256,
+            // With messages of a megabyte: what a follower with a stalled disk must hold at most.
+            max_inflight_msgs: 64,
             check_quorum: true,
             pre_vote: true,
             max_uncommitted_size: 256 << 20,

@@ -15,7 +15,7 @@ use holdfast_core::store::Fault;
 use holdfast_core::time::Instant;
 use holdfast_storage::disk::Disk;
 use holdfast_storage::engine::{Engine, EngineIdentity, EngineOptions};
-use holdfast_storage::wal::{RecoveryNote, Wal, WalIdentity, WalOptions};
+use holdfast_storage::wal::{RecoveredLog, RecoveryNote, Wal, WalIdentity, WalOptions};
 
 /// What a member needs to know to start.
 #[derive(Clone, Debug)]
@@ -63,10 +63,10 @@ pub struct Booted {
 /// and what to do.
 pub fn boot(disk: Arc<dyn Disk>, config: &BootConfig, now: Instant) -> Result<Booted, Fault> {
     let identity = EngineIdentity { cluster: config.cluster, member: config.member };
-    let mut engine = if Engine::exists(&*disk)? {
-        Engine::open(disk.clone(), identity, config.engine.clone())?
-    } else {
-        create(disk.clone(), identity, config)?
+    let is_new = !Engine::exists(&*disk)?;
+    let mut engine = match is_new {
+        true => create(disk.clone(), identity, config)?,
+        false => Engine::open(disk.clone(), identity, config.engine.clone())?,
     };
     let (checkpoint, _) = engine.checkpoint();
     let wal_identity = WalIdentity {
@@ -75,7 +75,11 @@ pub fn boot(disk: Arc<dyn Disk>, config: &BootConfig, now: Instant) -> Result<Bo
         incarnation: config.incarnation,
         boot: config.boot,
     };
-    let (wal, recovered) = Wal::recover(&*disk, wal_identity, config.wal, checkpoint.at)?;
+    let (wal, recovered) = match is_new {
+        true => (Wal::create(&*disk, wal_identity, config.wal)?, RecoveredLog::default()),
+        // Also where a first start was cut short before it had made a log.
+        false => Wal::recover(&*disk, wal_identity, config.wal, checkpoint.at)?,
+    };
     let boot = Boot {
         checkpoint,
         hard_state: recovered.hard_state,

@@ -136,8 +136,31 @@ impl Config {
     }
 }
 
+/// The process's own arguments and environment.
+///
+/// # Errors
+/// See [`Config::parse`]; also text that is not UTF-8, in an argument or an `ETCD_*` variable.
+pub fn from_process() -> Result<Command, ConfigError> {
+    let args = std::env::args_os().skip(1).map(|arg| utf8(arg, "an argument"));
+    let args = args.collect::<Result<Vec<_>, _>>()?;
+    let ours = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter(|(name, _)| name.starts_with("ETCD_"));
+    let env = ours.map(|(name, value)| utf8(value, &name).map(|value| (name, value)));
+    Config::parse(&args, &env.collect::<Result<Vec<_>, _>>()?)
+}
+
+fn utf8(text: std::ffi::OsString, what: &str) -> Result<String, ConfigError> {
+    text.into_string().map_err(|text| {
+        ConfigError::usage(format!("{what} is not UTF-8: {}", text.to_string_lossy()))
+    })
+}
+
 fn build(values: Values) -> Result<Config, ConfigError> {
     let name = values.text("name").to_owned();
+    if name.is_empty() {
+        return Err(ConfigError::unfit("--name must not be empty"));
+    }
     let listen_peer = bindable(values.urls("listen-peer-urls"))?;
     let listen_client = bindable(values.urls("listen-client-urls"))?;
     let listen_metrics = bindable(values.urls("listen-metrics-urls"))?;
@@ -230,7 +253,7 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
     if limits.request_bytes_max > REQUEST_BYTES_CEILING {
         return Err(ConfigError::unfit(format!(
             "--max-request-bytes must be at most {REQUEST_BYTES_CEILING} (set to {}): \
-             a request is held in memory several times",
+             a batch of the log and a message between members must hold a request",
             limits.request_bytes_max
         )));
     }
@@ -314,8 +337,9 @@ fn warn_of_values(values: &Values, limits: &Limits, warnings: &mut Vec<String>) 
 /// Above this etcd warns.
 const REQUEST_BYTES_ADVISED: usize = 10 << 20;
 
-/// Above this an entry could not be written: the log's batches are bounded.
-const REQUEST_BYTES_CEILING: usize = 512 << 20;
+/// Half a segment of the log and half a peer frame, both 64 MiB, so that an entry fits with what is
+/// around it.
+const REQUEST_BYTES_CEILING: usize = 32 << 20;
 
 /// etcd raises shorter periods to this.
 const PROGRESS_MIN: Duration = Duration::from_millis(100);

@@ -175,7 +175,7 @@ impl<H: Host> Driver<H> {
         for event in events {
             match event {
                 EngineEvent::Flushed { at } => self.step(now, Input::Flushed { at }),
-                EngineEvent::CheckpointFailed { .. } => {}
+                EngineEvent::CheckpointFailed { .. } => self.step(now, Input::FlushFailed),
                 EngineEvent::Staged { from, term, meta } => {
                     self.step(now, Input::Staged { from, term, meta });
                 }
@@ -243,7 +243,9 @@ impl<H: Host> Driver<H> {
     fn housekeep(&mut self, effect: Effect) -> Result<(), Fault> {
         match effect {
             Effect::Flush { meta } => {
-                self.engine.begin_checkpoint(meta, &mut self.ops);
+                if !self.engine.begin_checkpoint(meta, &mut self.ops) {
+                    self.known.push_back(Input::FlushFailed);
+                }
             }
             Effect::Purge { upto } => self.wal.purge(upto, &mut self.ops),
             Effect::Fetch { number, from, below, bytes_max } => {

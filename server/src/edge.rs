@@ -11,7 +11,7 @@
 //!
 //! Leaves out: bytes, connections, authentication.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use holdfast_core::fact::Fact;
 use holdfast_core::id::{Incarnation, LeaseId, MemberId, RequestId, Revision};
 use holdfast_core::limits::Limits;
 use holdfast_core::machine;
-use holdfast_core::mvcc::range;
+use holdfast_core::mvcc::range::{Budget, RangeScan};
 use holdfast_core::mvcc::{ReadError, resolve};
 use holdfast_core::query::{Answer, AnswerBody, Answered, Header, Query, StatusAnswer};
 use holdfast_core::rejection::Rejection;
@@ -54,6 +54,17 @@ pub struct EdgeConfig {
     pub quota: i64,
 }
 
+/// One call's query, and who asks it.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Named in the answer.
+    pub call: StreamId,
+    /// What.
+    pub query: Query,
+    /// Who.
+    pub identity: Identity,
+}
+
 /// A read that waits for its read index.
 #[derive(Clone, Debug)]
 enum Read {
@@ -77,6 +88,17 @@ enum Waiting {
     Physical(StreamId, Revision),
 }
 
+/// A range that takes more than one slice: read from the snapshot that it began on.
+struct Scanning {
+    call: StreamId,
+    header: Header,
+    snapshot: Snapshot,
+    scan: RangeScan,
+}
+
+/// About a millisecond of a range: then the driver, and others' calls, have their turn.
+const SLICE: Budget = Budget { keys: 2048, bytes: 1 << 20 };
+
 /// See the module.
 pub struct Edge {
     config: EdgeConfig,
@@ -87,6 +109,7 @@ pub struct Edge {
     next_sequence: u64,
     waiting: BTreeMap<u64, Waiting>,
     gathering: Vec<(StreamId, Read)>,
+    scans: VecDeque<Scanning>,
     /// Compactions that are decided and not yet carried out here.
     physical: Vec<(Revision, StreamId, Header)>,
     compacted: Revision,
@@ -103,6 +126,7 @@ impl Edge {
             next_sequence: config.sequence_base,
             waiting: BTreeMap::new(),
             gathering: Vec::new(),
+            scans: VecDeque::new(),
             physical: Vec::new(),
             compacted: snapshot.mark().compacted,
             answers: Vec::new(),
@@ -113,14 +137,8 @@ impl Edge {
 
     /// Takes a query. What has to go to the driver is added to `inbox`; linearizable reads gather until
     /// [`Edge::flush`].
-    pub fn ask(
-        &mut self,
-        now: Instant,
-        call: StreamId,
-        query: Query,
-        identity: Identity,
-        inbox: &mut Vec<Event>,
-    ) {
+    pub fn ask(&mut self, now: Instant, asked: Asked, inbox: &mut Vec<Event>) {
+        let Asked { call, query, identity } = asked;
         let mut request = |edge: &mut Edge, waiting, ask| {
             inbox.push(Event::Request(edge.request(now, waiting, identity.clone(), ask)));
         };
@@ -229,9 +247,17 @@ impl Edge {
         }
     }
 
-    /// Answers that are complete, in the order in which they became so.
+    /// Answers that are complete, in the order in which they became so. Long ranges go on by one slice.
     pub fn take_answers(&mut self) -> Vec<(StreamId, Answered)> {
+        if let Some(scanning) = self.scans.pop_front() {
+            self.scan(scanning);
+        }
         std::mem::take(&mut self.answers)
+    }
+
+    /// Whether a long range is under way, so that [`Edge::take_answers`] wants to be called again soon.
+    pub fn is_scanning(&self) -> bool {
+        !self.scans.is_empty()
     }
 
     /// The state as last published.
@@ -287,17 +313,30 @@ impl Edge {
     fn read(&mut self, call: StreamId, read: Read) {
         let view: &dyn View = &self.snapshot;
         let body = match read {
-            Read::Range(range) => range::range(view, &range, None).map(AnswerBody::Range),
+            Read::Range(range) => match RangeScan::new(view, &range) {
+                Ok(scan) => {
+                    let (header, snapshot) = (self.header(), self.snapshot.clone());
+                    return self.scan(Scanning { call, header, snapshot, scan });
+                }
+                Err(rejection) => Err(rejection.into()),
+            },
             Read::Txn(txn) => resolve::read_txn(view, &txn).map(AnswerBody::Txn),
             Read::Members => Ok(AnswerBody::MemberList(machine::members(view))),
         };
-        self.answer(
-            call,
-            body.map_err(|error| match error {
-                ReadError::Rejection(rejection) => rejection,
-                ReadError::Fault(_) => Rejection::Corrupt,
-            }),
-        );
+        self.answer(call, body.map_err(refusal));
+    }
+
+    /// One slice of a range; the rest waits for its next turn behind the other long ranges.
+    fn scan(&mut self, mut scanning: Scanning) {
+        let call = scanning.call;
+        match scanning.scan.step(&scanning.snapshot, SLICE) {
+            Ok(false) => self.scans.push_back(scanning),
+            Ok(true) => {
+                let body = AnswerBody::Range(scanning.scan.into_answer());
+                self.answers.push((call, Ok(Answer { header: scanning.header, body })));
+            }
+            Err(error) => self.answers.push((call, Err(refusal(error)))),
+        }
     }
 
     fn answer(&mut self, call: StreamId, body: Result<AnswerBody, Rejection>) {
@@ -377,5 +416,13 @@ impl Edge {
             }
             !finished
         });
+    }
+}
+
+/// A member that cannot read its own data must not answer as if it had none.
+fn refusal(error: ReadError) -> Rejection {
+    match error {
+        ReadError::Rejection(rejection) => rejection,
+        ReadError::Fault(_) => Rejection::Corrupt,
     }
 }

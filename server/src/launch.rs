@@ -1,27 +1,26 @@
 //! From checked configuration to a running process, and from its end to an exit code.
 
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{ClusterId, MemberId};
 use holdfast_core::status::Status;
 use holdfast_core::store::Fault;
-use holdfast_net::grpc::Sleep;
 use holdfast_storage::disk::{FileDisk, FileOptions};
 use holdfast_storage::engine::{Engine, EngineOptions};
 use holdfast_storage::wal::WalOptions;
-use tokio::net::TcpStream;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::boot::BootConfig;
-use crate::config::Config;
+use crate::config::{Config, HttpUrl};
+use crate::datadir::DataDir;
 use crate::identity;
-use crate::member::{Gate, MemberConfig};
+use crate::member::MemberConfig;
+use crate::metrics::Metrics;
 use crate::observer::Observer;
-use crate::process::{self, Ended};
+use crate::process::{self, Ended, ProcessConfig};
 
 /// Runs the server that `config` describes. Returns how it ended.
 ///
@@ -31,8 +30,7 @@ pub fn serve(config: &Config) -> Result<Ended, Fault> {
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    let directory = config.data_dir.join("holdfast");
-    let disk = open_disk(&directory, config.unsafe_no_fsync)?;
+    let disk = open_disk(config)?;
     let member = member_config(config, &disk)?;
     info!(
         name = config.name,
@@ -43,23 +41,27 @@ pub fn serve(config: &Config) -> Result<Ended, Fault> {
         listen_peer_urls = ?member.listen_peers,
         "starting a holdfast member",
     );
-    process::run(disk, member, Rc::new(Log), Box::new(|_| Rc::new(Closed)))
+    let metrics = Rc::new(Metrics::new(member.boot.member));
+    let log = Rc::new(Log { metrics: metrics.clone() });
+    let listen_metrics = addresses(&config.listen_metrics);
+    process::run(disk, ProcessConfig { member, listen_metrics }, log, metrics)
 }
 
-fn open_disk(directory: &Path, no_fsync: bool) -> Result<Arc<FileDisk>, Fault> {
-    let opened = FileDisk::open_with(directory, FileOptions { no_fsync });
-    opened.map(Arc::new).map_err(|error| {
-        Fault::new("opening the data directory", directory.display().to_string(), error)
-    })
+fn open_disk(config: &Config) -> Result<Arc<FileDisk>, Fault> {
+    let place = config.data_dir.display().to_string();
+    let refused = |cause: String| Fault::new("opening the data directory", place.clone(), cause);
+    let directory = DataDir::prepare(&config.data_dir).map_err(refused)?;
+    for warning in &directory.warnings {
+        warn!("{warning}");
+    }
+    let disk = directory.open(FileOptions { no_fsync: config.unsafe_no_fsync }).map_err(refused)?;
+    Ok(Arc::new(disk))
 }
 
 fn member_config(config: &Config, disk: &FileDisk) -> Result<MemberConfig, Fault> {
     let entropy = |error| Fault::new("drawing random numbers", "/dev/urandom", error);
     let (member, cluster) = whose(config, disk)?;
     let seed = identity::random().map_err(entropy)?;
-    let addresses = |urls: &[crate::config::HttpUrl]| -> Vec<String> {
-        urls.iter().map(|url| url.address().to_string()).collect()
-    };
     Ok(MemberConfig {
         boot: BootConfig {
             cluster,
@@ -81,6 +83,10 @@ fn member_config(config: &Config, disk: &FileDisk) -> Result<MemberConfig, Fault
     })
 }
 
+fn addresses(urls: &[HttpUrl]) -> Vec<String> {
+    urls.iter().map(|url| url.address().to_string()).collect()
+}
+
 /// Data that is there says whose it is; without any, the flags do (surface 8.1: the initial flags are
 /// ignored once there is a log).
 fn whose(config: &Config, disk: &FileDisk) -> Result<(MemberId, ClusterId), Fault> {
@@ -91,17 +97,19 @@ fn whose(config: &Config, disk: &FileDisk) -> Result<(MemberId, ClusterId), Faul
     Ok(identity::of(config))
 }
 
-/// Facts and warnings as log lines.
-struct Log;
+/// Facts and warnings as log lines and metrics.
+struct Log {
+    metrics: Rc<Metrics>,
+}
 
 impl Observer for Log {
-    fn turned(&self, _status: &Status, facts: &[Fact]) {
-        for fact in facts {
-            match fact {
-                Fact::Applied { .. } | Fact::Committed { .. } | Fact::LeaseRenewed { .. } => {}
-                fact => info!("{fact}"),
-            }
-        }
+    fn turned(&self, status: &Status, facts: &[Fact]) {
+        self.metrics.observe(status, facts);
+        facts.iter().for_each(log);
+    }
+
+    fn synced(&self, bytes: u64, took: Duration) {
+        self.metrics.wal_synced(bytes, took);
     }
 
     fn warn(&self, message: &str) {
@@ -119,12 +127,25 @@ impl Observer for Log {
     }
 }
 
-/// Serves nothing but gRPC.
-struct Closed;
-
-impl Gate<TcpStream> for Closed {
-    fn serve(&self, _stream: TcpStream, _first: Bytes) -> Sleep {
-        Box::pin(async {})
+/// Facts that an operator follows; where tools wait for etcd's sentence, it is etcd's.
+fn log(fact: &Fact) {
+    match fact {
+        Fact::Applied { .. } | Fact::Committed { .. } | Fact::LeaseRenewed { .. } => {}
+        Fact::CheckpointSaved { at } => {
+            info!(snapshot_index = at.index.0, snapshot_term = at.term.0, "saved snapshot");
+        }
+        Fact::CompactionFinished { revision } => {
+            info!(compact_revision = revision.0, "finished scheduled compaction");
+        }
+        Fact::LeaderChanged { leader: Some(leader), term } => {
+            info!(leader_id = %identity::Hex(leader.0), term = term.0, "elected leader");
+        }
+        Fact::LeaderChanged { leader: None, term } => {
+            warn!(term = term.0, "lost leader");
+        }
+        Fact::LeaseExpired { id } => debug!(lease_id = id.0, "lease expired"),
+        Fact::ProposalDropped { .. } | Fact::MatchedLowered { .. } => warn!("{fact}"),
+        Fact::BecameRole { .. } | Fact::SnapshotInstalled { .. } => info!("{fact}"),
     }
 }
 

@@ -3,15 +3,20 @@
 
 pub mod boot;
 pub mod config;
+pub mod ctl;
+pub mod datadir;
 pub mod driver;
 pub mod edge;
 pub mod host;
+pub mod http;
 pub mod identity;
 pub mod launch;
 pub mod logging;
 pub mod member;
+pub mod metrics;
 pub mod observer;
 pub mod peers;
+pub mod probe;
 pub mod process;
 pub mod runtime;
 pub mod session;

@@ -1,9 +1,10 @@
-//! The binary `holdfast`: the server.
+//! The binary `holdfast`: the server, and its command-line client as `holdfast ctl`.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use holdfast_server::config::{Command, Config};
+use holdfast_server::config::{self, Command, Config};
+use holdfast_server::ctl;
 use holdfast_server::launch;
 use holdfast_server::logging;
 use holdfast_server::process::Ended;
@@ -12,9 +13,17 @@ use holdfast_server::process::Ended;
 const FLUSH: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let env: Vec<(String, String)> = std::env::vars().collect();
-    match Config::parse(&args, &env) {
+    // Text that is not UTF-8 is refused by the server's own reading; the client's arguments may hold any.
+    let mut args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
+    let program = args.next().unwrap_or_default();
+    let args: Vec<String> = args.collect();
+    if let Some(args) = ctl::requested(&program, &args) {
+        let variables = std::env::vars_os();
+        let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+        let env = variables.map(|(name, value)| (text(name), text(value))).collect();
+        std::process::exit(ctl::main(args, env));
+    }
+    match config::from_process() {
         Ok(Command::Run(config)) => run(&config),
         Ok(Command::Help(text) | Command::Version(text)) => {
             print!("{text}");

@@ -1,5 +1,7 @@
 //! Who is told what happens in a member: logs and metrics in a process, a record in a simulation.
 
+use std::time::Duration;
+
 use holdfast_core::fact::Fact;
 use holdfast_core::status::Status;
 
@@ -7,6 +9,9 @@ use holdfast_core::status::Status;
 pub trait Observer {
     /// After each turn of the driver.
     fn turned(&self, status: &Status, facts: &[Fact]);
+
+    /// A write of the log has become durable: so many bytes, after so long.
+    fn synced(&self, bytes: u64, took: Duration);
 
     /// Something an operator should read.
     fn warn(&self, message: &str);

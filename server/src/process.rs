@@ -9,12 +9,14 @@ use std::time::Duration;
 use holdfast_core::status::Role;
 use holdfast_core::store::Fault;
 use holdfast_storage::disk::{FileDisk, Pool};
-use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
-use crate::member::{Disks, Gate, Member, MemberConfig};
+use crate::http::Surface;
+use crate::member::{Disks, Member, MemberConfig};
+use crate::metrics::Metrics;
 use crate::observer::Observer;
+use crate::probe::{HttpGate, MemberProbe, listen_for_metrics};
 use crate::tokio_runtime::TokioRuntime;
 
 /// How long a leader that stops waits for another to take over.
@@ -32,8 +34,13 @@ pub enum Ended {
     Fault(Fault),
 }
 
-/// Makes what serves HTTP/1 on the client ports, once the member exists.
-pub type MakeGate = dyn FnOnce(&Member<TokioRuntime>) -> Rc<dyn Gate<TcpStream>>;
+/// What a process adds to a member.
+pub struct ProcessConfig {
+    /// The member.
+    pub member: MemberConfig,
+    /// `--listen-metrics-urls`, as `host:port`.
+    pub listen_metrics: Vec<String>,
+}
 
 /// Runs a member on `disk` until a signal or a fault ends it.
 ///
@@ -41,9 +48,9 @@ pub type MakeGate = dyn FnOnce(&Member<TokioRuntime>) -> Rc<dyn Gate<TcpStream>>
 /// What prevents it from starting.
 pub fn run(
     disk: Arc<FileDisk>,
-    config: MemberConfig,
+    config: ProcessConfig,
     observer: Rc<dyn Observer>,
-    gate: Box<MakeGate>,
+    metrics: Rc<Metrics>,
 ) -> Result<Ended, Fault> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -52,14 +59,14 @@ pub fn run(
         .build()
         .map_err(|error| Fault::new("starting the event loop", "the process", error))?;
     let tasks = tokio::task::LocalSet::new();
-    tasks.block_on(&runtime, supervise(disk, config, observer, gate))
+    tasks.block_on(&runtime, supervise(disk, config, observer, metrics))
 }
 
 async fn supervise(
     disk: Arc<FileDisk>,
-    config: MemberConfig,
+    config: ProcessConfig,
     observer: Rc<dyn Observer>,
-    gate: Box<MakeGate>,
+    metrics: Rc<Metrics>,
 ) -> Result<Ended, Fault> {
     let signals = wait_for_signal()
         .map_err(|error| Fault::new("listening for signals", "the process", error))?;
@@ -71,8 +78,14 @@ async fn supervise(
     let ring = wake.clone();
     let queue = Rc::new(Pool::new(disk.clone(), Box::new(move || ring.notify_one())));
     let disks = Disks { disk, queue, wake };
-    let member = Member::start(TokioRuntime::new(), disks, config, observer).await?;
-    let gate = gate(&member);
+    let runtime = TokioRuntime::new();
+    let member = Member::start(runtime, disks, config.member, observer).await?;
+    let probe = Rc::new(MemberProbe::new(member.sessions.clone(), metrics));
+    let scraped = Rc::new(HttpGate::new(probe.clone(), Surface::Metrics));
+    for address in &config.listen_metrics {
+        listen_for_metrics(runtime, scraped.clone(), address).await?;
+    }
+    let gate = Rc::new(HttpGate::new(probe, Surface::Client));
     tokio::select! {
         biased;
         signal = &mut signals => return Ok(Ended::Signal(signal)),

@@ -21,7 +21,7 @@ use holdfast_net::grpc::{Streams, Taken};
 use holdfast_net::wire::{self, Origin, Serving, WireLimits};
 use tokio::sync::oneshot;
 
-use crate::edge::Edge;
+use crate::edge::{Asked, Edge};
 use crate::host::Event;
 
 /// Election timeouts without a leader after which streams that require one are ended (etcd's rule).
@@ -115,7 +115,7 @@ impl Sessions {
     pub fn query(&mut self, query: Query) -> oneshot::Receiver<Answered> {
         let (call, answer) = self.expect_answer();
         let now = (self.clock)();
-        self.edge.ask(now, call, query, Identity::default(), &mut self.inbox);
+        self.edge.ask(now, asked(call, query), &mut self.inbox);
         (self.wake)();
         answer
     }
@@ -165,7 +165,7 @@ impl Sessions {
 
     /// When [`Sessions::deliver`] has something to do without a turn.
     pub fn deadline(&mut self) -> Instant {
-        self.edge.watches().0.deadline()
+        if self.edge.is_scanning() { Instant(0) } else { self.edge.watches().0.deadline() }
     }
 
     fn expect_answer(&mut self) -> (StreamId, oneshot::Receiver<Answered>) {
@@ -211,7 +211,7 @@ impl Sessions {
             Ok(query) => {
                 self.calls.insert(stream, Open { method, require_leader: false });
                 let now = (self.clock)();
-                self.edge.ask(now, stream, query, Identity::default(), &mut self.inbox);
+                self.edge.ask(now, asked(stream, query), &mut self.inbox);
             }
             Err(status) => self.end(stream, status),
         }
@@ -259,8 +259,7 @@ impl Sessions {
             Some(Method::LeaseKeepAlive) => {
                 match wire::decode_query(Method::LeaseKeepAlive, message, &self.limits) {
                     Ok(query) => {
-                        let inbox = &mut self.inbox;
-                        self.edge.ask(now, stream, query, Identity::default(), inbox);
+                        self.edge.ask(now, asked(stream, query), &mut self.inbox);
                     }
                     Err(status) => self.end(stream, status),
                 }
@@ -342,6 +341,11 @@ impl Sessions {
             self.end(stream, wire::status_of(Rejection::NoLeader));
         }
     }
+}
+
+/// Nobody is anybody while there are no users.
+fn asked(call: StreamId, query: Query) -> Asked {
+    Asked { call, query, identity: Identity::default() }
 }
 
 impl holdfast_net::grpc::Services for Sessions {

@@ -4,6 +4,7 @@
 //! for each peer. Nothing crosses threads but disk orders.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use holdfast_core::response::Response;
 use holdfast_core::status::Status;
 use holdfast_core::store::Fault;
 use holdfast_core::time::Instant;
-use holdfast_storage::disk::{Completion, DiskOp, Token};
+use holdfast_storage::disk::{Completion, DiskOp, Owner, Token};
 use tokio::sync::Notify;
 
 use crate::driver::Driver;
@@ -57,12 +58,14 @@ pub struct WorkerHost<R: Runtime> {
     disk: Rc<dyn DiskQueue>,
     peers: Rc<Peers>,
     out: Vec<Out>,
+    /// The log's writes under way: since when, and of how many bytes.
+    writes: BTreeMap<Token, (Instant, u64)>,
 }
 
 impl<R: Runtime> WorkerHost<R> {
     /// A host over a runtime's clock, a disk and the peers.
     pub fn new(runtime: R, disk: Rc<dyn DiskQueue>, peers: Rc<Peers>) -> WorkerHost<R> {
-        WorkerHost { runtime, disk, peers, out: Vec::new() }
+        WorkerHost { runtime, disk, peers, out: Vec::new(), writes: BTreeMap::new() }
     }
 }
 
@@ -72,6 +75,10 @@ impl<R: Runtime> Host for WorkerHost<R> {
     }
 
     fn submit(&mut self, token: Token, op: DiskOp) {
+        if let (Owner::Wal, DiskOp::Write { parts, .. }) = (token.owner, &op) {
+            let bytes = parts.iter().map(|(_, part)| part.len() as u64).sum();
+            self.writes.insert(token, (self.runtime.now(), bytes));
+        }
         self.disk.submit(token, op);
     }
 
@@ -116,6 +123,7 @@ impl<R: Runtime> Worker<R> {
         loop {
             self.sessions.borrow_mut().collect(&mut inbox);
             self.disk.reap(&mut completions);
+            self.observe_writes(&mut driver, &completions);
             inbox.extend(completions.drain(..).map(Event::Completed));
             self.peers.collect(&mut inbox);
             if let Err(fault) = driver.turn(&mut inbox) {
@@ -125,6 +133,14 @@ impl<R: Runtime> Worker<R> {
             self.deliver(&mut driver);
             let deadline = driver.deadline().min(self.sessions.borrow_mut().deadline());
             self.wait(deadline).await;
+        }
+    }
+
+    fn observe_writes(&self, driver: &mut Driver<WorkerHost<R>>, completions: &[Completion]) {
+        for completion in completions {
+            if let Some((since, bytes)) = driver.host_mut().writes.remove(&completion.token) {
+                self.observer.synced(bytes, self.runtime.now().since(since));
+            }
         }
     }
 

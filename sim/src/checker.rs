@@ -30,6 +30,8 @@
 //! | L3 | all its keys go at one revision |
 //! | V1–V5 | after healing: a leader, a write, equal members, every request ends, watchers catch up |
 
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use holdfast_core::fact::Fact;
@@ -113,15 +115,24 @@ pub struct Scene<'a> {
     pub history: &'a History,
     /// Whose request each command answers.
     pub requests: &'a Requests,
+    /// Counts comparisons: a law that never had anything to compare proves nothing.
+    pub comparisons: Cell<u64>,
+}
+
+impl Scene<'_> {
+    /// The checker has just compared something.
+    fn compared(&self) {
+        self.comparisons.set(self.comparisons.get() + 1);
+    }
 }
 
 /// Which request of the history stands behind each command, and what became of it.
 #[derive(Clone, Debug, Default)]
 pub struct Requests {
     /// The request that a client made under this id.
-    pub ops: std::collections::BTreeMap<RequestId, OpId>,
+    pub ops: BTreeMap<RequestId, OpId>,
     /// The command of each request: its place among the oracle's steps.
-    pub steps: std::collections::BTreeMap<OpId, usize>,
+    pub steps: BTreeMap<OpId, usize>,
 }
 
 /// A log whose terms can be looked up.
@@ -236,13 +247,17 @@ pub trait Checker {
     fn see(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String>;
 }
 
+/// The law with this id, of those that have a checker of their own.
+pub fn law_named(id: &str) -> Option<&'static str> {
+    Checkers::new(None).ids().find(|law| *law == id)
+}
+
 /// All checkers of a run.
 pub struct Checkers {
-    all: Vec<Box<dyn Checker>>,
+    /// Each with the number of its comparisons.
+    all: Vec<(Box<dyn Checker>, u64)>,
     /// Violations of this law only end the run.
     only: Option<&'static str>,
-    /// What was checked how often.
-    pub looked: u64,
 }
 
 impl Checkers {
@@ -273,7 +288,12 @@ impl Checkers {
             Box::new(k1b::Search),
         ];
         let all = all.into_iter().filter(|checker| only.is_none_or(|id| id == checker.id()));
-        Checkers { all: all.collect(), only, looked: 0 }
+        Checkers { all: all.map(|checker| (checker, 0)).collect(), only }
+    }
+
+    /// The ids of the laws that are checked in this run.
+    pub fn ids(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.all.iter().map(|(checker, _)| checker.id())
     }
 
     /// Whether the law `id` is checked in this run.
@@ -281,18 +301,22 @@ impl Checkers {
         self.only.is_none_or(|only| only == id)
     }
 
+    /// How often each law had something to compare.
+    pub fn compared(&self) -> BTreeMap<&'static str, u64> {
+        self.all.iter().map(|(checker, compared)| (checker.id(), *compared)).collect()
+    }
+
     /// Shows something to every checker.
     ///
     /// # Errors
     /// The first law that is broken.
     pub fn see(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), Violation> {
-        self.looked += 1;
-        for checker in &mut self.all {
-            checker.see(scene, seen).map_err(|what| Violation {
-                checker: checker.id(),
-                at: scene.now,
-                what,
-            })?;
+        for (checker, compared) in &mut self.all {
+            scene.comparisons.set(0);
+            let seen = checker.see(scene, seen);
+            *compared += scene.comparisons.get();
+            let (checker, at) = (checker.id(), scene.now);
+            seen.map_err(|what| Violation { checker, at, what })?;
         }
         Ok(())
     }

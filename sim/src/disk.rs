@@ -288,12 +288,12 @@ impl State {
 
     fn draw_latency(&mut self) -> Duration {
         let spread = self.rng.below(self.latency.spread.as_nanos() as u64 + 1);
-        let mut total = self.latency.base + Duration::from_nanos(spread);
+        let mut total = (self.latency.base + Duration::from_nanos(spread)) * self.slowdown;
         if self.rng.below(10_000) < self.latency.stalls {
             let stall = self.latency.stall.as_nanos() as u64;
             total += Duration::from_nanos(self.rng.between(stall / 100, stall));
         }
-        total * self.slowdown
+        total
     }
 
     fn file(&mut self, name: &FileName) -> io::Result<&mut File> {

@@ -14,5 +14,9 @@ pub mod pair;
 pub mod report;
 pub mod shrink;
 pub mod swarm;
+pub mod watchdog;
 pub mod workload;
 pub mod world;
+
+/// The wire: client stubs for programs that test real processes.
+pub use holdfast_net as net;

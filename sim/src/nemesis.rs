@@ -127,6 +127,9 @@ pub enum FaultKind {
         /// Pauses it first for this long.
         pause: Duration,
     },
+    /// Recipe: the leader is cut off, and while the others elect another, one after the other loses its
+    /// power for a moment: votes that were not written down are given twice.
+    Storm,
     /// Recipe: a follower is away for so long that it needs a snapshot, and perhaps loses its power
     /// while it receives one.
     LeftBehind {
@@ -271,7 +274,11 @@ fn pause_length(rng: &mut Rng) -> Duration {
 }
 
 fn crash(rng: &mut Rng, swarm: &Swarm) -> (FaultKind, Duration) {
-    let when = if rng.chance(70) { When::Writing } else { When::Now };
+    let when = match rng.below(10) {
+        0 => When::Receiving,
+        1 | 2 => When::Now,
+        _ => When::Writing,
+    };
     let again = if rng.chance(15) { rng.between(1, 3) as u8 } else { 0 };
     let kind = FaultKind::Crash { target: target(rng, swarm), power: rng.chance(80), when, again };
     (kind, millis(rng, 20, 6_000))
@@ -314,6 +321,9 @@ fn recipe(rng: &mut Rng, swarm: &Swarm) -> (FaultKind, Duration) {
         let pause = if rng.chance(50) { millis(rng, 100, 4_000) } else { Duration::ZERO };
         let kind = FaultKind::StaleLeader { rate: rng.between(RATE_TRUE / 2, RATE_TRUE), pause };
         return (kind, millis(rng, 2_000, 8_000));
+    }
+    if rng.chance(40) {
+        return (FaultKind::Storm, millis(rng, 2_000, 5_000));
     }
     let kind = FaultKind::LeftBehind { target: Target::Follower(member), crash: rng.chance(40) };
     (kind, millis(rng, 4_000, 10_000))

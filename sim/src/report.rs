@@ -1,5 +1,6 @@
 //! What a run came to, for people and for the ledger.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ pub struct Counts {
     pub windows: u64,
     /// Searches given up.
     pub windows_undecided: u64,
+    /// How often each law had something to compare.
+    pub compared: BTreeMap<&'static str, u64>,
 }
 
 /// One run.
@@ -171,18 +174,23 @@ impl Counts {
         for (sum, more) in pairs {
             *sum += more;
         }
+        for (law, more) in &other.compared {
+            *self.compared.entry(law).or_default() += more;
+        }
     }
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let compared: Vec<String> =
+            self.compared.iter().map(|(law, times)| format!("{law} {times}")).collect();
         write!(
             f,
             "{}s simulated, {} events, {} operations answered ({} not), {} entries, {} elections, \
              {} faults, {} crashes ({} with unsynced writes, {} during a snapshot), {} recoveries \
              cut off, {} halts on a full disk, {} unsynced bytes lost, {} checkpoints, {} snapshots \
              installed ({} of several chunks), {} leases expired, {} peer messages, {} watch \
-             events, {} register windows searched ({} undecided)",
+             events, {} register windows searched ({} undecided); comparisons {}",
             self.simulated.as_secs(),
             self.events,
             self.operations,
@@ -204,6 +212,7 @@ impl fmt::Display for Counts {
             self.watch_events,
             self.windows,
             self.windows_undecided,
+            compared.join(" ")
         )
     }
 }

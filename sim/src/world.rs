@@ -13,6 +13,7 @@
 //! Worked example: `Turn(m1)` drains its inbox, submits a log write; `Disk(m1, wal 7)` comes 300 µs
 //! later and schedules the next `Turn(m1)`, which replies.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,7 +92,7 @@ pub(crate) enum Happening {
     /// A request comes to its member.
     Ask { op: OpId },
     /// An answer comes to its client.
-    Answer { op: OpId, answered: Box<Answered> },
+    Answer { op: OpId, run: u64, answered: Box<Answered> },
     /// A client thinks of its next request.
     Think { client: usize },
     /// A client has waited long enough.
@@ -167,7 +168,10 @@ pub fn run_with(options: RunOptions, prepare: impl FnOnce() + Send) -> Report {
             prepare();
             World::new(options).run()
         });
-        thread.expect("a thread can be started").join().expect("panics of members are caught inside")
+        thread
+            .expect("a thread can be started")
+            .join()
+            .expect("panics of members are caught inside")
     })
 }
 
@@ -281,7 +285,7 @@ impl World {
             Happening::End(fault) => self.end_fault(fault),
             Happening::Flap { fault, on } => self.flap(fault, on),
             Happening::Ask { op } => self.ask_arrives(op),
-            Happening::Answer { op, answered } => self.answer_arrives(op, *answered),
+            Happening::Answer { op, run, answered } => self.answer_arrives(op, run, *answered),
             Happening::Think { client } => self.think(client),
             Happening::Patience { op } => self.patience_ends(op),
             Happening::WatchAsk { client, stream, open, requests } => {
@@ -337,6 +341,7 @@ impl World {
             log: &self.log,
             history: &self.history,
             requests: &self.requests,
+            comparisons: Cell::new(0),
         };
         if let Err(violation) = self.checkers.see(&scene, seen) {
             self.violation.get_or_insert(violation);
@@ -373,6 +378,7 @@ impl World {
         }
         self.counts.revisions = self.model.revision().0 as u64;
         self.counts.entries = self.log.len() as u64;
+        self.counts.compared = self.checkers.compared();
         Report {
             seed: self.options.seed,
             mask: self.options.mask,
@@ -426,7 +432,7 @@ impl Happening {
             Happening::End(fault) => (10, *fault as u64, 0),
             Happening::Flap { fault, on } => (11, *fault as u64, u64::from(*on)),
             Happening::Ask { op } => (12, op.0 as u64, 0),
-            Happening::Answer { op, answered } => {
+            Happening::Answer { op, answered, .. } => {
                 let revision = answered.as_ref().as_ref().map_or(-1, |a| a.header.revision.0);
                 (13, op.0 as u64, revision as u64)
             }

@@ -15,6 +15,9 @@
 //!
 //! The manifest's crc is over all that precedes it. The pages' crc is over their whole file, a
 //! segment's is that of its footer; so the manifest's crc names the content of the whole state.
+//!
+//! Worked example: nothing but table rows changed since the last one: no value segment, a page
+//! file, a manifest that lists the same segments as before.
 
 use std::sync::Arc;
 

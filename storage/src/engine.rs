@@ -1,19 +1,20 @@
 //! The engine: the member's whole state on disk and in memory, behind the core's [`Store`].
 //!
 //! ```text
-//!   absorb ──► tree (private root) ──publish──► Snapshot { root, sealed files, active run }
-//!         └──► active segment          │
-//!                                      └─ begin_checkpoint ─► values, pages, manifest ─► superblock
+//!  absorb ──► tree (private root) ──publish──► Snapshot { root, sealed files, active run }
+//!        └──► active segment          │
+//!                                     └─ checkpoint ─► values, pages, manifest ─► superblock
 //! ```
 //!
-//! It gives orders to the disk and is told when they are done ([`Engine::completed`]); it blocks only
-//! when it is opened, when a value is read from a sealed file, and while it loads the tree of a
-//! snapshot that has arrived.
+//! It gives orders to the disk and is told when they are done ([`Engine::completed`]); it blocks
+//! only when it is opened, when a value is read from a sealed file, and while it loads the tree of
+//! a snapshot that has arrived.
 //!
 //! Left out: reclaim of superseded values, merging of small segments, writing only changed pages.
 //!
 //! Laws:
-//!  1. The private state is exactly what the absorbed batches lead to; a published one never changes.
+//!  1. The private state is exactly what the absorbed batches lead to; a published one never
+//!     changes.
 //!  2. A crash at any moment leaves the last durable checkpoint whole (see [`superblock`]).
 //!  3. An abandoned checkpoint leaves no trace: its records are still in the active segment.
 //!
@@ -93,7 +94,8 @@ pub enum EngineEvent {
         /// Why.
         cause: Fault,
     },
-    /// A snapshot from a peer is complete and verified. It is kept until it is installed or discarded.
+    /// A snapshot from a peer is complete and verified. It is kept until it is installed or
+    /// discarded.
     Staged {
         /// Who sent it.
         from: MemberId,
@@ -174,8 +176,9 @@ impl Engine {
         (self.durable.superblock.meta.clone(), self.durable.superblock.mark)
     }
 
-    /// Where an installed snapshot cut off the log: entries up to here are not part of this member's
-    /// log, whatever its files hold, and the log continues after it. `0@0` if there never was one.
+    /// Where an installed snapshot cut off the log: entries up to here are not part of this
+    /// member's log, whatever its files hold, and the log continues after it. `0@0` if there never
+    /// was one.
     pub fn log_restart(&self) -> Position {
         self.durable.superblock.log_restart
     }

@@ -22,7 +22,7 @@ pub(crate) mod footer;
 pub(crate) mod sealed;
 pub(crate) mod writer;
 
-use active::Run;
+use active::{Chunk, Run};
 use sealed::{Sealed, Source};
 
 /// All records of one state. Cheap to clone.
@@ -73,10 +73,11 @@ impl Values {
         Ok(())
     }
 
-    /// Puts a segment that holds the active records before ordinal `end` in their place.
-    pub(crate) fn seal(&mut self, segment: Arc<Sealed>, end: u64) {
+    /// Puts a segment that holds the active records before ordinal `end` in their place; what held
+    /// them is given to be freed at leisure.
+    pub(crate) fn seal(&mut self, segment: Arc<Sealed>, end: u64) -> Vec<Arc<Chunk>> {
         Arc::make_mut(&mut self.sealed).push(segment);
-        self.active.trim(end);
+        self.active.trim(end)
     }
 
     /// The revision of the last record.

@@ -1,4 +1,8 @@
 //! A published state: immutable, shared by readers on any thread while the writer goes on.
+//!
+//! Left out: publishing, which is the engine's. Law: every function gives the same answer for ever.
+//!
+//! Worked example: publish at `r17`, delete `a` at `r18`: the snapshot still has the row of `a`.
 
 use std::fmt;
 use std::ops::ControlFlow;

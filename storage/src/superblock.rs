@@ -1,8 +1,8 @@
 //! The superblock: the one file that is overwritten, and what decides which state is the member's.
 //!
-//! `data/superblock` has four copies, [`STRIDE`] apart. A checkpoint writes one pair of them (0 and 1,
-//! or 2 and 3), never the pair that holds the last durable one, in one synced write. The valid copy
-//! with the highest sequence counts. The file appears under its name only when complete.
+//! `data/superblock` has four copies, [`STRIDE`] apart. A checkpoint writes one pair of them (0 and
+//! 1, or 2 and 3), never the pair that holds the last durable one, in one synced write. The valid
+//! copy with the highest sequence counts. The file appears under its name only when complete.
 //!
 //! ```text
 //! copy   magic "HFSUPERB" | format u32 = 1 | crc32 u32 | sequence u64 | cluster u64 | member u64
@@ -19,6 +19,9 @@
 //!  2. What an older one leads to is removed only when the newer one is durable.
 //!
 //! From these: a crash at any moment leaves a whole pair, hence the old or the new state.
+//!
+//! Worked example: sequence 8 is durable in the high pair; 9 goes to the low pair; if that fails,
+//! 10 does.
 
 use holdfast_core::id::{ClusterId, Index, MemberId, Position, Revision, Term};
 use holdfast_core::message::SnapshotMeta;

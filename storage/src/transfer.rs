@@ -12,14 +12,14 @@
 //!
 //! The receiver alone knows how far it is: the sender answers each `Have` that goes beyond what it
 //! last sent, and repeats its last piece when nothing comes back. Lost, doubled and reordered
-//! messages cost time and nothing else. Files keep their names (ids are unique across members), so a
-//! segment that the receiver already has is not sent, and a new offer goes on with what an earlier,
-//! broken transfer left. The files go to their final place; they are nobody's, and gone after a
-//! restart, until a superblock refers to them.
+//! messages cost time and nothing else. Files keep their names (ids are unique across members), so
+//! a segment that the receiver already has is not sent, and a new offer goes on with what an
+//! earlier, broken transfer left. The files go to their final place; they are nobody's, and gone
+//! after a restart, until a superblock refers to them.
 //!
 //! Laws:
-//!  1. Whatever a peer says, the receiver writes only files that it created for this transfer, never
-//!     beyond the offered length, one bounded piece at a time.
+//!  1. Whatever a peer says, the receiver writes only files that it created for this transfer,
+//!     never beyond the offered length, one bounded piece at a time.
 //!  2. `Staged` is said only of files that were all read back and verified.
 
 use std::sync::Arc;

@@ -27,10 +27,14 @@ impl Node {
                     return self.answer(id, Err(Rejection::NoSpace));
                 }
                 let command = Command { id, identity, op };
-                if codec::encoded_len(&command) > self.config.limits.request_bytes_max {
+                let bytes = codec::encoded_len(&command);
+                if bytes > self.config.limits.request_bytes_max {
                     return self.answer(id, Err(Rejection::RequestTooLarge));
                 }
-                self.queue.push_back(command);
+                if self.queue.bytes() + bytes > self.config.limits.queued_bytes_max {
+                    return self.answer(id, Err(Rejection::TooManyRequests));
+                }
+                self.queue.push(command);
             }
             Ask::ReadIndex if mutant::on(6) && self.raft.role() == Role::Leader => {
                 self.early_read(id);
@@ -63,7 +67,7 @@ impl Node {
     /// Whether a proposal could go anywhere now. A leader lets commands gather while enough batches are
     /// on their way to the disk: that is the whole of group commit.
     pub(super) fn may_propose(&self) -> bool {
-        if self.raft.is_installing() {
+        if self.raft.is_installing() || self.dropped {
             return false;
         }
         match (self.raft.role(), self.raft.leader()) {
@@ -76,34 +80,32 @@ impl Node {
     }
 
     /// Proposes what has gathered, as few entries as the bounds allow. A proposal that raft drops (a
-    /// leader that hands over) stays queued until it can be made or its requests' time is over.
+    /// leader that hands over) stays queued until it can be made or its requests' time is over; so does
+    /// what is beyond one turn's share.
     pub(super) fn propose(&mut self) {
-        while !self.queue.is_empty() && self.may_propose() {
-            let count = self.next_entry();
-            let commands: Vec<Command> = self.queue.drain(..count).collect();
-            if !self.raft.propose(codec::encode_entry(&commands)) {
-                for command in commands.into_iter().rev() {
-                    self.queue.push_front(command);
-                }
-                return;
-            }
+        if self.raft.role() != Role::Leader {
+            // An expiry is this member's decision as the leader: its successor has given the lease
+            // more time, and must not be handed the decision of before.
+            self.queue.retain(|command| command.id.sequence != 0);
         }
-    }
-
-    /// How many queued commands make the next entry: at least one.
-    fn next_entry(&self) -> usize {
-        let mut bytes = 0;
-        let fits = self.queue.iter().take(self.config.limits.entry_commands_max).take_while(|c| {
-            bytes += codec::encoded_len(c);
-            bytes <= self.config.limits.entry_bytes_max
-        });
-        fits.count().max(1)
+        let mut proposed = 0;
+        while !self.queue.is_empty()
+            && proposed < self.config.limits.turn_bytes_max
+            && self.may_propose()
+        {
+            let (commands, bytes) = self.queue.take_entry(&self.config.limits);
+            if !self.raft.propose(codec::encode_entry(&commands)) {
+                self.queue.put_back(commands);
+                self.dropped = true;
+            }
+            proposed += bytes;
+        }
     }
 
     /// An expired lease is revoked through the log like any other; nobody waits for the answer.
     pub(super) fn queue_revocation(&mut self, lease: LeaseId) {
         let (member, incarnation) = (self.config.member, self.config.incarnation);
-        self.queue.push_back(Command {
+        self.queue.push(Command {
             id: RequestId { member, incarnation, sequence: 0 },
             identity: Identity::default(),
             op: Op::LeaseRevoke { id: lease },

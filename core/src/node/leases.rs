@@ -63,6 +63,7 @@ impl Node {
         let number = self.number();
         let ask = LeaseAsk { number, id: lease, renew };
         self.forwarded.insert(number, Forwarded { request, ask, sent: None });
+        self.turn.forwards = true;
     }
 
     /// A follower's question arrives.

@@ -30,8 +30,11 @@ impl Node {
             self.reads.answered(&state.request_ctx, Index(state.index));
         }
         let before = self.raft.commit();
-        let at_once = self.outgoing(ready.take_messages(), out);
-        let after_sync = self.outgoing(ready.take_persisted_messages(), out);
+        let mut at_once = self.outgoing(ready.take_messages(), out);
+        let persisted = self.outgoing(ready.take_persisted_messages(), out);
+        let (asks, after_sync): (Vec<_>, Vec<_>) =
+            persisted.into_iter().partition(promises_nothing);
+        at_once.extend(asks);
         let committed = ready.take_committed_entries();
         if ready.snapshot().get_metadata().index != 0 {
             let meta = message::meta_from_raft(ready.snapshot());
@@ -109,4 +112,10 @@ impl Node {
         }
         self.seen = (role, leader);
     }
+}
+
+/// A follower's questions say nothing about its log, yet the crate holds all of a follower's messages
+/// back until its log is durable; its clients would wait for its disk on top of the leader's.
+fn promises_nothing(message: &RaftMessage) -> bool {
+    matches!(message.kind, RaftKind::Propose | RaftKind::ReadIndex)
 }

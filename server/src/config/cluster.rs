@@ -40,6 +40,9 @@ pub fn parse(text: &str) -> Result<Vec<InitialMember>, String> {
     let mut members: BTreeMap<&str, Vec<HttpUrl>> = BTreeMap::new();
     for part in text.split(',').filter(|part| !part.is_empty()) {
         let (name, url) = part.split_once('=').unwrap_or((part, ""));
+        if name.is_empty() {
+            return Err(format!("error setting up initial cluster: {part:?} has no name"));
+        }
         let url = HttpUrl::parse(url)
             .map_err(|error| format!("error setting up initial cluster: {name:?}: {error}"))?;
         members.entry(name).or_default().push(url);

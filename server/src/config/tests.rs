@@ -3,6 +3,9 @@
 use super::flags::{FLAGS, Standing};
 use super::*;
 
+type Args = &'static [&'static str];
+type Env = &'static [(&'static str, &'static str)];
+
 fn parse_with(args: &[&str], env: &[(&str, &str)]) -> Result<Command, ConfigError> {
     let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
     let env: Vec<(String, String)> =
@@ -175,7 +178,7 @@ fn variables_are_flags() {
 
 #[test]
 fn warnings_are_one_line_each() {
-    let cases: &[(&[&str], &[(&str, &str)], &str)] = &[
+    let cases: &[(Args, Env, &str)] = &[
         (
             &["--quota-backend-bytes=-1"],
             &[],
@@ -236,115 +239,113 @@ fn warnings_are_one_line_each() {
 }
 
 /// Flags that cannot be understood: exit code 2, and the way to help on a second line.
+const BAD_FLAGS: &[(Args, &str)] = &[
+    (&["--nonsense"], "flag provided but not defined: -nonsense"),
+    (&["--Name=x"], "flag provided but not defined: -Name"),
+    (&["---name=x"], "bad flag syntax: ---name=x"),
+    (&["--=x"], "bad flag syntax: --=x"),
+    (&["-=x"], "bad flag syntax: -=x"),
+    (&["--name"], "flag needs an argument: -name"),
+    (
+        &["--unsafe-no-fsync=maybe"],
+        "invalid boolean value \"maybe\" for -unsafe-no-fsync: parse error",
+    ),
+    (&["--unsafe-no-fsync="], "invalid boolean value \"\" for -unsafe-no-fsync: parse error"),
+    (
+        &["--heartbeat-interval=100ms"],
+        "invalid value \"100ms\" for flag -heartbeat-interval: parse error",
+    ),
+    (
+        &["--heartbeat-interval=-1"],
+        "invalid value \"-1\" for flag -heartbeat-interval: parse error",
+    ),
+    (
+        &["--snapshot-count=18446744073709551616"],
+        "invalid value \"18446744073709551616\" for flag -snapshot-count: value out of range",
+    ),
+    (
+        &["--watch-progress-notify-interval=10"],
+        "invalid value \"10\" for flag -watch-progress-notify-interval: parse error",
+    ),
+    (
+        &["--initial-cluster-state=old"],
+        "invalid value \"old\" for flag -initial-cluster-state: invalid value, use new or existing",
+    ),
+    (
+        &["--listen-peer-urls="],
+        "invalid value \"\" for flag -listen-peer-urls: no valid URLs given",
+    ),
+    (
+        &["--listen-peer-urls=localhost:2380"],
+        "invalid value \"localhost:2380\" for flag -listen-peer-urls: \
+             URL scheme must be http, https, unix, or unixs: localhost:2380",
+    ),
+    (
+        &["--listen-peer-urls=ftp://localhost:2380"],
+        "invalid value \"ftp://localhost:2380\" for flag -listen-peer-urls: \
+             URL scheme must be http, https, unix, or unixs: ftp://localhost:2380",
+    ),
+    (
+        &["--listen-client-urls=https://127.0.0.1:2379"],
+        "invalid value \"https://127.0.0.1:2379\" for flag -listen-client-urls: \
+             https is not served yet: use http, or end TLS before it: https://127.0.0.1:2379",
+    ),
+    (
+        &["--listen-client-urls=unix://x.sock:1"],
+        "invalid value \"unix://x.sock:1\" for flag -listen-client-urls: \
+             unix sockets are not served yet: use http://host:port: unix://x.sock:1",
+    ),
+    (
+        &["--advertise-client-urls=http://a"],
+        "invalid value \"http://a\" for flag -advertise-client-urls: \
+             URL address does not have the form \"host:port\": http://a",
+    ),
+    (
+        &["--advertise-client-urls=http://a:65536"],
+        "invalid value \"http://a:65536\" for flag -advertise-client-urls: \
+             URL address does not have the form \"host:port\": http://a:65536",
+    ),
+    (
+        &["--advertise-client-urls=http://u@a:1"],
+        "invalid value \"http://u@a:1\" for flag -advertise-client-urls: \
+             URL address does not have the form \"host:port\": http://u@a:1",
+    ),
+    (
+        &["--advertise-client-urls=http://a:1/"],
+        "invalid value \"http://a:1/\" for flag -advertise-client-urls: \
+             URL must not contain a path: http://a:1/",
+    ),
+    (&["--cert-file=x"], "-cert-file is known to etcd but not yet served by Holdfast: remove it"),
+    (
+        &["--config-file", "x"],
+        "-config-file is known to etcd but not yet served by Holdfast: remove it",
+    ),
+    (
+        &["--force-new-cluster"],
+        "-force-new-cluster is known to etcd but not yet served by Holdfast: remove it",
+    ),
+    (
+        &["gateway", "start"],
+        "sub-command gateway is known to etcd but not yet served by Holdfast: remove it",
+    ),
+    (&["--enable-v2"], "flag -enable-v2 was removed from etcd in 3.6: remove it"),
+    (&["--discovery=x"], "flag -discovery was removed from etcd in 3.7: remove it"),
+    (&["--debug"], "flag -debug was removed from etcd in 3.5: remove it"),
+    (
+        &["--experimental-compaction-batch-limit=5"],
+        "flag -experimental-compaction-batch-limit was removed from etcd in 3.7: \
+             use --compaction-batch-limit",
+    ),
+    (
+        &["--experimental-initial-corrupt-check"],
+        "flag -experimental-initial-corrupt-check was removed from etcd in 3.7: \
+             it became a feature gate, see --feature-gates",
+    ),
+];
+
 #[test]
 fn bad_flags_exit_with_2() {
-    let cases: &[(&[&str], &str)] = &[
-        (&["--nonsense"], "flag provided but not defined: -nonsense"),
-        (&["--Name=x"], "flag provided but not defined: -Name"),
-        (&["---name=x"], "bad flag syntax: ---name=x"),
-        (&["--=x"], "bad flag syntax: --=x"),
-        (&["-=x"], "bad flag syntax: -=x"),
-        (&["--name"], "flag needs an argument: -name"),
-        (
-            &["--unsafe-no-fsync=maybe"],
-            "invalid boolean value \"maybe\" for -unsafe-no-fsync: parse error",
-        ),
-        (&["--unsafe-no-fsync="], "invalid boolean value \"\" for -unsafe-no-fsync: parse error"),
-        (
-            &["--heartbeat-interval=100ms"],
-            "invalid value \"100ms\" for flag -heartbeat-interval: parse error",
-        ),
-        (
-            &["--heartbeat-interval=-1"],
-            "invalid value \"-1\" for flag -heartbeat-interval: parse error",
-        ),
-        (
-            &["--snapshot-count=18446744073709551616"],
-            "invalid value \"18446744073709551616\" for flag -snapshot-count: value out of range",
-        ),
-        (
-            &["--watch-progress-notify-interval=10"],
-            "invalid value \"10\" for flag -watch-progress-notify-interval: parse error",
-        ),
-        (
-            &["--initial-cluster-state=old"],
-            "invalid value \"old\" for flag -initial-cluster-state: invalid value, use new or existing",
-        ),
-        (
-            &["--listen-peer-urls="],
-            "invalid value \"\" for flag -listen-peer-urls: no valid URLs given",
-        ),
-        (
-            &["--listen-peer-urls=localhost:2380"],
-            "invalid value \"localhost:2380\" for flag -listen-peer-urls: \
-             URL scheme must be http, https, unix, or unixs: localhost:2380",
-        ),
-        (
-            &["--listen-peer-urls=ftp://localhost:2380"],
-            "invalid value \"ftp://localhost:2380\" for flag -listen-peer-urls: \
-             URL scheme must be http, https, unix, or unixs: ftp://localhost:2380",
-        ),
-        (
-            &["--listen-client-urls=https://127.0.0.1:2379"],
-            "invalid value \"https://127.0.0.1:2379\" for flag -listen-client-urls: \
-             https is not served yet: use http, or end TLS before it: https://127.0.0.1:2379",
-        ),
-        (
-            &["--listen-client-urls=unix://x.sock:1"],
-            "invalid value \"unix://x.sock:1\" for flag -listen-client-urls: \
-             unix sockets are not served yet: use http://host:port: unix://x.sock:1",
-        ),
-        (
-            &["--advertise-client-urls=http://a"],
-            "invalid value \"http://a\" for flag -advertise-client-urls: \
-             URL address does not have the form \"host:port\": http://a",
-        ),
-        (
-            &["--advertise-client-urls=http://a:65536"],
-            "invalid value \"http://a:65536\" for flag -advertise-client-urls: \
-             URL address does not have the form \"host:port\": http://a:65536",
-        ),
-        (
-            &["--advertise-client-urls=http://u@a:1"],
-            "invalid value \"http://u@a:1\" for flag -advertise-client-urls: \
-             URL address does not have the form \"host:port\": http://u@a:1",
-        ),
-        (
-            &["--advertise-client-urls=http://a:1/"],
-            "invalid value \"http://a:1/\" for flag -advertise-client-urls: \
-             URL must not contain a path: http://a:1/",
-        ),
-        (
-            &["--cert-file=x"],
-            "-cert-file is known to etcd but not yet served by Holdfast: remove it",
-        ),
-        (
-            &["--config-file", "x"],
-            "-config-file is known to etcd but not yet served by Holdfast: remove it",
-        ),
-        (
-            &["--force-new-cluster"],
-            "-force-new-cluster is known to etcd but not yet served by Holdfast: remove it",
-        ),
-        (
-            &["gateway", "start"],
-            "sub-command gateway is known to etcd but not yet served by Holdfast: remove it",
-        ),
-        (&["--enable-v2"], "flag -enable-v2 was removed from etcd in 3.6: remove it"),
-        (&["--discovery=x"], "flag -discovery was removed from etcd in 3.7: remove it"),
-        (&["--debug"], "flag -debug was removed from etcd in 3.5: remove it"),
-        (
-            &["--experimental-compaction-batch-limit=5"],
-            "flag -experimental-compaction-batch-limit was removed from etcd in 3.7: \
-             use --compaction-batch-limit",
-        ),
-        (
-            &["--experimental-initial-corrupt-check"],
-            "flag -experimental-initial-corrupt-check was removed from etcd in 3.7: \
-             it became a feature gate, see --feature-gates",
-        ),
-    ];
-    for (args, message) in cases {
+    for (args, message) in BAD_FLAGS {
         let hint = "\nRun 'holdfast --help' for the flags that are served.";
         assert_eq!(refused(args, &[]), (2, format!("{message}{hint}")), "{args:?}");
     }
@@ -365,91 +366,97 @@ fn every_flag_that_comes_later_is_refused() {
 }
 
 /// Values that do not fit together: exit code 1.
+const BAD_VALUES: &[(Args, &str)] = &[
+    (&["--unsafe-no-fsync", "false"], "\"false\" is not a valid flag"),
+    (&["start"], "\"start\" is not a valid flag"),
+    (&["--name=x", "--", "--name=y"], "\"--name=y\" is not a valid flag"),
+    (&["--name=x", "-"], "\"-\" is not a valid flag"),
+    (
+        &["--listen-client-urls=http://localhost:1"],
+        "--advertise-client-urls is required when --listen-client-urls is set explicitly",
+    ),
+    (
+        &["--listen-peer-urls=http://example.com:2380"],
+        "expected IP in URL for binding (http://example.com:2380)",
+    ),
+    (&["--listen-metrics-urls=http://:2380"], "expected IP in URL for binding (http://:2380)"),
+    (
+        &["--advertise-client-urls=http://:2379"],
+        "--advertise-client-urls \"http://:2379\" must be \"host:port\" \
+             (unexpected empty host (http://:2379))",
+    ),
+    (
+        &["--heartbeat-interval=250"],
+        "--election-timeout[1000ms] should be at least as 5 times as --heartbeat-interval[250ms]",
+    ),
+    (
+        &["--election-timeout=50001"],
+        "--election-timeout[50001ms] is too long, and should be set less than 50000ms",
+    ),
+    (&["--name="], "--name must not be empty"),
+    (
+        &["--initial-cluster=default=http://localhost:2380,=http://10.0.0.1:1"],
+        "error setting up initial cluster: \"=http://10.0.0.1:1\" has no name",
+    ),
+    (&["--heartbeat-interval=0"], "--heartbeat-interval must be at least 1 ms"),
+    (&["--max-txn-ops=0"], "--max-txn-ops must be at least 1"),
+    (&["--max-request-bytes=0"], "--max-request-bytes must be at least 1"),
+    (
+        &["--max-request-bytes=33554433"],
+        "--max-request-bytes must be at most 33554432 (set to 33554433): \
+             a batch of the log and a message between members must hold a request",
+    ),
+    (&["--snapshot-count=0"], "--snapshot-count must be at least 1"),
+    (
+        &["--compaction-batch-limit=-1"],
+        "--compaction-batch-limit must not be negative (set to -1); 0 means 1000",
+    ),
+    (
+        &["--log-level=loud"],
+        "unknown --log-level \"loud\": use debug, info, warn, error, panic or fatal",
+    ),
+    (&["--logger=slog"], "unknown logger option \"slog\": use zap"),
+    (&["--log-outputs=default,stdout"], "multi logoutput for \"default\" is not supported yet"),
+    (
+        &["--log-outputs=systemd/journal"],
+        "--log-outputs systemd/journal is not served yet: \
+             use stderr, which systemd takes into the journal by itself",
+    ),
+    (
+        &["--name=m", "--initial-cluster=n=http://localhost:2380"],
+        "couldn't find local name \"m\" in the initial cluster configuration: \
+             --initial-cluster must contain --name exactly",
+    ),
+    (
+        &["--initial-cluster="],
+        "couldn't find local name \"default\" in the initial cluster configuration: \
+             --initial-cluster must contain --name exactly",
+    ),
+    (
+        &["--initial-cluster=default"],
+        "error setting up initial cluster: \"default\": \
+             URL scheme must be http, https, unix, or unixs: ",
+    ),
+    (
+        &["--initial-cluster=default=http://localhost:2380,b=http://localhost:2380"],
+        "initial cluster b=http://localhost:2380,default=http://localhost:2380 \
+             has duplicate url http://localhost:2380",
+    ),
+    (
+        &["--initial-cluster=default=http://localhost:2380,default=http://10.0.0.1:1"],
+        "--initial-cluster has default=http://10.0.0.1:1 but missing from \
+             --initial-advertise-peer-urls=http://localhost:2380",
+    ),
+    (
+        &["--initial-advertise-peer-urls=http://localhost:2380,http://10.0.0.1:1"],
+        "--initial-advertise-peer-urls has http://10.0.0.1:1 but missing from \
+             --initial-cluster=default=http://localhost:2380",
+    ),
+];
+
 #[test]
 fn bad_values_exit_with_1() {
-    let cases: &[(&[&str], &str)] = &[
-        (&["--unsafe-no-fsync", "false"], "\"false\" is not a valid flag"),
-        (&["start"], "\"start\" is not a valid flag"),
-        (&["--name=x", "--", "--name=y"], "\"--name=y\" is not a valid flag"),
-        (&["--name=x", "-"], "\"-\" is not a valid flag"),
-        (
-            &["--listen-client-urls=http://localhost:1"],
-            "--advertise-client-urls is required when --listen-client-urls is set explicitly",
-        ),
-        (
-            &["--listen-peer-urls=http://example.com:2380"],
-            "expected IP in URL for binding (http://example.com:2380)",
-        ),
-        (&["--listen-metrics-urls=http://:2380"], "expected IP in URL for binding (http://:2380)"),
-        (
-            &["--advertise-client-urls=http://:2379"],
-            "--advertise-client-urls \"http://:2379\" must be \"host:port\" \
-             (unexpected empty host (http://:2379))",
-        ),
-        (
-            &["--heartbeat-interval=250"],
-            "--election-timeout[1000ms] should be at least as 5 times as --heartbeat-interval[250ms]",
-        ),
-        (
-            &["--election-timeout=50001"],
-            "--election-timeout[50001ms] is too long, and should be set less than 50000ms",
-        ),
-        (&["--heartbeat-interval=0"], "--heartbeat-interval must be at least 1 ms"),
-        (&["--max-txn-ops=0"], "--max-txn-ops must be at least 1"),
-        (&["--max-request-bytes=0"], "--max-request-bytes must be at least 1"),
-        (
-            &["--max-request-bytes=536870913"],
-            "--max-request-bytes must be at most 536870912 (set to 536870913): \
-             a request is held in memory several times",
-        ),
-        (&["--snapshot-count=0"], "--snapshot-count must be at least 1"),
-        (
-            &["--compaction-batch-limit=-1"],
-            "--compaction-batch-limit must not be negative (set to -1); 0 means 1000",
-        ),
-        (
-            &["--log-level=loud"],
-            "unknown --log-level \"loud\": use debug, info, warn, error, panic or fatal",
-        ),
-        (&["--logger=slog"], "unknown logger option \"slog\": use zap"),
-        (&["--log-outputs=default,stdout"], "multi logoutput for \"default\" is not supported yet"),
-        (
-            &["--log-outputs=systemd/journal"],
-            "--log-outputs systemd/journal is not served yet: \
-             use stderr, which systemd takes into the journal by itself",
-        ),
-        (
-            &["--name=m", "--initial-cluster=n=http://localhost:2380"],
-            "couldn't find local name \"m\" in the initial cluster configuration: \
-             --initial-cluster must contain --name exactly",
-        ),
-        (
-            &["--initial-cluster="],
-            "couldn't find local name \"default\" in the initial cluster configuration: \
-             --initial-cluster must contain --name exactly",
-        ),
-        (
-            &["--initial-cluster=default"],
-            "error setting up initial cluster: \"default\": \
-             URL scheme must be http, https, unix, or unixs: ",
-        ),
-        (
-            &["--initial-cluster=default=http://localhost:2380,b=http://localhost:2380"],
-            "initial cluster b=http://localhost:2380,default=http://localhost:2380 \
-             has duplicate url http://localhost:2380",
-        ),
-        (
-            &["--initial-cluster=default=http://localhost:2380,default=http://10.0.0.1:1"],
-            "--initial-cluster has default=http://10.0.0.1:1 but missing from \
-             --initial-advertise-peer-urls=http://localhost:2380",
-        ),
-        (
-            &["--initial-advertise-peer-urls=http://localhost:2380,http://10.0.0.1:1"],
-            "--initial-advertise-peer-urls has http://10.0.0.1:1 but missing from \
-             --initial-cluster=default=http://localhost:2380",
-        ),
-    ];
-    for (args, message) in cases {
+    for (args, message) in BAD_VALUES {
         assert_eq!(
             refused(args, &[]),
             (1, format!("failed to verify flags: {message}")),
@@ -497,6 +504,14 @@ fn help_and_version_are_printed() {
     assert_eq!(lines.len(), heads.len());
     assert!(lines.iter().zip(heads).all(|(line, head)| line.starts_with(head)), "{text}");
     assert!(matches!(parse_with(&["--version=false"], &[]), Ok(Command::Run(_))));
+}
+
+#[test]
+fn text_that_is_no_text_is_refused() {
+    use std::os::unix::ffi::OsStringExt;
+    let error = utf8(std::ffi::OsString::from_vec(b"--name=\xff".to_vec()), "an argument");
+    let wanted = ConfigError::usage("an argument is not UTF-8: --name=\u{fffd}");
+    assert_eq!(error, Err(wanted));
 }
 
 /// Whatever the command line is, the answer is a value and never a panic.

@@ -22,6 +22,7 @@ impl Checker for Witness {
     fn see(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
         let Seen::Returned { op } = seen else { return Ok(()) };
         let record = scene.history.record(*op);
+        scene.compared();
         let checked = match &record.outcome {
             Outcome::Answered(answer) => check_answer(scene, *op, record, answer),
             Outcome::Rejected(rejection) => check_rejection(scene, *op, record, *rejection),

@@ -60,7 +60,10 @@ impl Checker for Search {
 
     fn see(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
         match seen {
-            Seen::Settled => search_all(scene.history).map(|_| ()),
+            Seen::Settled => {
+                scene.compared();
+                search_all(scene.history).map(|_| ())
+            }
             _ => Ok(()),
         }
     }

@@ -27,6 +27,7 @@ impl Checker for PastState {
             }
             _ => return Ok(()),
         };
+        scene.compared();
         if expected == answer.body {
             return Ok(());
         }

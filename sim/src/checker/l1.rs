@@ -50,6 +50,9 @@ impl Checker for NeverEarly {
                     self.revoked.insert(id.0);
                 }
                 let promised = self.promised.remove(&id.0);
+                if promised.is_some() && !self.revoked.contains(&id.0) {
+                    scene.compared();
+                }
                 match promised {
                     Some(until) if scene.now < until && !self.revoked.contains(&id.0) => {
                         Err(format!("lease {id} was promised until {until}"))

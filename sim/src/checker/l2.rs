@@ -12,6 +12,9 @@ impl Checker for Expires {
     }
 
     fn see(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
+        if matches!(seen, Seen::Settled) {
+            scene.compared();
+        }
         match seen {
             Seen::Settled if !scene.model.leases().is_empty() => {
                 Err(format!("leases that should have expired: {:?}", scene.model.leases()))

@@ -76,6 +76,7 @@ impl AllAtOnce {
 
 impl Revocation {
     fn check(&self, scene: &Scene<'_>, member: usize, view: &dyn View) -> Result<(), String> {
+        scene.compared();
         for key in &self.keys {
             // Compaction may have forgotten the key, and a later command may have changed it again.
             let Some(row) = view.row(key) else { continue };

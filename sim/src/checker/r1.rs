@@ -15,8 +15,9 @@ impl Checker for OneLeader {
         "R1"
     }
 
-    fn see(&mut self, _: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
+    fn see(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
         let Seen::Elected { member, term, .. } = seen else { return Ok(()) };
+        scene.compared();
         match self.0.insert(*term, *member) {
             Some(other) if other != *member => {
                 Err(format!("members {other} and {member} both lead in {term}"))

@@ -18,6 +18,7 @@ impl Checker for CommittedStays {
         match seen {
             Seen::Fact { member, fact: Fact::Applied { at, digest, .. } } => {
                 let Some(committed) = entry(scene, at.index) else { return Ok(()) };
+                scene.compared();
                 if (committed.at, committed.digest) == (*at, *digest) {
                     return Ok(());
                 }

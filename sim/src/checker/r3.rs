@@ -20,14 +20,16 @@ impl Checker for NoStepBack {
         "R3"
     }
 
-    fn see(&mut self, _: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
+    fn see(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
         match seen {
-            Seen::Booted { member, term, .. } => match self.spoken.get(member) {
-                Some(spoken) if spoken > term => {
-                    Err(format!("member {member} spoke in {spoken} and restarts in {term}"))
+            Seen::Booted { member, term, .. } => {
+                let Some(spoken) = self.spoken.get(member) else { return Ok(()) };
+                scene.compared();
+                if spoken > term {
+                    return Err(format!("member {member} spoke in {spoken}, restarts in {term}"));
                 }
-                _ => Ok(()),
-            },
+                Ok(())
+            }
             Seen::Said { member, to, message: Message::Raft(message) } => {
                 // A pre-vote speaks of a term that the member is not in yet.
                 if !matches!(

@@ -20,27 +20,30 @@ impl Checker for EqualState {
         "R5"
     }
 
-    fn see(&mut self, _: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
+    fn see(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
         match seen {
             Seen::Published { member, view, restored } => {
                 let applied = view.mark().applied;
                 let known = self.0.contains_key(&applied);
                 if *restored || known || applied.index.0.is_multiple_of(EVERY) {
-                    return self.compare(*member, *view);
+                    return self.compare(scene, *member, *view);
                 }
                 Ok(())
             }
-            Seen::Booted { member, view, .. } => self.compare(*member, *view),
+            Seen::Booted { member, view, .. } => self.compare(scene, *member, *view),
             _ => Ok(()),
         }
     }
 }
 
 impl EqualState {
-    fn compare(&mut self, member: usize, view: &dyn View) -> Result<(), String> {
+    fn compare(&mut self, scene: &Scene<'_>, member: usize, view: &dyn View) -> Result<(), String> {
         let applied = view.mark().applied;
         let digest = image::digest(view)?;
         let (first, other) = *self.0.entry(applied).or_insert((digest, member));
+        if other != member {
+            scene.compared();
+        }
         if first != digest {
             return Err(format!(
                 "after {applied} member {member} has digest {digest:08x}, member {other} had \

@@ -42,6 +42,7 @@ fn compare(scene: &Scene<'_>, member: usize, view: &dyn View) -> Result<(), Stri
     let mark = view.mark();
     let index = mark.applied.index.0 as usize;
     if index == scene.log.len() {
+        scene.compared();
         return image::equals_model(view, scene.model).map_err(|what| {
             format!("the state of member {member} after {} is wrong: {what}", mark.applied)
         });

@@ -33,6 +33,7 @@ impl Checker for AcknowledgedSurvives {
                 for (index, at) in
                     self.0.iter().rev().take_while(|(index, _)| *index > checkpoint.0)
                 {
+                    scene.compared();
                     let found = terms.term_at(at.index);
                     if found != Some(at.term) {
                         return Err(format!(

@@ -26,6 +26,7 @@ impl Checker for Validity {
                 _ => Err(format!("{id} was never asked: {op:?}")),
             };
         };
+        scene.compared();
         if !self.0.insert(*id) {
             return Err(format!("{id} is applied a second time: {op:?}"));
         }

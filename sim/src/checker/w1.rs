@@ -16,8 +16,9 @@ impl Checker for Ordered {
         "W1"
     }
 
-    fn see(&mut self, _: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
+    fn see(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
         let Seen::Noticed { spec, notice: Notice::Events(events) } = seen else { return Ok(()) };
+        scene.compared();
         let last = self.0.entry(spec.id).or_default();
         for event in events {
             if event.revision < *last {

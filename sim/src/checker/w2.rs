@@ -17,8 +17,9 @@ impl Checker for Unique {
         "W2"
     }
 
-    fn see(&mut self, _: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
+    fn see(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
         let Seen::Noticed { spec, notice: Notice::Events(events) } = seen else { return Ok(()) };
+        scene.compared();
         for event in events {
             if !self.0.insert((spec.id, event.revision, event.key.clone())) {
                 let (revision, key) = (event.revision, &event.key);

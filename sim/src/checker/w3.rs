@@ -45,6 +45,7 @@ impl Reliable {
         spec: &WatchSpec,
         events: &[Told],
     ) -> Result<(), String> {
+        scene.compared();
         let next = self.0.entry(spec.id).or_default();
         let Some(last) = events.iter().map(|event| event.revision).max() else { return Ok(()) };
         let mut told = events.iter();

@@ -16,8 +16,9 @@ impl Checker for Atomic {
         "W4"
     }
 
-    fn see(&mut self, _: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
+    fn see(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
         let Seen::Noticed { spec, notice: Notice::Events(events) } = seen else { return Ok(()) };
+        scene.compared();
         let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(()) };
         match self.0.insert(spec.id, last.revision) {
             Some(before) if before == first.revision => {

@@ -20,7 +20,10 @@ impl Checker for Resumable {
     fn see(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
         let Seen::Noticed { spec, notice } = seen else { return Ok(()) };
         match notice {
-            Notice::Created { from, .. } => {
+            Notice::Created { from, resumed } => {
+                if *resumed {
+                    scene.compared();
+                }
                 self.0.insert(spec.id, *from);
             }
             Notice::Events(events) => {

@@ -28,6 +28,7 @@ impl Checker for Progress {
             }
             Notice::Compacted { begins, .. } => *next = (*next).max(*begins),
             Notice::Progress(revision) => {
+                scene.compared();
                 let newest = scene.model.revision();
                 if *revision > newest {
                     return Err(format!("{:?} progresses to {revision} of {newest}", spec.id));

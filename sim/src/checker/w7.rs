@@ -13,6 +13,7 @@ impl Checker for Content {
 
     fn see(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
         let Seen::Noticed { spec, notice: Notice::Events(events) } = seen else { return Ok(()) };
+        scene.compared();
         for event in events {
             let mut at_revision = scene.model.changes_from(event.revision).iter();
             let Some(change) = at_revision.find(|change| change.key == event.key) else {

@@ -14,7 +14,7 @@
 
 use std::collections::BTreeSet;
 
-use holdfast_core::query::{Answer, AnswerBody, OpAnswer, Query};
+use holdfast_core::query::{Answer, AnswerBody, Query};
 use holdfast_core::request::{CompareTarget, TxnOp};
 
 use super::{Outcome, Record};
@@ -236,10 +236,7 @@ fn deleted(answer: Option<&Answer>) -> Option<bool> {
 
 fn swapped(answer: Option<&Answer>) -> Option<bool> {
     match &answer?.body {
-        AnswerBody::Txn(txn) => {
-            debug_assert!(!matches!(txn.ops.first(), Some(OpAnswer::Txn(_))));
-            Some(txn.succeeded)
-        }
+        AnswerBody::Txn(txn) => Some(txn.succeeded),
         _ => None,
     }
 }

@@ -17,27 +17,19 @@ pub(super) fn evaluate(model: &Model, below: RevSub, range: &Range) -> RangeAnsw
         return RangeAnswer { kvs: Vec::new(), more: false, count };
     }
     let limit = usize::try_from(range.limit).unwrap_or(0);
-    let mut more = false;
-    // Without an order and without filters the limit is taken in key order, before any sorting.
-    let natural = range.order == SortOrder::None && !is_filtered(range);
-    if natural {
-        more = cut(&mut found, limit);
+    // Without an order and without filters one more than the limit is taken in key order, before any
+    // sorting; the limit itself is applied afterwards.
+    if range.order == SortOrder::None && !is_filtered(range) && limit > 0 {
+        found.truncate(limit + 1);
     }
     found.retain(|(_, version)| passes(range, version));
     sort(&mut found, range);
-    if !natural {
-        more = cut(&mut found, limit);
-    }
-    let kvs = found.iter().map(|(key, version)| show(range, key, version)).collect();
-    RangeAnswer { kvs, more, count }
-}
-
-fn cut<T>(found: &mut Vec<T>, limit: usize) -> bool {
     let more = limit > 0 && found.len() > limit;
     if more {
         found.truncate(limit);
     }
-    more
+    let kvs = found.iter().map(|(key, version)| show(range, key, version)).collect();
+    RangeAnswer { kvs, more, count }
 }
 
 fn is_filtered(range: &Range) -> bool {

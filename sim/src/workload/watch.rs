@@ -94,6 +94,8 @@ struct Watcher {
     /// Whether it was created on the present stream.
     alive: bool,
     lived: bool,
+    /// Whether it was ended by the member on the present stream.
+    ended: bool,
 }
 
 /// One client and its stream.
@@ -118,6 +120,7 @@ impl WatchClient {
             next: Revision(0),
             alive: false,
             lived: false,
+            ended: false,
         });
         WatchClient {
             watchers: watchers.collect(),
@@ -134,7 +137,9 @@ impl WatchClient {
         self.member = self.rng.below(members as u64) as usize;
         self.streams += 1;
         self.stream = Some(self.streams);
-        self.watchers.iter_mut().for_each(|watcher| watcher.alive = false);
+        for watcher in &mut self.watchers {
+            (watcher.alive, watcher.ended) = (false, false);
+        }
         (0..self.watchers.len()).map(|place| self.create(place)).collect()
     }
 
@@ -153,19 +158,15 @@ impl WatchClient {
     }
 
     /// Asks again for watchers that ended.
-    fn revive(&mut self) -> Vec<WatchRequest> {
-        let dead: Vec<usize> = (0..self.watchers.len()).filter(|n| self.is_compacted(*n)).collect();
-        dead.into_iter()
-            .flat_map(|n| {
-                let cancel = WatchRequest::Cancel { id: wire_id(n) };
-                [cancel, self.create(n)]
-            })
-            .collect()
-    }
-
-    fn is_compacted(&self, place: usize) -> bool {
-        let watcher = &self.watchers[place];
-        watcher.lived && !watcher.alive
+    pub fn revive(&mut self) -> Vec<WatchRequest> {
+        let mut requests = Vec::new();
+        for place in 0..self.watchers.len() {
+            if std::mem::take(&mut self.watchers[place].ended) {
+                requests.push(WatchRequest::Cancel { id: wire_id(place) });
+                requests.push(self.create(place));
+            }
+        }
+        requests
     }
 
     fn create(&mut self, place: usize) -> WatchRequest {
@@ -232,6 +233,7 @@ impl Watcher {
                 let notice = Notice::Compacted { begins, owed: self.next };
                 notices.push((self.spec.clone(), notice));
                 self.next = self.next.max(begins);
+                self.ended = true;
             }
             self.alive = false;
         } else if !self.alive {

@@ -74,6 +74,12 @@ impl World {
         }
         self.active.insert(place, active);
         self.after(fault.lasts, Happening::End(place));
+        if fault.kind == FaultKind::Storm {
+            self.after(
+                self.swarm.limits.election_timeout,
+                Happening::Flap { fault: place, on: true },
+            );
+        }
     }
 
     fn begin_crash(&mut self, fault: Fault) {
@@ -134,6 +140,11 @@ impl World {
                 }
                 let cuts = self.around(member, Direction::Both);
                 Active { member, cuts, clock: true, ..Active::default() }
+            }
+            FaultKind::Storm => {
+                let member = self.resolve(Target::Leader(0));
+                let cuts = self.around(member, Direction::Both);
+                Active { member, cuts, ..Active::default() }
             }
             FaultKind::LeftBehind { target, crash } => {
                 let member = self.resolve(target);
@@ -197,7 +208,7 @@ impl World {
     /// Cuts a member off and takes it back, in the rhythm of election timeouts.
     pub(super) fn flap(&mut self, place: usize, on: bool) {
         let fault = self.faults[place];
-        let FaultKind::Flap { target } = fault.kind else { return };
+        let FaultKind::Flap { target } = fault.kind else { return self.gust(place) };
         if !on {
             self.end_fault(place);
         }
@@ -216,6 +227,20 @@ impl World {
         let timeout = self.swarm.limits.election_timeout.as_millis() as u64;
         let delay = Duration::from_millis(self.chance.between(timeout / 2, timeout * 3 / 2));
         self.after(delay, Happening::Flap { fault: place, on: !on });
+    }
+
+    /// One of the members that elect loses its power for a moment.
+    fn gust(&mut self, place: usize) {
+        let Some(active) = self.active.get(&place).filter(|_| self.phase == Phase::Chaos) else {
+            return;
+        };
+        let others: Vec<usize> = (0..self.members.len()).filter(|n| *n != active.member).collect();
+        let struck = others[self.chance.below(others.len() as u64) as usize];
+        let lasts = Duration::from_millis(self.chance.between(1, 40));
+        self.crash(struck, true, lasts);
+        let timeout = self.swarm.limits.election_timeout.as_millis() as u64;
+        let delay = Duration::from_millis(self.chance.between(20, timeout / 2));
+        self.after(delay, Happening::Flap { fault: place, on: true });
     }
 
     /// Chaos is over: everything works again, and everybody comes back.

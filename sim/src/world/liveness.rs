@@ -38,9 +38,10 @@ impl Liveness {
 impl World {
     /// Looks whether everybody knows one leader.
     pub(super) fn probe(&mut self) {
-        let statuses = self.members.iter().map(|slot| {
-            slot.life.as_ref().map(|life| life.driver.host().status)
-        });
+        let statuses = self
+            .members
+            .iter()
+            .map(|slot| slot.life.as_ref().map(|life| life.driver.host().status));
         let statuses: Option<Vec<_>> = statuses.collect();
         let agreed = statuses.is_some_and(|all| {
             let leaders = all.iter().filter(|status| status.role == Role::Leader).count();

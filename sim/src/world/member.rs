@@ -12,12 +12,12 @@ use holdfast_core::request::Identity;
 use holdfast_core::rng::Rng;
 use holdfast_core::store::Fault;
 use holdfast_core::time::Instant;
-use holdfast_core::watch::hub::HubOptions;
+use holdfast_core::watch::HubOptions;
 use holdfast_core::watch::{WatchRequest, WatchStreamId};
 use holdfast_net::call::StreamId;
 use holdfast_server::boot::{BootConfig, boot};
 use holdfast_server::driver::Driver;
-use holdfast_server::edge::{Edge, EdgeConfig};
+use holdfast_server::edge::{Asked, Edge, EdgeConfig};
 use holdfast_server::host::Event;
 use holdfast_storage::disk::{DiskOp, Token};
 use holdfast_storage::engine::EngineOptions;
@@ -185,19 +185,25 @@ impl World {
                 let edge = Edge::new(edge, booted.engine.snapshot());
                 let host = SimHost { now, ..SimHost::default() };
                 let driver = Driver::new(booted, host);
-                self.born(member, Life {
-                    driver,
-                    edge,
-                    asks: Vec::new(),
-                    watch_asks: Vec::new(),
-                    inbox: Vec::new(),
-                    streams: BTreeMap::new(),
-                    blocked: BTreeSet::new(),
-                });
+                self.born(
+                    member,
+                    Life {
+                        driver,
+                        edge,
+                        asks: Vec::new(),
+                        watch_asks: Vec::new(),
+                        inbox: Vec::new(),
+                        streams: BTreeMap::new(),
+                        blocked: BTreeSet::new(),
+                    },
+                );
             }
             Ok(Err(fault)) => self.stillborn(member, &fault),
             Err(panic) => {
-                self.broke("P0", format!("member {member} panics in recovery: {}", text_of(&*panic)));
+                self.broke(
+                    "P0",
+                    format!("member {member} panics in recovery: {}", text_of(&*panic)),
+                );
                 self.fail(member);
             }
         }
@@ -210,7 +216,9 @@ impl World {
         let term = life.driver.node().status(life.driver.engine()).term;
         let snapshot = life.driver.engine().snapshot();
         let terms = LogOf { driver: &life.driver, disk: &slot.disk.clone() };
-        self.say(|| format!("m{member} is up at {}", holdfast_core::store::View::mark(&snapshot).applied));
+        self.say(|| {
+            format!("m{member} is up at {}", holdfast_core::store::View::mark(&snapshot).applied)
+        });
         self.see(&Seen::Booted { member, term, terms: &terms, view: &snapshot });
         self.members[member].life = Some(life);
         self.counts.boots += 1;
@@ -241,7 +249,7 @@ impl World {
         self.schedule_boot(member, Duration::from_millis(500));
     }
 
-    fn schedule_boot(&mut self, member: usize, delay: Duration) {
+    pub(super) fn schedule_boot(&mut self, member: usize, delay: Duration) {
         let slot = &mut self.members[member];
         if slot.failures > 20 {
             return;
@@ -309,7 +317,8 @@ impl World {
         for (op, query) in std::mem::take(&mut life.asks) {
             let before = life.inbox.len();
             let call = StreamId(op.0 as u64);
-            life.edge.ask(now, call, query, Identity::default(), &mut life.inbox);
+            let asked = Asked { call, query, identity: Identity::default() };
+            life.edge.ask(now, asked, &mut life.inbox);
             if let Some(Event::Request(request)) = life.inbox.get(before) {
                 self.requests.ops.insert(request.id, op);
             }
@@ -397,7 +406,10 @@ impl World {
             slot.armed = None;
             let share = slot.rng.below(takes.as_nanos() as u64 + 1);
             let Armed { power, lasts, .. } = armed;
-            self.after(Duration::from_nanos(share), Happening::Crash { member, life, power, lasts });
+            self.after(
+                Duration::from_nanos(share),
+                Happening::Crash { member, life, power, lasts },
+            );
         }
         self.after(takes, Happening::Disk { member, life, token });
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use holdfast_core::id::MemberId;
-use holdfast_core::message::{Message, PeerHello, Transfer};
+use holdfast_core::message::{Message, PeerHello, RaftKind, Transfer};
 use holdfast_net::peer::codec;
 use holdfast_net::peer::frame::FrameReader;
 use holdfast_server::host::Event;
@@ -97,8 +97,11 @@ impl World {
         codec::encode_frame(message, &mut frame);
         let frame = frame.freeze();
         self.counts.messages += 1;
-        let arrivals = self.network.link(from, place).send(self.now, frame.len());
-        for when in arrivals.into_iter().flatten() {
+        // A connection never repeats what it carries, and a forwarded proposal is not sent again: a
+        // second copy of one would be a second request. Raft must bear copies of everything else.
+        let once = matches!(message, Message::Raft(raft) if raft.kind == RaftKind::Propose);
+        let [first, again] = self.network.link(from, place).send(self.now, frame.len());
+        for when in [first, again.filter(|_| !once)].into_iter().flatten() {
             let (connection, frame) = (connection.number, frame.clone());
             self.at(when, Happening::Arrive { from, to: place, connection, frame });
         }

@@ -53,10 +53,8 @@ impl World {
         let disk = self.members[member].disk.clone();
         for fact in facts {
             match fact {
-                Fact::Applied { at, digest, .. } => {
-                    if log_place(at.index) == Some(self.log.len()) {
-                        self.extend(member, life, *at, *digest);
-                    }
+                Fact::Applied { at, digest, .. } if log_place(at.index) == Some(self.log.len()) => {
+                    self.extend(member, life, *at, *digest);
                 }
                 Fact::BecameRole { role: Role::Leader, term } => {
                     self.counts.elections += 1;

@@ -28,7 +28,9 @@ impl World {
     pub(super) fn watch_act(&mut self, client: usize) {
         if self.phase > Phase::Heal && self.watchers[client].stream.is_some() {
             self.after(Duration::from_secs(1), Happening::WatchAct { client });
-            self.watch_send(client, false, vec![WatchRequest::Progress]);
+            let mut requests = self.watchers[client].revive();
+            requests.push(WatchRequest::Progress);
+            self.watch_send(client, false, requests);
             return;
         }
         let pause = Duration::from_millis(100 + self.chance.below(900));

@@ -1,4 +1,7 @@
 //! Turns a frozen root into the bytes of a page file, piece by piece.
+//!
+//! Law: the crc is over just the bytes that were given out.
+//! Worked example: a tree of 100 pages gives a piece of 64 and one of 36.
 
 use super::FileRef;
 use crate::disk::{BLOCK, Buffer};

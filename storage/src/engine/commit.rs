@@ -1,4 +1,8 @@
 //! The engine's side of a checkpoint: freeze, write, commit, and clean up behind either outcome.
+//!
+//! Worked example: records `r8.0` and `r9.0` are active, a checkpoint at `r9` begins, `r10.0` is
+//! written. When the superblock is durable, `r10.0` alone is active; had the disk been full, all
+//! three were.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -17,8 +21,8 @@ use crate::snapshot::Snapshot;
 use crate::superblock::{MEMBERS_MAX, Superblock};
 
 impl Engine {
-    /// Starts a checkpoint of the last published state, which is what `meta` stands for. False while
-    /// one is under way, while a snapshot is installed, and once the engine is poisoned.
+    /// Starts a checkpoint of the last published state, which is what `meta` stands for. False
+    /// while one is under way, while a snapshot is installed, and once the engine is poisoned.
     pub fn begin_checkpoint(&mut self, meta: SnapshotMeta, ops: &mut Vec<(Token, DiskOp)>) -> bool {
         let busy = self.writing.is_some() || self.committing.is_some() || self.installing.is_some();
         if busy || self.fault.get().is_some() {
@@ -34,20 +38,13 @@ impl Engine {
             mark,
             cluster: self.identity.cluster,
             root: self.published.root().clone(),
-            run: self.unsealed_run(),
+            run: self.published.values().active.clone(),
             sealed: self.state.values.sealed.clone(),
             ids: [(); 3].map(|()| self.files.fresh_id()),
         }));
         self.advance_checkpoint();
         self.pump(ops);
         true
-    }
-
-    /// The published records that no file holds.
-    fn unsealed_run(&self) -> crate::segment::active::Run {
-        let mut run = self.published.values().active.clone();
-        run.trim(self.state.values.active.start());
-        run
     }
 
     fn advance_checkpoint(&mut self) {
@@ -122,7 +119,7 @@ impl Engine {
         if let Some((segment, end)) = written.sealed.take() {
             self.state.seal(segment.clone(), end);
             let mut values = self.published.values().clone();
-            values.seal(segment, end);
+            drop(values.seal(segment, end));
             let (mark, root) = (self.published.mark(), self.published.root().clone());
             self.published = Snapshot::new(mark, root, values, self.published.bytes());
         }
@@ -152,8 +149,8 @@ impl Engine {
         }
     }
 
-    /// Whether the new superblock reached the disk is unknown, so the files of both states stay until
-    /// a later one is durable. The next attempt writes the same pair of copies.
+    /// Whether the new superblock reached the disk is unknown, so the files of both states stay
+    /// until a later one is durable. The next attempt writes the same pair of copies.
     fn commit_failed(&mut self, error: io::Error, written: Written) {
         let cause = Fault::new(CHECKPOINT, Superblock::file().to_string(), &error);
         if !is_full(&error) {

@@ -1,10 +1,14 @@
 //! The sealed files of a data folder: their names, who still needs them, and when they go.
 //!
 //! A file's name is a random 64-bit id and a kind: `data/0123456789abcdef.values`. Ids are unique
-//! across members, so a file that travels keeps its name. Whoever reads a file holds its [`DataFile`];
-//! a file that no checkpoint refers to any more is *doomed* and removed once nobody holds it.
+//! across members, so a file that travels keeps its name. Whoever reads a file holds its
+//! [`DataFile`]; a file that no checkpoint refers to any more is *doomed* and removed once nobody
+//! holds it.
 //!
 //! Law: a doomed file is removed only when the superblock that no longer refers to it is durable.
+//!
+//! Worked example: a checkpoint replaces `…01.pages` while it is sent to a peer: it is doomed at
+//! once and removed when the transfer ends.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,4 +1,7 @@
 //! The engine's side of snapshots between members: ship, receive, install, discard.
+//!
+//! Worked example: `Staged { meta at 90@5 }` → `install` → one superblock with mark `90@5` and log
+//! restart `90@5` → `Installed`, and the files of the state before go as their readers do.
 
 use std::io;
 
@@ -16,9 +19,13 @@ use crate::segment::Values;
 use crate::superblock::Superblock;
 use crate::transfer::{Context, Staged};
 
+/// Chunks of stale records that are freed each period even when nothing is written.
+const STALE_CHUNKS: usize = 16;
+
 impl Engine {
-    /// Offers the durable checkpoint to a peer and keeps its files until the transfer ends; false if
-    /// the durable checkpoint is not the one at `meta.at`. A transfer to the same peer is replaced.
+    /// Offers the durable checkpoint to a peer and keeps its files until the transfer ends; false
+    /// if the durable checkpoint is not the one at `meta.at`. A transfer to the same peer is
+    /// replaced.
     pub fn ship(
         &mut self,
         to: MemberId,
@@ -63,9 +70,10 @@ impl Engine {
         std::mem::take(&mut self.events)
     }
 
-    /// To be called every second or so: repeats what a receiver has not answered for a whole period,
-    /// and gives up when it did so too often.
+    /// To be called every second or so: repeats what a receiver has not answered for a whole
+    /// period, and gives up when it did so too often.
     pub fn retry_transfers(&mut self, out: &mut Vec<(MemberId, Transfer)>) -> Vec<EngineEvent> {
+        self.state.free_stale(STALE_CHUNKS);
         self.sender.retry(&mut self.outbox, &mut self.events);
         self.outgoing(out);
         std::mem::take(&mut self.events)

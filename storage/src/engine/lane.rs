@@ -2,6 +2,9 @@
 //!
 //! One order is under way at a time, so orders for the same file never overtake each other, and
 //! background writing never has more than one piece in the disk's queue beside the log.
+//!
+//! Worked example: `Remove a`, `Create a`, queued in this order, reach the disk one after the
+//! other.
 
 use std::collections::VecDeque;
 

@@ -3,6 +3,10 @@
 //! Opening first writes the superblock it chose once more and syncs it. A killed process may have
 //! left one that only the system's cache holds; without this, the files of the state before it
 //! would be removed while a power cut could still bring that state back.
+//!
+//! Worked example: copies 0 and 1 hold sequence 7, copies 2 and 3 were being overwritten with 8 and
+//! tore: 7 counts, its manifest leads to the files, and the files that 8 would have led to are
+//! removed.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -323,10 +327,11 @@ fn first_superblock(
     })
 }
 
-/// Removes everything from our folder but the superblock and the files to keep.
+/// Removes the files of our own making but the superblock and those to keep.
 fn remove_leftovers(disk: &dyn Disk, keep: &BTreeSet<FileName>) -> Result<(), Fault> {
     for (file, _) in list(disk, OPENING)? {
-        if file != Superblock::file() && !keep.contains(&file) {
+        let ours = Kind::parse(file.name()).is_some() || file == Superblock::file_unfinished();
+        if ours && !keep.contains(&file) {
             perform(disk, DiskOp::Remove { file }, OPENING)?;
         }
     }

@@ -5,11 +5,11 @@
 //! row         format u8 = 1 | main | sub | version | [main - created | lease | value length]
 //! ```
 //!
-//! The bracketed part is absent from tombstones (version 0). All numbers are varints; a fresh put of
-//! a key without a lease takes about 9 bytes.
+//! The bracketed part is absent from tombstones (version 0). All numbers are varints; a fresh put
+//! of a key without a lease takes about 9 bytes.
 //!
-//! Law: a row that the tree holds decodes; what comes from a disk or a peer is checked once when the
-//! tree is loaded ([`is_valid`]), so reading it is infallible.
+//! Law: a row that the tree holds decodes; what comes from a disk or a peer is checked once when
+//! the tree is loaded ([`is_valid`]), so reading it is infallible.
 
 use std::ops::ControlFlow;
 

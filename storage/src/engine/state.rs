@@ -1,4 +1,7 @@
 //! The private state: what the absorbed batches lead to, published or not.
+//!
+//! Worked example: after a put of `a` = `xyz` (record of 20 bytes) `bytes` is `(20, 4)`; after its
+//! deletion (record of 1 byte) it is `(21, 0)`.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -10,6 +13,7 @@ use holdfast_core::store::{Batch, Change, Fault, Mark, Record, Row, Table, View,
 
 use super::row::{self, KEYS, TreeKey};
 use crate::segment::Values;
+use crate::segment::active::Chunk;
 use crate::segment::sealed::{Sealed, Source};
 use crate::snapshot::Snapshot;
 use crate::tree::Tree;
@@ -19,9 +23,12 @@ pub(super) struct State {
     tree: Tree,
     pub(super) values: Values,
     mark: Mark,
-    active_bytes: i64,
+    kept_bytes: i64,
     live_bytes: i64,
     scratch: Vec<u8>,
+    /// Records that are in files now, to be freed a chunk at a time: freeing all those of a
+    /// checkpoint at once would hold up everything for tens of milliseconds.
+    stale: Vec<Arc<Chunk>>,
 }
 
 impl State {
@@ -32,7 +39,9 @@ impl State {
 
     /// A state all of whose records are in files; `live_bytes` are those of the tree's rows.
     pub(super) fn new(tree: Tree, live_bytes: i64, values: Values, mark: Mark) -> State {
-        State { tree, values, mark, active_bytes: 0, live_bytes, scratch: Vec::new() }
+        let (scratch, stale) = (Vec::new(), Vec::new());
+        let kept_bytes = values.sealed_bytes() as i64;
+        State { tree, values, mark, kept_bytes, live_bytes, scratch, stale }
     }
 
     /// The state as it is now, for readers.
@@ -42,13 +51,17 @@ impl State {
 
     /// Bytes of all records kept, and of the keys and values that are live.
     pub(super) fn bytes(&self) -> (i64, i64) {
-        (self.values.sealed_bytes() as i64 + self.active_bytes, self.live_bytes)
+        (self.kept_bytes, self.live_bytes)
     }
 
     /// The active records before ordinal `end` are in this file now.
     pub(super) fn seal(&mut self, segment: Arc<Sealed>, end: u64) {
-        self.active_bytes -= segment.footer.kv_bytes as i64;
-        self.values.seal(segment, end);
+        self.stale.extend(self.values.seal(segment, end));
+    }
+
+    /// Frees at most so many chunks of records that are in files now.
+    pub(super) fn free_stale(&mut self, chunks: usize) {
+        self.stale.truncate(self.stale.len().saturating_sub(chunks));
     }
 
     /// Takes the changes of a batch, in order.
@@ -62,6 +75,7 @@ impl State {
             self.mark.applied,
             self.mark.revision
         );
+        self.free_stale(1);
         for change in batch.into_changes() {
             match change {
                 Change::Write { key, row, record } => self.write(&key, row, record),
@@ -87,7 +101,7 @@ impl State {
         let tree_key = TreeKey::new(KEYS, key);
         let before = self.tree.get(&tree_key).map_or(0, |old| live_bytes(key, &row::decode(&old)));
         self.live_bytes += live_bytes(key, &row) - before;
-        self.active_bytes += record.kv.len() as i64;
+        self.kept_bytes += record.kv.len() as i64;
         self.scratch.clear();
         row::encode(&row, &mut self.scratch);
         self.tree.insert(&tree_key, &self.scratch, !row.is_tombstone());

@@ -1,9 +1,10 @@
 //! The active segment: records that no sealed file holds yet, in memory, covered by the log.
 //!
-//! Records sit in chunks of write-once slots behind `Arc`s. The one writer fills slots; a reader has
-//! a [`Run`], which is the chunks and a range of ordinals, all of whose slots were filled before the
-//! run was handed out. Nobody takes a lock. A checkpoint seals the records of the run it froze and
-//! then drops exactly these from the front, so an abandoned checkpoint leaves nothing to undo.
+//! Records sit in chunks of write-once slots behind `Arc`s. The one writer fills slots; a reader
+//! has a [`Run`], which is the chunks and a range of ordinals, all of whose slots were filled
+//! before the run was handed out. Nobody takes a lock. A checkpoint seals the records of the run it
+//! froze and then drops exactly these from the front, so an abandoned checkpoint leaves nothing to
+//! undo.
 //!
 //! Price: a slot is 80 bytes beside the record's own bytes, and a new chunk copies the list of
 //! chunks when a reader holds it: one pointer per record, amortised.
@@ -11,6 +12,9 @@
 //! Laws:
 //!  1. Revisions ascend strictly in the order of ordinals.
 //!  2. Every slot in `start..end` of a run is filled.
+//!
+//! Worked example: ordinals 0..40 are filled, a reader has `0..30`; the checkpoint of 0..30 is done
+//! and the writer trims: it has `30..40`, the reader still all of its 30.
 
 use std::sync::{Arc, OnceLock};
 
@@ -25,8 +29,9 @@ pub(crate) struct Run {
     end: u64,
 }
 
+/// Write-once slots for consecutive ordinals.
 #[derive(Debug)]
-struct Chunk {
+pub(crate) struct Chunk {
     base: u64,
     slots: Box<[OnceLock<Record>]>,
 }
@@ -62,14 +67,14 @@ impl Run {
         self.end += 1;
     }
 
-    /// Drops the records before ordinal `start`.
-    pub(crate) fn trim(&mut self, start: u64) {
+    /// Drops the records before ordinal `start`, and gives their chunks to be freed at leisure.
+    pub(crate) fn trim(&mut self, start: u64) -> Vec<Arc<Chunk>> {
         self.start = self.start.max(start);
         self.end = self.end.max(start);
         let first = self.chunks.partition_point(|chunk| chunk.end() <= self.start);
-        if first > 0 {
-            self.chunks = Arc::new(self.chunks[first..].to_vec());
-        }
+        let mut dropped = self.chunks.to_vec();
+        self.chunks = Arc::new(dropped.split_off(first));
+        dropped
     }
 
     /// The ordinal after the last record.

@@ -6,13 +6,18 @@
 //!          | first main i64 | first sub u32 | zero u32 | records …
 //! ```
 //!
-//! Numbers of a record are varints; `flags` bit 0 is "tombstone", bit 1 "`prev` is known". A record's
-//! crc covers the rest of the record. A block's crc covers the rest of the block and its length is
-//! that of the whole block, so a block found elsewhere, in another file, or half written, is noticed.
+//! Numbers of a record are varints; `flags` bit 0 is "tombstone", bit 1 "`prev` is known". A
+//! record's crc covers the rest of the record. A block's crc covers the rest of the block and its
+//! length is that of the whole block, so a block found elsewhere, in another file, or half written,
+//! is noticed.
 //!
 //! Laws:
 //!  1. The records of a block ascend strictly by revision and the first is the one in the header.
 //!  2. A block longer than [`BLOCK_BYTES`] holds exactly one record.
+//!
+//! Worked example: a block from `r5.0` on, with `r5.0`, `r5.1` and `r7.0`: `find(r6.0)` is `None`.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_core::id::RevSub;
@@ -53,7 +58,8 @@ pub(crate) struct BlockBuilder {
 }
 
 impl BlockBuilder {
-    /// Adds a record unless the block is full; says whether it did. An empty block takes any record.
+    /// Adds a record unless the block is full; says whether it did. An empty block takes any
+    /// record.
     pub(crate) fn push(&mut self, record: &Record) -> bool {
         if self.count > 0 && self.bytes.len() + encoded_len_max(record) > BLOCK_BYTES {
             return false;
@@ -96,6 +102,8 @@ impl BlockBuilder {
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
     bytes: Bytes,
+    /// Where each record starts: a block that is kept is searched often.
+    starts: Arc<[u32]>,
 }
 
 impl Block {
@@ -116,7 +124,10 @@ impl Block {
             Some((len, BlockAddress { segment, number, first }))
         };
         match read() {
-            Some((len, found)) if len == bytes.len() && found == address => Ok(Block { bytes }),
+            Some((len, found)) if len == bytes.len() && found == address => {
+                let starts = starts(&bytes).ok_or("a record of the block cannot be decoded")?;
+                Ok(Block { bytes, starts })
+            }
             Some(_) => Err("the block belongs to another place"),
             None => Err("the block is shorter than its header"),
         }
@@ -124,18 +135,21 @@ impl Block {
 
     /// Bytes it takes in memory.
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + 4 * self.starts.len()
     }
 
     /// The record `at`, if it is here; `Err` if the block's inside is broken.
     pub(crate) fn find(&self, at: RevSub) -> Result<Option<Record>, &'static str> {
-        let mut records = self.records();
-        while let Some(raw) = records.next()? {
-            if raw.at >= at {
-                return if raw.at == at { self.record(&raw).map(Some) } else { Ok(None) };
-            }
+        let is_before = |start: &u32| self.raw(*start).is_some_and(|raw| raw.at < at);
+        let index = self.starts.partition_point(is_before);
+        match self.starts.get(index).and_then(|start| self.raw(*start)) {
+            Some(raw) if raw.at == at => self.record(&raw).map(Some),
+            _ => Ok(None),
         }
-        Ok(None)
+    }
+
+    fn raw(&self, start: u32) -> Option<RawRecord<'_>> {
+        decode(&mut Reader::new(&self.bytes[start as usize..]))
     }
 
     /// Its records from the first on.
@@ -195,6 +209,17 @@ impl RawRecord<'_> {
             false => Err("a record's checksum does not match"),
         }
     }
+}
+
+/// Where each record of a block starts.
+fn starts(block: &[u8]) -> Option<Arc<[u32]>> {
+    let mut reader = Reader::new(&block[BLOCK_HEADER..]);
+    let mut starts = Vec::new();
+    while !reader.is_empty() {
+        starts.push((block.len() - reader.rest().len()) as u32);
+        decode(&mut reader)?;
+    }
+    Some(starts.into())
 }
 
 fn encoded_len_max(record: &Record) -> usize {

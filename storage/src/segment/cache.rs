@@ -1,10 +1,13 @@
 //! A bounded cache of verified blocks, shared by every snapshot of an engine.
 //!
-//! Second chance: a hit sets a mark; when room is needed the oldest block goes, unless it is marked,
-//! in which case it loses the mark and becomes the youngest. One mutex guards it, held for a map
-//! operation and never over a read of the disk.
+//! Second chance: a hit sets a mark; when room is needed the oldest block goes, unless it is
+//! marked, in which case it loses the mark and becomes the youngest. One mutex guards it, held for
+//! a map operation and never over a read of the disk.
 //!
 //! Law: the bytes held never exceed the budget.
+//!
+//! Worked example: a budget of two blocks, `a` and `b` held, `a` used since: inserting `c` removes
+//! `b`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;

@@ -5,7 +5,8 @@
 //! index     per block: offset u64 | length u32 | first main i64 | first sub u32
 //! zeros     so that the file's length is a multiple of 4096
 //! trailer   magic "HFVALUES" | format u32 = 1 | blocks u32 | segment u64 | index offset u64
-//!           | records u64 | tombstones u64 | kv bytes u64 | last main i64 | last sub u32 | crc32 u32
+//!           | records u64 | tombstones u64 | kv bytes u64 | last main i64 | last sub u32
+//!           | crc32 u32
 //! ```
 //!
 //! The crc is over everything from the index on except itself. It names the content of the whole
@@ -14,6 +15,9 @@
 //! Laws, checked when a footer is read:
 //!  1. Blocks lie one after the other from offset 0 to the index.
 //!  2. Their first revisions ascend strictly, and the last record is not before the last of them.
+//!
+//! Worked example: one block of 100 bytes: the index is the 24 bytes at 100, zeros follow up to
+//! 4024, and the trailer ends the file at 4096.
 
 use holdfast_core::id::RevSub;
 
@@ -109,7 +113,8 @@ impl Footer {
         (out, crc)
     }
 
-    /// Reads what [`Footer::encode`] made; `bytes` reach from the trailer's index offset to the end.
+    /// Reads what [`Footer::encode`] made; `bytes` reach from the trailer's index offset to the
+    /// end.
     pub(crate) fn decode(bytes: &[u8], trailer: Trailer) -> Result<(Footer, u32), &'static str> {
         let (covered, stated) = bytes.split_last_chunk::<4>().ok_or("the footer is too short")?;
         let crc = crc32fast::hash(covered);

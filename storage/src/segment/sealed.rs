@@ -1,7 +1,9 @@
 //! A sealed value segment: a file that is only read.
 //!
-//! Opening reads and checks the footer; each block is verified every time it is loaded from the disk,
-//! because a page that the system dropped and read again was not verified by the first time.
+//! Opening reads and checks the footer; each block is verified every time it is loaded from the
+//! disk, because a page that the system dropped and read again was not verified by the first time.
+//!
+//! Worked example: blocks start at `r2.0`, `r9.1` and `r30.0`; `r10.0` is looked for in the second.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -4,6 +4,9 @@
 //! and gives bytes whose length is a multiple of the disk's block, so that they can be written
 //! without the caller keeping any of them. The blocks go into the cache as they are made: what was
 //! just written is what is read next.
+//!
+//! Worked example: records of 10, 10 and 60 KiB give a block of one (the second would exceed 16
+//! KiB), another of one, a third of 60 KiB, then index and trailer.
 
 use std::sync::Arc;
 

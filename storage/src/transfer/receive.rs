@@ -1,4 +1,13 @@
 //! The receiving half: one snapshot at a time, its files written one bounded piece after the other.
+//!
+//! Left out: what the files hold, see `verify`.
+//!
+//! Laws:
+//!  1. One order to the disk is under way, and one piece is wanted, at any time.
+//!  2. A file is in the pool exactly if the receiver created it and it is nobody else's yet.
+//!
+//! Worked example: the leader fails at file 3; its successor offers the same files under another
+//! number; the first `Have` is for file 3.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -179,13 +188,14 @@ impl Receiver {
                 context.events.push(incoming.staged_event());
             }
         }
+        self.hold(context);
         self.advance(context);
     }
 
     fn chunk(&mut self, (file, offset): (u32, u64), data: &Bytes, context: &mut Context<'_>) {
         let Some(incoming) = self.incoming.as_ref() else { return };
         if self.busy.is_some() {
-            return;
+            return self.hold(context);
         }
         let wanted = incoming.files.get(incoming.next).filter(|_| file as usize == incoming.next);
         let partial = wanted.and_then(|wanted| self.pool.get(&wanted.name));
@@ -211,6 +221,18 @@ impl Receiver {
         };
         let order = Order::Write(wanted.name.clone(), len);
         self.order(order, op, context);
+    }
+
+    /// Tells a peer that repeats itself that everything has arrived and is being verified.
+    fn hold(&self, context: &mut Context<'_>) {
+        let Some(incoming) = self.incoming.as_ref() else { return };
+        if let (Phase::Verifying(_), Some((last, before))) =
+            (&incoming.phase, incoming.files.split_last())
+        {
+            let (number, file) = (incoming.number, before.len() as u32);
+            let have = Transfer::Have { number, file, offset: last.len };
+            context.outbox.push((incoming.from, have));
+        }
     }
 
     /// Goes on as far as possible without waiting: skips what is there, asks for the next piece,

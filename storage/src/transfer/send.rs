@@ -1,4 +1,7 @@
 //! The sending half. It holds the files of the checkpoint for as long as a transfer lasts.
+//!
+//! Law: a piece goes out only in answer to a `Have` beyond the last one, or as a repetition.
+//! Worked example: chunks of 1 MiB, file 2 has 1.5: `Have 2, 1 MiB` is answered by half a MiB.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -80,6 +83,8 @@ impl Sender {
         events: &mut Vec<EngineEvent>,
     ) -> Option<(u64, DiskOp)> {
         let shipment = self.shipments.get_mut(&number).filter(|shipment| shipment.to == from)?;
+        // Whoever answers is alive, if perhaps busy: it says the same again while it verifies.
+        shipment.quiet = Quiet::default();
         if shipment.reading.is_some() || shipment.sent.is_some_and(|sent| place <= sent) {
             return None;
         }

@@ -1,8 +1,10 @@
 //! Checks a snapshot that has arrived: every file is read back from the disk and verified before
 //! anybody hears of it.
 //!
-//! Segments are read in bounded pieces, as orders to the disk. The manifest, the footers and the tree
-//! are read at once; loading the tree is what makes the snapshot ready to be used.
+//! Segments are read in bounded pieces, as orders to the disk. The manifest, the footers and the
+//! tree are read at once; loading the tree is what makes the snapshot ready to be used.
+//!
+//! Worked example: a segment of three blocks of 100 KiB takes two reads, of two blocks and of one.
 
 use std::sync::Arc;
 
@@ -206,5 +208,37 @@ fn lose_lease_keys(tree: &mut Tree) {
     });
     for key in keys {
         tree.remove(&key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_core::store::Record;
+
+    use super::*;
+    use crate::segment::block::{BlockAddress, BlockBuilder};
+
+    fn block(mains: &[i64]) -> Block {
+        let mut builder = BlockBuilder::default();
+        for main in mains {
+            let (at, kv) = (RevSub::new(*main, 0), Bytes::from_static(b"kv"));
+            assert!(builder.push(&Record { at, prev: None, tombstone: main % 2 == 0, kv }));
+        }
+        let first = RevSub::new(mains[0], 0);
+        let address = BlockAddress { segment: 1, number: 0, first };
+        Block::verify(builder.finish(1, 0).into(), address).expect("it was made just now")
+    }
+
+    #[test]
+    fn blocks_add_up_and_must_be_in_order() {
+        let mut totals = Totals::default();
+        let first = |main| RevSub::new(main, 0);
+        assert_eq!(totals.add(&block(&[3, 4]), first(3)), Ok(()));
+        assert_eq!(totals.add(&block(&[7]), first(7)), Ok(()));
+        let last = Some(first(7));
+        assert_eq!(totals, Totals { records: 3, tombstones: 1, kv_bytes: 6, last });
+        for (mains, at) in [(&[7][..], 7), (&[9, 8], 9), (&[9], 8)] {
+            assert!(totals.add(&block(mains), first(at)).is_err(), "{mains:?}");
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! A disk in memory that loses what was not synced, sector by sector, when it crashes.
 //!
-//! Faults it makes: at a crash each 512-byte sector written since the file's last sync is old or new,
-//! each on its own; an order under way was done, partly done or not done; on demand an order fails
-//! because the disk is full. Names are durable when their order completes, as the seam promises.
+//! Faults it makes: at a crash each 512-byte sector written since the file's last sync is old, new
+//! or half of each, each on its own; an order under way was done, partly done or not done; on
+//! demand an order fails because the disk is full. Names are durable when their order completes, as
+//! the seam promises.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,11 +27,16 @@ pub struct CrashDisk {
 }
 
 impl CrashDisk {
-    /// What a process killed now, or a power cut, may leave; `under_way` was not completed.
-    pub fn crash(&self, under_way: Vec<DiskOp>, rng: &mut Rng) -> CrashDisk {
+    /// The process is killed; `under_way` was not completed.
+    pub fn kill(&self, under_way: Vec<DiskOp>, rng: &mut Rng) {
         for op in under_way {
             self.perform_partly(op, rng);
         }
+    }
+
+    /// What a power cut may leave; `under_way` was not completed.
+    pub fn crash(&self, under_way: Vec<DiskOp>, rng: &mut Rng) -> CrashDisk {
+        self.kill(under_way, rng);
         let mut files = self.files.lock().unwrap().clone();
         for file in files.values_mut() {
             file.bytes = torn(file, rng);
@@ -64,6 +70,14 @@ impl CrashDisk {
         CrashDisk { files: Mutex::new(files), reads: Mutex::default() }
     }
 
+    pub fn bytes(&self, file: &FileName) -> Vec<u8> {
+        self.files.lock().unwrap()[file].bytes.clone()
+    }
+
+    pub fn remove(&self, file: &FileName) {
+        self.files.lock().unwrap().remove(file);
+    }
+
     pub fn len(&self, file: &FileName) -> usize {
         self.files.lock().unwrap()[file].bytes.len()
     }
@@ -92,9 +106,8 @@ fn torn(file: &File, rng: &mut Rng) -> Vec<u8> {
         bytes.resize(file.bytes.len().max(bytes.len()), 0);
     }
     for (old, new) in bytes.chunks_mut(SECTOR).zip(file.bytes.chunks(SECTOR)) {
-        if rng.chance(50) {
-            old.copy_from_slice(new);
-        }
+        let new_bytes = [0, new.len() / 2, new.len(), new.len()][rng.below(4) as usize];
+        old[..new_bytes].copy_from_slice(&new[..new_bytes]);
     }
     bytes
 }

@@ -20,8 +20,9 @@ pub struct Rig {
     pub twin: Twin,
     /// The state as last published.
     pub published: Twin,
-    /// The state of the checkpoint that was begun last.
-    pub begun: Option<Twin>,
+    /// The states of the checkpoints begun since: the last is under way, the others failed, but
+    /// their superblock may have reached the disk.
+    pub begun: Vec<Twin>,
     pub durable: Twin,
     pub ops: VecDeque<(Token, DiskOp)>,
 }
@@ -62,7 +63,7 @@ impl Rig {
 
     fn around(disk: Arc<CrashDisk>, engine: Engine, twin: Twin) -> Rig {
         let (published, durable) = (twin.clone(), twin.clone());
-        Rig { disk, engine, twin, published, begun: None, durable, ops: VecDeque::new() }
+        Rig { disk, engine, twin, published, begun: Vec::new(), durable, ops: VecDeque::new() }
     }
 
     pub fn absorb(&mut self, rng: &mut Rng) {
@@ -80,7 +81,7 @@ impl Rig {
         let begun = self.engine.begin_checkpoint(meta(self.published.mark.applied), &mut ops);
         self.ops.extend(ops);
         if begun {
-            self.begun = Some(self.published.clone());
+            self.begun.push(self.published.clone());
         }
         begun
     }
@@ -92,12 +93,11 @@ impl Rig {
         self.complete(token, result.map_err(|error| error.kind()))
     }
 
-    /// Makes the order that was given first fail.
-    pub fn fail_one(&mut self, kind: io::ErrorKind) -> Vec<EngineEvent> {
-        match self.ops.pop_front() {
-            Some((token, _)) => self.complete(token, Err(kind)),
-            None => Vec::new(),
-        }
+    /// Makes the order that was given first fail, perhaps after it was done in part.
+    pub fn fail_one(&mut self, kind: io::ErrorKind, rng: &mut Rng) -> Vec<EngineEvent> {
+        let Some((token, op)) = self.ops.pop_front() else { return Vec::new() };
+        self.disk.kill(vec![op], rng);
+        self.complete(token, Err(kind))
     }
 
     fn complete(
@@ -111,7 +111,8 @@ impl Rig {
         self.ops.extend(ops);
         for event in &events {
             if let EngineEvent::Flushed { at } = event {
-                self.durable = self.begun.take().expect("what is flushed was begun");
+                self.durable = self.begun.pop().expect("what is flushed was begun");
+                self.begun.clear();
                 assert_eq!(self.durable.mark.applied, *at);
                 assert_eq!(self.engine.checkpoint(), (meta(*at), self.durable.mark));
             }
@@ -143,17 +144,27 @@ impl Rig {
         self.reopen(rng.next());
     }
 
+    pub fn open(&self, seed: u64) -> Engine {
+        let identity = Engine::identity(&*self.disk).expect("a superblock is there");
+        Engine::open(self.disk.clone(), identity, options(seed)).expect("it opens")
+    }
+
+    /// Kills the process: what it wrote is still there, synced or not. Later a crash may take it.
+    pub fn kill(&mut self, rng: &mut Rng) {
+        let under_way = self.ops.drain(..).map(|(_, op)| op).collect();
+        self.disk.kill(under_way, rng);
+        self.reopen(rng.next());
+    }
+
     /// Starts again on the disk as it is.
     pub fn reopen(&mut self, seed: u64) {
-        let identity = Engine::identity(&*self.disk).expect("a superblock is there");
-        self.engine = Engine::open(self.disk.clone(), identity, options(seed)).expect("it opens");
-        if self.engine.mark() != self.durable.mark {
-            let begun =
-                self.begun.take().expect("only a checkpoint begun can replace the durable one");
-            assert_eq!(self.engine.mark(), begun.mark, "neither the old nor the new state");
-            self.durable = begun;
+        self.engine = self.open(seed);
+        let mark = self.engine.mark();
+        if mark != self.durable.mark {
+            let begun = self.begun.iter().find(|begun| begun.mark == mark);
+            self.durable = begun.expect("neither the old nor the new state").clone();
         }
-        self.begun = None;
+        self.begun.clear();
         self.twin = self.durable.clone();
         self.published = self.durable.clone();
         self.assert_equal();

@@ -1,0 +1,235 @@
+//! The commands of a script, carried out in a world.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use holdfast_core::id::{LeaseId, MemberId, RequestId};
+use holdfast_core::limits::Limits;
+use holdfast_core::request::{Ask, Op, Put};
+use holdfast_core::status::Role;
+use holdfast_core::store::View;
+
+use super::show;
+use super::world::World;
+
+type Printed = Result<Vec<String>, String>;
+
+/// A script's world, and the requests that wait in it by their words.
+#[derive(Default)]
+pub struct Script {
+    world: Option<World>,
+    waiting: BTreeMap<RequestId, String>,
+}
+
+impl Script {
+    pub fn command(&mut self, line: &str) -> Printed {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (name, rest) = words.split_first().ok_or("an empty command")?;
+        if *name == "cluster" {
+            self.world = Some(cluster(rest)?);
+            return Ok(self.told());
+        }
+        match *name {
+            "put" | "read" | "grant" | "keepalive" | "ttl" | "transfer" => {
+                self.request(name, rest)?;
+            }
+            "show" => return self.show(),
+            "log" => return self.log(member(rest.first())?),
+            "trace" => self.world()?.trace = rest == ["on"],
+            "run" => {
+                let duration = duration(rest.first().ok_or("how long?")?)?;
+                match rest.get(1) {
+                    None => self.world()?.run(duration),
+                    alone => {
+                        let alone = member(alone)?;
+                        self.world()?.run_some(duration, |id| id == alone);
+                    }
+                }
+            }
+            "elect" => self.elect(member(rest.first())?)?,
+            "cut" | "heal" | "crash" | "start" | "lose" => self.fault(name, rest)?,
+            "hold" | "release" | "flush" | "fail" => self.hold(name, rest)?,
+            _ => return Err("no such command".to_owned()),
+        }
+        Ok(self.told())
+    }
+
+    fn world(&mut self) -> Result<&mut World, String> {
+        self.world.as_mut().ok_or_else(|| "`cluster` comes first".to_owned())
+    }
+
+    /// What has happened since the last command, answers last.
+    fn told(&mut self) -> Vec<String> {
+        let Some(world) = self.world.as_mut() else { return Vec::new() };
+        let mut lines = std::mem::take(&mut world.lines);
+        for (id, result) in std::mem::take(&mut world.answers) {
+            let words = self.waiting.remove(&id).expect("each request is answered once");
+            lines.push(format!("{words}: {}", show::answer(&result)));
+        }
+        lines
+    }
+
+    fn request(&mut self, name: &str, rest: &[&str]) -> Result<(), String> {
+        let member = member(rest.first())?;
+        let rest = rest.get(1..).unwrap_or_default();
+        let lease = |at: usize| number(rest.get(at)).map(|id| LeaseId(id as i64));
+        let asks = match name {
+            "put" => rest.iter().map(|pair| put(pair)).collect::<Result<Vec<Ask>, String>>()?,
+            "read" => vec![Ask::ReadIndex],
+            "grant" => {
+                let (id, ttl) = (lease(0)?, number(rest.get(1))? as i64);
+                vec![Ask::Propose(Op::LeaseGrant { id, ttl })]
+            }
+            "keepalive" => vec![Ask::LeaseKeepAlive { id: lease(0)? }],
+            "ttl" => vec![Ask::LeaseTimeToLive { id: lease(0)? }],
+            _ => vec![Ask::TransferLeadership],
+        };
+        let each = asks.len() > 1 || name == "put";
+        let ids = self.world()?.ask(member, asks);
+        for (at, id) in ids.into_iter().enumerate() {
+            let of = if each { rest[at..=at].join(" ") } else { rest.join(" ") };
+            self.waiting.insert(id, format!("{member} {name} {of}").trim_end().to_owned());
+        }
+        Ok(())
+    }
+
+    fn elect(&mut self, id: MemberId) -> Result<(), String> {
+        let world = self.world()?;
+        for _ in 0..100 {
+            world.run_some(Duration::from_millis(100), |other| other == id);
+            let leads =
+                world.slots[&id].node.as_ref().map(|node| node.status(&world.slots[&id].store));
+            if leads.is_some_and(|status| status.role == Role::Leader) {
+                return Ok(());
+            }
+        }
+        Err(format!("{id} does not win: {:#?}", world.lines))
+    }
+
+    fn fault(&mut self, name: &str, rest: &[&str]) -> Result<(), String> {
+        let world = self.world()?;
+        if name == "heal" {
+            world.heal();
+            return Ok(());
+        }
+        let id = member(rest.first())?;
+        match (name, rest.get(1)) {
+            ("cut", Some(_)) => world.cut(id, member(rest.get(1))?),
+            ("cut", None) => {
+                for other in
+                    world.slots.keys().copied().filter(|other| *other != id).collect::<Vec<_>>()
+                {
+                    world.cut(id, other);
+                }
+            }
+            ("crash", _) => {
+                let lost = world.crash(id);
+                world.lines.insert(0, format!("{id} crashes, {lost} unsynced batches lost"));
+                self.waiting.retain(|request, _| request.member != id);
+            }
+            ("lose", _) => {
+                let count = number(rest.get(1))? as usize;
+                world.slots.get_mut(&id).ok_or("no such member")?.disk.lose(count);
+            }
+            _ => world.start(id),
+        }
+        Ok(())
+    }
+
+    fn hold(&mut self, name: &str, rest: &[&str]) -> Result<(), String> {
+        let id = member(rest.first())?;
+        let world = self.world()?;
+        let disk = &mut world.slots.get_mut(&id).ok_or("no such member")?.disk;
+        let hold = name == "hold";
+        match (name, rest.get(1).copied()) {
+            ("fail", Some("ship")) => {
+                disk.hold_ship = false;
+                world.fail_ships(id);
+            }
+            ("flush", None) => {
+                disk.hold_sync = false;
+                world.sync(id);
+                world.slots.get_mut(&id).ok_or("no such member")?.disk.hold_sync = true;
+            }
+            ("hold" | "release", Some("sync")) => {
+                disk.hold_sync = hold;
+                world.sync(id);
+            }
+            ("hold" | "release", Some("ship")) => {
+                disk.hold_ship = hold;
+                world.ship(id);
+            }
+            ("hold" | "release", Some("install")) => {
+                disk.hold_install = hold;
+                world.install(id);
+            }
+            _ => return Err("what of it?".to_owned()),
+        }
+        world.settle();
+        Ok(())
+    }
+
+    fn show(&mut self) -> Printed {
+        let world = self.world()?;
+        world.assert_equal_states();
+        let line = |(id, status): (MemberId, Option<_>)| match status {
+            None => format!("{id} down"),
+            Some(status) => {
+                let revision = world.slots[&id].store.mark().revision;
+                format!("{id} {} {revision}", show::status(&status))
+            }
+        };
+        Ok(world.statuses().into_iter().map(line).collect())
+    }
+
+    fn log(&mut self, id: MemberId) -> Printed {
+        let slot = self.world()?.slots.get(&id).ok_or("no such member")?;
+        let boot = slot.disk.boot();
+        let lines = boot.entries.iter().map(|entry| show::entries(std::slice::from_ref(entry)));
+        Ok(lines.collect())
+    }
+}
+
+fn cluster(words: &[&str]) -> Result<World, String> {
+    let (members, options) = words.split_first().ok_or("how many?")?;
+    let mut limits = Limits::default();
+    for option in options {
+        let (name, value) = option.split_once('=').ok_or("an option is name=value")?;
+        let value = number(Some(&value))?;
+        match name {
+            "checkpoint" => limits.checkpoint_entries = value,
+            "catchup" => limits.catchup_entries = value,
+            "cache" => limits.log_cache_bytes = value as usize,
+            "timeout" => limits.request_timeout = Duration::from_millis(value),
+            _ => return Err(format!("option `{name}`")),
+        }
+    }
+    Ok(World::new(number(Some(members))?, limits))
+}
+
+fn member(word: Option<&&str>) -> Result<MemberId, String> {
+    let id = word.and_then(|word| word.strip_prefix('n')?.parse().ok());
+    id.map(MemberId).ok_or_else(|| "a member is wanted: n1".to_owned())
+}
+
+fn number(word: Option<&&str>) -> Result<u64, String> {
+    word.and_then(|word| word.parse().ok()).ok_or_else(|| "a number is wanted".to_owned())
+}
+
+fn duration(word: &str) -> Result<Duration, String> {
+    let ms = word.strip_suffix("ms").and_then(|ms| ms.parse().ok());
+    let seconds = || word.strip_suffix('s').and_then(|s| s.parse().ok()).map(Duration::from_secs);
+    ms.map(Duration::from_millis).or_else(seconds).ok_or_else(|| "500ms or 5s".to_owned())
+}
+
+fn put(pair: &str) -> Result<Ask, String> {
+    let (key, value) = pair.split_once('=').ok_or("a put is key=value")?;
+    Ok(Ask::Propose(Op::Put(Put {
+        key: key.to_owned().into(),
+        value: value.to_owned().into(),
+        lease: LeaseId::NONE,
+        prev_kv: false,
+        ignore_value: false,
+        ignore_lease: false,
+    })))
+}

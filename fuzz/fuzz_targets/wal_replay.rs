@@ -1,0 +1,12 @@
+//! A damaged log is recovered or refused. See [`holdfast_fuzz::wal_replay`].
+
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| holdfast_fuzz::wal_replay(data));
+
+/// Without the fuzzer: runs the inputs in the files that are named.
+#[cfg(not(fuzzing))]
+fn main() -> std::io::Result<()> {
+    holdfast_fuzz::replay(holdfast_fuzz::wal_replay)
+}
