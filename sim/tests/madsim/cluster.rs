@@ -68,7 +68,6 @@ impl Shape {
             checkpoint_entries: pick(&[30, 60, 120, 10_000]),
             catchup_entries: pick(&[5, 10, 20, 50]),
             batches_in_flight_max: pick(&[1, 2, 2, 4]) as usize,
-            ship_timeout: Duration::from_secs(pick(&[2, 5])),
             ..Limits::default()
         };
         limits.validate().expect("the ranges above lie within what is valid");
@@ -76,9 +75,7 @@ impl Shape {
             limits,
             segment_bytes: pick(&[64 << 10, 128 << 10, 256 << 10]),
             chunk_bytes: pick(&[4 << 10, 16 << 10]) as usize,
-            rates: std::array::from_fn(|_| {
-                RATE_TRUE - DRIFT_PPM + rng.below(2 * DRIFT_PPM + 1)
-            }),
+            rates: std::array::from_fn(|_| RATE_TRUE - DRIFT_PPM + rng.below(2 * DRIFT_PPM + 1)),
         }
     }
 }
@@ -194,7 +191,8 @@ impl Seat {
         let mut rng = self.rng.fork(life);
         self.shared.note(&self.name(), format!("life {life}"));
         // A monotonic clock starts anywhere.
-        let clock = Clock::new(truth(), Instant(1 + rng.below(1 << 50)), self.shape.rates[self.number]);
+        let clock =
+            Clock::new(truth(), Instant(1 + rng.below(1 << 50)), self.shape.rates[self.number]);
         let wake = Arc::new(Notify::new());
         let queue = Rc::new(SimQueue::new(self.disk.clone(), wake.clone()));
         let disks = Disks { disk: self.disk.clone(), queue, wake };
@@ -262,6 +260,8 @@ struct Watcher {
 }
 
 impl Observer for Watcher {
+    fn synced(&self, _bytes: u64, _took: Duration) {}
+
     fn turned(&self, status: &Status, facts: &[Fact]) {
         let shared = &self.seat.shared;
         shared.board().statuses[self.seat.number] = *status;

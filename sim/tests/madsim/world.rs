@@ -57,8 +57,7 @@ enum Loss {
 }
 
 impl Loss {
-    const ALL: [Loss; 5] =
-        [Loss::Kill, Loss::PowerCut, Loss::Cut, Loss::Isolation, Loss::Blackout];
+    const ALL: [Loss; 5] = [Loss::Kill, Loss::PowerCut, Loss::Cut, Loss::Isolation, Loss::Blackout];
 }
 
 /// What came of a seed.
