@@ -141,8 +141,7 @@ impl Channel {
         }
         let head = head.body(()).expect("the head is well formed");
         let mut requests = self.requests.clone().ready().await.map_err(Status::unavailable)?;
-        let (response, sender) =
-            requests.send_request(head, false).map_err(Status::unavailable)?;
+        let (response, sender) = requests.send_request(head, false).map_err(Status::unavailable)?;
         Ok(Duplex {
             sender,
             receiver: Receiver::Head(response),

@@ -76,9 +76,7 @@ impl Shape {
             limits,
             segment_bytes: pick(&[64 << 10, 128 << 10, 256 << 10]),
             chunk_bytes: pick(&[4 << 10, 16 << 10]) as usize,
-            rates: std::array::from_fn(|_| {
-                RATE_TRUE - DRIFT_PPM + rng.below(2 * DRIFT_PPM + 1)
-            }),
+            rates: std::array::from_fn(|_| RATE_TRUE - DRIFT_PPM + rng.below(2 * DRIFT_PPM + 1)),
         }
     }
 }
@@ -177,9 +175,11 @@ impl Cluster {
         self.shared.note("net", "mended");
     }
 
-    /// A checksum of every disk.
-    pub fn digest(&self) -> Vec<u32> {
-        self.seats.iter().map(|seat| seat.disk.digest()).collect()
+    /// Writes down a checksum of every disk.
+    pub fn note_disks(&self) {
+        for seat in &self.seats {
+            self.shared.note(&seat.name(), format!("disk {:08x}", seat.disk.digest()));
+        }
     }
 }
 
@@ -194,7 +194,8 @@ impl Seat {
         let mut rng = self.rng.fork(life);
         self.shared.note(&self.name(), format!("life {life}"));
         // A monotonic clock starts anywhere.
-        let clock = Clock::new(truth(), Instant(1 + rng.below(1 << 50)), self.shape.rates[self.number]);
+        let clock =
+            Clock::new(truth(), Instant(1 + rng.below(1 << 50)), self.shape.rates[self.number]);
         let wake = Arc::new(Notify::new());
         let queue = Rc::new(SimQueue::new(self.disk.clone(), wake.clone()));
         let disks = Disks { disk: self.disk.clone(), queue, wake };
@@ -280,6 +281,8 @@ impl Observer for Watcher {
             }
         }
     }
+
+    fn synced(&self, _: u64, _: Duration) {}
 
     fn warn(&self, message: &str) {
         self.seat.shared.note(&self.seat.name(), message);

@@ -19,9 +19,8 @@ const THREADS: usize = 2;
 /// `MADSIM_SEEDS=A..B`, or [`SEEDS`].
 fn seeds() -> (Range<u64>, usize) {
     let Ok(text) = std::env::var("MADSIM_SEEDS") else { return (SEEDS, SEEDS_MIN) };
-    let range = text.split_once("..").and_then(|(from, to)| {
-        Some(from.parse().ok()?..to.parse().ok()?)
-    });
+    let range =
+        text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
     (range.unwrap_or_else(|| panic!("MADSIM_SEEDS is A..B, not {text}")), 1)
 }
 

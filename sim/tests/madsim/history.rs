@@ -303,7 +303,10 @@ impl Lease {
     fn check(&self) {
         let Some(ended) = self.ended else { return };
         let Lease { id, lives_until, .. } = self;
-        assert!(ended >= *lives_until, "law 4: lease {id:x} ended at {ended}, before {lives_until}");
+        assert!(
+            ended >= *lives_until,
+            "law 4: lease {id:x} ended at {ended}, before {lives_until}"
+        );
     }
 }
 

@@ -128,9 +128,7 @@ impl Board {
 
     /// Whether losing this member now would take a watch, a renewal and a put with it.
     pub fn is_armed(&self, member: usize) -> bool {
-        self.watch_on == Some(member)
-            && self.renewal_at == Some(member)
-            && self.puts_at[member] > 0
+        self.watch_on == Some(member) && self.renewal_at == Some(member) && self.puts_at[member] > 0
     }
 }
 

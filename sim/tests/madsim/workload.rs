@@ -64,8 +64,14 @@ impl Client {
             let (mut rng, shared) = (rng.clone(), shared.clone());
             let next = rng.below(MEMBERS as u64) as usize;
             let runtime = MadsimRuntime::new(Clock::new(truth(), Instant(1), RATE_TRUE));
-            let client =
-                Client { shared: shared.clone(), rng, name: name.clone(), runtime, channel: None, next };
+            let client = Client {
+                shared: shared.clone(),
+                rng,
+                name: name.clone(),
+                runtime,
+                channel: None,
+                next,
+            };
             let life = run(client);
             async move {
                 life.await;

@@ -57,8 +57,7 @@ enum Loss {
 }
 
 impl Loss {
-    const ALL: [Loss; 5] =
-        [Loss::Kill, Loss::PowerCut, Loss::Cut, Loss::Isolation, Loss::Blackout];
+    const ALL: [Loss; 5] = [Loss::Kill, Loss::PowerCut, Loss::Cut, Loss::Isolation, Loss::Blackout];
 }
 
 /// What came of a seed.
@@ -278,6 +277,7 @@ impl World {
         self.compare(last).await;
         self.look_up().await;
         self.expire().await;
+        self.cluster.note_disks();
         shared.board().phase = Phase::Over;
     }
 
