@@ -174,9 +174,11 @@ impl Cluster {
         self.shared.note("net", "mended");
     }
 
-    /// A checksum of every disk.
-    pub fn digest(&self) -> Vec<u32> {
-        self.seats.iter().map(|seat| seat.disk.digest()).collect()
+    /// Writes down a checksum of every disk.
+    pub fn note_disks(&self) {
+        for seat in &self.seats {
+            self.shared.note(&seat.name(), format!("disk {:08x}", seat.disk.digest()));
+        }
     }
 }
 
@@ -280,6 +282,8 @@ impl Observer for Watcher {
             }
         }
     }
+
+    fn synced(&self, _: u64, _: Duration) {}
 
     fn warn(&self, message: &str) {
         self.seat.shared.note(&self.seat.name(), message);

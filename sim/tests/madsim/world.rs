@@ -277,6 +277,7 @@ impl World {
         self.compare(last).await;
         self.look_up().await;
         self.expire().await;
+        self.cluster.note_disks();
         shared.board().phase = Phase::Over;
     }
 
