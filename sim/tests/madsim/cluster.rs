@@ -262,8 +262,6 @@ struct Watcher {
 }
 
 impl Observer for Watcher {
-    fn synced(&self, _bytes: u64, _took: Duration) {}
-
     fn turned(&self, status: &Status, facts: &[Fact]) {
         let shared = &self.seat.shared;
         shared.board().statuses[self.seat.number] = *status;
