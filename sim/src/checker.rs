@@ -247,6 +247,11 @@ pub trait Checker {
     fn see(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String>;
 }
 
+/// The law with this id, of those that have a checker of their own.
+pub fn law_named(id: &str) -> Option<&'static str> {
+    Checkers::new(None).ids().find(|law| *law == id)
+}
+
 /// All checkers of a run.
 pub struct Checkers {
     /// Each with the number of its comparisons.
@@ -284,6 +289,11 @@ impl Checkers {
         ];
         let all = all.into_iter().filter(|checker| only.is_none_or(|id| id == checker.id()));
         Checkers { all: all.map(|checker| (checker, 0)).collect(), only }
+    }
+
+    /// The ids of the laws that are checked in this run.
+    pub fn ids(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.all.iter().map(|(checker, _)| checker.id())
     }
 
     /// Whether the law `id` is checked in this run.

@@ -51,6 +51,8 @@ pub struct Record {
     pub floor: Revision,
     /// How many commands had been applied anywhere when this was sent.
     pub steps_before: usize,
+    /// Which run of the member gave the answer: an answer may come after its member has restarted.
+    pub run: u64,
 }
 
 /// All requests of a run.
@@ -68,10 +70,11 @@ impl History {
     }
 
     /// A client learns an outcome.
-    pub fn complete(&mut self, id: OpId, now: Moment, outcome: Outcome) {
+    pub fn complete(&mut self, id: OpId, now: Moment, run: u64, outcome: Outcome) {
         let record = &mut self.records[id.0];
         assert_eq!(record.outcome, Outcome::Pending, "request {} has one outcome", id.0);
         record.returned = Some(now);
+        record.run = run;
         record.outcome = outcome;
     }
 

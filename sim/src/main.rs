@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! holdfast-sim run --seeds 0..10000 [--threads 2] [--ledger sim/LEDGER.md --commit abc]
-//! holdfast-sim replay SEED [--mask 0-3,7] [--verbose]
-//! holdfast-sim shrink SEED [--mask …]
+//! holdfast-sim replay SEED [--mask 0-3,7] [--only R2] [--mutant 21] [--verbose]
+//! holdfast-sim shrink SEED [--mask …] [--only …] [--mutant …]
 //! ```
+//!
+//! `--mutant` plants a bug of `MUTANTS.md` and needs a build with that feature.
 //!
 //! A panic of a member ends a release build at once (it aborts); the seed is printed first. `shrink`
 //! replays in child processes, so that it works on those as well.
@@ -15,10 +17,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use holdfast_sim::checker::law_named;
 use holdfast_sim::nemesis::Mask;
 use holdfast_sim::report::Totals;
 use holdfast_sim::watchdog::watched;
-use holdfast_sim::world::{RunOptions, run};
+use holdfast_sim::world::{RunOptions, run, run_with};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -53,9 +56,18 @@ fn command(words: &[String]) -> Result<ExitCode, String> {
         }
         Some("replay") => {
             let verbose = words.iter().any(|word| word == "--verbose");
-            Ok(replay(RunOptions { seed: seed()?, mask, verbose, ..RunOptions::default() }))
+            let only = match value("--only") {
+                Some(id) => Some(law_named(&id).ok_or("--only names no law")?),
+                None => None,
+            };
+            let mutant = mutant_named(value("--mutant"))?;
+            Ok(replay(RunOptions { seed: seed()?, mask, verbose, only }, mutant))
         }
-        Some("shrink") => shrink(seed()?, mask),
+        Some("shrink") => {
+            let passed = ["--only", "--mutant"].into_iter();
+            let passed = passed.filter_map(|flag| Some([flag.to_string(), value(flag)?]));
+            shrink(seed()?, mask, &passed.flatten().collect::<Vec<_>>())
+        }
         _ => Err("what shall be done?".into()),
     }
 }
@@ -104,9 +116,25 @@ fn run_all(from: u64, to: u64, threads: u64) -> Totals {
     totals
 }
 
-fn replay(options: RunOptions) -> ExitCode {
+fn mutant_named(text: Option<String>) -> Result<u16, String> {
+    let Some(text) = text else { return Ok(0) };
+    if !cfg!(feature = "mutants") {
+        return Err("--mutant needs a build with --features mutants".into());
+    }
+    text.parse().map_err(|_| format!("--mutant {text} is not a number"))
+}
+
+#[cfg(feature = "mutants")]
+fn plant(mutant: u16) {
+    holdfast_core::mutant::activate(mutant);
+}
+
+#[cfg(not(feature = "mutants"))]
+fn plant(_mutant: u16) {}
+
+fn replay(options: RunOptions, mutant: u16) -> ExitCode {
     let seed = options.seed;
-    let report = watched(seed, || run(options));
+    let report = watched(seed, || run_with(options, || plant(mutant)));
     println!("seed {seed}: {}\n{}\ntrace {:016x}", report.swarm, report.counts, report.trace);
     if let Some(violation) = &report.violation {
         println!("{VIOLATION}{}: {violation}", violation.checker);
@@ -120,10 +148,10 @@ fn replay(options: RunOptions) -> ExitCode {
 const VIOLATION: &str = "violation of ";
 
 /// Which law a replay in a process of its own breaks; a panic counts as one.
-fn broken(seed: u64, mask: &Mask) -> Option<String> {
+fn broken(seed: u64, mask: &Mask, passed: &[String]) -> Option<String> {
     let program = std::env::current_exe().expect("the running program has a path");
     let mut child = Command::new(program);
-    child.args(["replay", &seed.to_string(), "--mask", &mask.to_string()]);
+    child.args(["replay", &seed.to_string(), "--mask", &mask.to_string()]).args(passed);
     let output = child.output().expect("the program can be started again");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let named = text.lines().find_map(|line| line.strip_prefix(VIOLATION));
@@ -134,17 +162,18 @@ fn broken(seed: u64, mask: &Mask) -> Option<String> {
     }
 }
 
-fn shrink(seed: u64, mask: Mask) -> Result<ExitCode, String> {
+fn shrink(seed: u64, mask: Mask, passed: &[String]) -> Result<ExitCode, String> {
     use holdfast_sim::{nemesis, swarm::Swarm};
-    let law = broken(seed, &mask).ok_or("this seed breaks no law")?;
+    let law = broken(seed, &mask, passed).ok_or("this seed breaks no law")?;
     let schedule = nemesis::schedule(&Swarm::draw(seed));
-    let still = |mask: &Mask| broken(seed, mask).is_some_and(|found| found == law);
+    let still = |mask: &Mask| broken(seed, mask, passed).is_some_and(|found| found == law);
     let shrunk = holdfast_sim::shrink::shrink_mask(schedule.len() as u32, mask, still);
     println!("seed {seed} still breaks {law} with these faults:");
     for fault in schedule.iter().filter(|fault| !shrunk.0.contains(&fault.ordinal)) {
         println!("  {fault}");
     }
-    println!("cargo run -p holdfast-sim --release -- replay {seed} --mask {shrunk}");
+    let passed = passed.join(" ");
+    println!("cargo run -p holdfast-sim --release -- replay {seed} --mask {shrunk} {passed}");
     Ok(ExitCode::SUCCESS)
 }
 

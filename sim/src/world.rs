@@ -92,7 +92,7 @@ pub(crate) enum Happening {
     /// A request comes to its member.
     Ask { op: OpId },
     /// An answer comes to its client.
-    Answer { op: OpId, answered: Box<Answered> },
+    Answer { op: OpId, run: u64, answered: Box<Answered> },
     /// A client thinks of its next request.
     Think { client: usize },
     /// A client has waited long enough.
@@ -285,7 +285,7 @@ impl World {
             Happening::End(fault) => self.end_fault(fault),
             Happening::Flap { fault, on } => self.flap(fault, on),
             Happening::Ask { op } => self.ask_arrives(op),
-            Happening::Answer { op, answered } => self.answer_arrives(op, *answered),
+            Happening::Answer { op, run, answered } => self.answer_arrives(op, run, *answered),
             Happening::Think { client } => self.think(client),
             Happening::Patience { op } => self.patience_ends(op),
             Happening::WatchAsk { client, stream, open, requests } => {
@@ -432,7 +432,7 @@ impl Happening {
             Happening::End(fault) => (10, *fault as u64, 0),
             Happening::Flap { fault, on } => (11, *fault as u64, u64::from(*on)),
             Happening::Ask { op } => (12, op.0 as u64, 0),
-            Happening::Answer { op, answered } => {
+            Happening::Answer { op, answered, .. } => {
                 let revision = answered.as_ref().as_ref().map_or(-1, |a| a.header.revision.0);
                 (13, op.0 as u64, revision as u64)
             }

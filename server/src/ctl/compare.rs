@@ -74,6 +74,9 @@ impl Parts {
         let Some((key, rest)) = go::unquote(text.trim_ascii_start()) else { return parts };
         parts.key = key;
         let Some(rest) = rest.strip_prefix(b")") else { return parts };
+        if !rest.first().is_some_and(u8::is_ascii_whitespace) {
+            return parts;
+        }
         let rest = rest.trim_ascii_start();
         let end = rest.iter().position(u8::is_ascii_whitespace).unwrap_or(rest.len());
         parts.operator = rest[..end].to_vec();

@@ -60,7 +60,7 @@ pub fn read(
 fn ops(input: &mut impl BufRead) -> Result<Vec<pb::RequestOp>, Exit> {
     let mut ops = Vec::new();
     while let Some(line) = line(input)? {
-        ops.push(pb::RequestOp { request: Some(op(&line, input)?) });
+        ops.push(pb::RequestOp { request: Some(op(&line)?) });
     }
     Ok(ops)
 }
@@ -77,8 +77,8 @@ fn line(input: &mut impl BufRead) -> Result<Option<Vec<u8>>, Exit> {
     Ok((!line.is_empty()).then_some(line))
 }
 
-/// One operation. A `put` without a value reads the rest of the input as its value.
-fn op(line: &[u8], input: &mut impl BufRead) -> Result<Request, Exit> {
+/// One operation. A `put` must have its value: the input belongs to the transaction.
+fn op(line: &[u8]) -> Result<Request, Exit> {
     let shown = String::from_utf8_lossy(line).into_owned();
     let words = go::words(line).map_err(|reason| Exit::new(Exit::INVALID_INPUT, reason))?;
     if words.len() < 2 {
@@ -90,7 +90,7 @@ fn op(line: &[u8], input: &mut impl BufRead) -> Result<Request, Exit> {
     };
     let operands = &operands.all;
     match action {
-        Action::Put => kv::put_request(&flags, operands, input).map(Request::RequestPut),
+        Action::Put => kv::put_request(&flags, operands, std::io::empty()).map(Request::RequestPut),
         Action::Del => {
             let request = kv::delete_request(&flags, operands)?;
             kv::warn_of_range(&flags, operands);

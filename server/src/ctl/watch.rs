@@ -307,8 +307,14 @@ fn execute(exec: &[Vec<u8>], event: &Event, revision: i64) -> Result<(), Exit> {
         .status();
     let why = match status {
         Ok(status) if status.success() => return Ok(()),
-        Ok(status) => status.to_string(),
-        Err(cause) => cause.to_string(),
+        Ok(status) => match status.code() {
+            Some(code) => format!("exit status {code}"),
+            None => status.to_string(),
+        },
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
+            format!("fork/exec {}: no such file or directory", words[0])
+        }
+        Err(cause) => format!("fork/exec {}: {cause}", words[0]),
     };
     let shown: Vec<String> = words.iter().map(|word| go::quote(word)).collect();
     eprintln!("command [{}] error ({why})", shown.join(" "));

@@ -9,9 +9,9 @@ use holdfast_core::query::Query;
 use super::{Checker, Scene, Seen};
 use crate::history::Outcome;
 
-/// What each client was last told by each member.
+/// What each client was last told by each run of each member.
 #[derive(Default)]
-pub(super) struct Monotonic(BTreeMap<(usize, usize), Revision>);
+pub(super) struct Monotonic(BTreeMap<(usize, usize, u64), Revision>);
 
 impl Checker for Monotonic {
     fn id(&self) -> &'static str {
@@ -20,10 +20,6 @@ impl Checker for Monotonic {
 
     fn see(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
         match seen {
-            Seen::Stopped { member } => {
-                self.0.retain(|(_, told_by), _| told_by != member);
-                Ok(())
-            }
             Seen::Returned { op } => {
                 let record = scene.history.record(*op);
                 let Outcome::Answered(answer) = &record.outcome else { return Ok(()) };
@@ -36,7 +32,7 @@ impl Checker for Monotonic {
                 if matches!(record.query, Query::MemberList { .. }) {
                     return Ok(());
                 }
-                let last = self.0.entry((record.client, record.member)).or_default();
+                let last = self.0.entry((record.client, record.member, record.run)).or_default();
                 if revision < *last {
                     let (client, member) = (record.client, record.member);
                     return Err(format!(

@@ -47,6 +47,7 @@ impl World {
             outcome: Outcome::Pending,
             floor: holdfast_core::id::Revision(0),
             steps_before: self.model.steps().len(),
+            run: 0,
         };
         let op = self.history.invoke(record);
         self.clients[client].waits_for = Some(op);
@@ -72,7 +73,7 @@ impl World {
                 // Connection refused: known at once, but not whether an earlier try got through.
                 let delay = Duration::from_millis(1);
                 let refused = Box::new(Err(holdfast_core::rejection::Rejection::Stopped));
-                self.after(delay, Happening::Answer { op, answered: refused });
+                self.after(delay, Happening::Answer { op, run: 0, answered: refused });
             }
         }
     }
@@ -82,11 +83,12 @@ impl World {
         let now = self.now;
         let [first, _] = self.client_link(client, member, true).send(now, 200);
         if let Some(when) = first {
-            self.at(when, Happening::Answer { op, answered: Box::new(answered) });
+            let (run, answered) = (self.members[member].life_number, Box::new(answered));
+            self.at(when, Happening::Answer { op, run, answered });
         }
     }
 
-    pub(super) fn answer_arrives(&mut self, op: OpId, answered: Answered) {
+    pub(super) fn answer_arrives(&mut self, op: OpId, run: u64, answered: Answered) {
         let record = self.history.record(op);
         if record.outcome != Outcome::Pending {
             return;
@@ -103,7 +105,7 @@ impl World {
         if outcome == Outcome::Unknown {
             self.clients[client].gave_up(self.members.len(), &query);
         }
-        self.complete(op, outcome);
+        self.complete(op, run, outcome);
     }
 
     fn learn_leases(&mut self, client: usize, body: &AnswerBody, query: &Query) {
@@ -124,11 +126,11 @@ impl World {
         }
         let (client, query) = (record.client, record.query.clone());
         self.clients[client].gave_up(self.members.len(), &query);
-        self.complete(op, Outcome::Unknown);
+        self.complete(op, 0, Outcome::Unknown);
     }
 
-    fn complete(&mut self, op: OpId, outcome: Outcome) {
-        self.history.complete(op, self.now, outcome);
+    fn complete(&mut self, op: OpId, run: u64, outcome: Outcome) {
+        self.history.complete(op, self.now, run, outcome);
         self.see(&Seen::Returned { op });
         let record = self.history.record(op);
         let client = record.client;
