@@ -1,3 +1,5 @@
+//! The HTTP/1 pages over an in-memory connection, for a member that is as it is told to be.
+
 use std::cell::RefCell;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};

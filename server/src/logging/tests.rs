@@ -1,3 +1,5 @@
+//! Log lines as etcd's tools read them: required fields, levels, bounds.
+
 use std::sync::Mutex;
 use std::sync::mpsc::Sender;
 

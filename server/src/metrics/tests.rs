@@ -1,3 +1,5 @@
+//! The metrics page: names, types, and what facts and status make of the numbers.
+
 use holdfast_core::id::{Index, LeaseId, Position, Term};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The naive model's own rules, one at a time.
+
 use holdfast_core::request::{
     Compare, CompareResult, CompareTarget, DeleteRange, Put, SortOrder, SortTarget, Txn, TxnOp,
 };
