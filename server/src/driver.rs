@@ -88,8 +88,9 @@ impl<H: Host> Driver<H> {
             self.next_retry = now + RETRY;
             let events = self.engine.retry_transfers(&mut self.transfers);
             self.learn(now, events)?;
-            self.observe_space(now);
+            self.tend_log();
         }
+        self.observe_space(now);
         self.step(now, Input::Drained);
         self.act()?;
         self.host.turned(self.output.status, &self.output.facts);
@@ -204,15 +205,20 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Tells the node when the log cannot grow, and when it can again: writes that need room are then
-    /// refused before they are proposed.
-    fn observe_space(&mut self, now: Instant) {
+    /// What the log wants now and then: another attempt at a segment that did not fit, and a seal.
+    fn tend_log(&mut self) {
         self.wal.retry(&mut self.ops);
         if self.installing.is_none() {
             // An idle log proves once that its last batch was durable. Not between a restart mark and
             // its superblock: recovery takes a batch behind the mark as proof of the superblock.
             self.wal.seal(&mut self.ops);
         }
+    }
+
+    /// Tells the node when the log cannot grow, and when it can again: writes that need room are then
+    /// refused before they are proposed. At once, since what is left of the present segment is for
+    /// deletes, and fast writers fill it within a fraction of a second.
+    fn observe_space(&mut self, now: Instant) {
         while let Some(event) = self.wal.take_event() {
             self.host.warn(&event.to_string());
         }
