@@ -30,6 +30,9 @@ pub struct Limits {
     pub txn_ops_max: usize,
     /// Entries applied between two checkpoints (`--snapshot-count`).
     pub checkpoint_entries: u64,
+    /// Bytes of entries applied after which a checkpoint is made, however few the entries are: what a
+    /// restart replays, and what is held in memory until then.
+    pub checkpoint_bytes: u64,
     /// Entries kept behind a checkpoint for slow followers (`--snapshot-catchup-entries`).
     pub catchup_entries: u64,
     /// Bytes of log entries kept in memory; older ones are read back from the log.
@@ -38,8 +41,6 @@ pub struct Limits {
     pub compaction_batch: usize,
     /// Expired leases proposed for revocation at one time.
     pub lease_revoke_batch: usize,
-    /// A snapshot transfer without progress for this long has failed.
-    pub ship_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -57,11 +58,11 @@ impl Default for Limits {
             request_bytes_max: 1_572_864,
             txn_ops_max: 128,
             checkpoint_entries: 10_000,
+            checkpoint_bytes: 256 << 20,
             catchup_entries: 5_000,
             log_cache_bytes: 64 << 20,
             compaction_batch: 1000,
             lease_revoke_batch: 500,
-            ship_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -98,6 +99,9 @@ impl Limits {
         ];
         match positive.iter().find(|(_, value)| *value == 0) {
             Some((name, _)) => Err(format!("{name} must be at least 1")),
+            None if self.checkpoint_bytes == 0 => {
+                Err("bytes between checkpoints must be at least 1".into())
+            }
             None if self.checkpoint_entries == 0 => {
                 Err("--snapshot-count must be at least 1".into())
             }

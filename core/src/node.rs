@@ -95,6 +95,10 @@ pub struct Node {
     /// The last checkpoint ordered, and whether it is still being made.
     flush_ordered: Index,
     flushing: bool,
+    /// Bytes of entries applied since it was ordered.
+    applied_bytes: u64,
+    /// Peers that this member has a connection to.
+    connected: BTreeSet<MemberId>,
     seen: (Role, Option<MemberId>),
     leader_lost: Option<Instant>,
     disk_full: bool,
@@ -147,6 +151,8 @@ impl Node {
             next_tick: now + config.limits.heartbeat,
             flush_ordered: flushed,
             flushing: false,
+            applied_bytes: 0,
+            connected: BTreeSet::new(),
             seen: (Role::Follower, None),
             leader_lost: None,
             disk_full: false,
@@ -163,11 +169,15 @@ impl Node {
             Input::Request(request) => self.admit(now, request),
             Input::Message { from, message } => self.receive(now, from, message, out),
             Input::Connected { peer, hello } => {
+                self.connected.insert(peer);
                 if self.raft.lower_matched(peer, hello.last) {
                     out.facts.push(Fact::MatchedLowered { peer, last: hello.last });
                 }
             }
-            Input::Disconnected { peer } => self.raft.unreachable(peer),
+            Input::Disconnected { peer } => {
+                self.connected.remove(&peer);
+                self.raft.unreachable(peer);
+            }
             Input::Synced { seq } => {
                 self.synced = seq;
                 while self.appended.front().is_some_and(|(appended, _)| *appended <= seq) {
@@ -182,7 +192,9 @@ impl Node {
             Input::FlushFailed => self.flushing = false,
             Input::Fetched { number, entries } => self.raft.fetched(number, entries),
             Input::Staged { from, term, meta } => {
-                if !self.raft.staged(from, term, &meta) {
+                // A repeated announcement of what is being installed must not take it away.
+                let repeated = self.raft.installing().is_some_and(|at| at == meta.at);
+                if !repeated && !self.raft.staged(from, term, &meta) {
                     out.effects.push(Effect::Discard { at: meta.at });
                 }
             }
@@ -201,7 +213,8 @@ impl Node {
     /// for a flush or the next tick, and each of those is a turn of its own.
     pub fn deadline(&self) -> Instant {
         let forwarding = !self.queue.is_empty() && self.raft.role() != Role::Leader;
-        let busy = self.machine.compaction_pending() || (forwarding && self.may_propose());
+        let compacting = self.machine.compaction_pending() && !self.raft.is_installing();
+        let busy = compacting || (forwarding && self.may_propose());
         if busy { Instant(0) } else { self.next_tick }
     }
 
@@ -298,10 +311,13 @@ impl Node {
             out.effects.push(Effect::Reply { id, result });
         }
         let applied = store.mark().applied;
-        let due = applied.index.0 >= self.flush_ordered.0 + self.config.limits.checkpoint_entries;
+        let limits = &self.config.limits;
+        let due = applied.index.0 >= self.flush_ordered.0 + limits.checkpoint_entries
+            || self.applied_bytes >= limits.checkpoint_bytes;
         if due && !self.flushing && !self.raft.is_installing() {
             self.flushing = true;
             self.flush_ordered = applied.index;
+            self.applied_bytes = 0;
             out.effects.push(Effect::Flush { meta: self.meta(applied) });
         }
         self.raft.log_mut().evict(applied.index, self.config.limits.log_cache_bytes);
@@ -339,6 +355,10 @@ impl Node {
         self.durable = meta.at;
         self.appended.clear();
         out.facts.push(Fact::SnapshotInstalled { at: meta.at });
+        if !self.machine.compaction_pending() {
+            let revision = store.mark().compacted;
+            out.facts.push(Fact::CompactionFinished { revision });
+        }
         self.turn.changed = true;
     }
 
@@ -359,11 +379,24 @@ impl Node {
     /// A peer may only speak for itself, and may only hand over proposals that apply can read: one
     /// that it cannot would stop every member.
     fn receive_raft(&mut self, from: MemberId, received: RaftMessage) {
-        let forwarded = received.kind == RaftKind::Propose;
         let readable = |entry: &Entry| {
             entry.kind == EntryKind::Normal && codec::decode_entry(&entry.data).is_ok()
         };
-        if received.from != from || (forwarded && !received.entries.iter().all(readable)) {
+        let entries = &received.entries;
+        let welcome = match received.kind {
+            // Only a leader has use for these; passed on, they would come in another's name.
+            RaftKind::Propose => {
+                self.raft.role() == Role::Leader
+                    && !entries.is_empty()
+                    && entries.iter().all(readable)
+            }
+            RaftKind::ReadIndex => self.raft.role() == Role::Leader && entries.len() == 1,
+            RaftKind::ReadIndexResponse => entries.len() == 1,
+            // A leader never says more than it knows this log to hold; the crate would panic.
+            RaftKind::Heartbeat => received.commit <= self.raft.log().last().index,
+            _ => true,
+        };
+        if received.from != from || !welcome {
             return;
         }
         self.raft.receive(received);

@@ -312,6 +312,12 @@ impl Raft {
         self.installing.is_some() || self.raw.snap().is_some()
     }
 
+    /// Where the snapshot that is being installed ends.
+    pub fn installing(&self) -> Option<Position> {
+        let accepted = self.raw.snap().map(|snapshot| message::meta_from_raft(snapshot).at);
+        accepted.or(self.installing.as_ref().map(|installing| installing.meta.at))
+    }
+
     /// Members with a vote, in order.
     pub fn voters(&self) -> Vec<MemberId> {
         let mut ids: Vec<_> = self.raw.raft.prs().conf().voters().ids().iter().collect();

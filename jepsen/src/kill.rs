@@ -378,6 +378,7 @@ impl Test<'_> {
             text.push_str(&format!("--- the last lines of {name} ({})\n", log.display()));
             text.push_str(&self.layout.last_lines(at, LINES));
             text.push('\n');
+            text.push_str(&self.layout.panics(at));
         }
         text
     }

@@ -94,6 +94,15 @@ impl Layout {
         flags.chain(self.flags.iter().cloned()).collect()
     }
 
+    /// What a member said when it panicked: a trace would push it out of the last lines.
+    pub fn panics(&self, at: usize) -> String {
+        let text = fs::read(self.log(at)).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        let panics = lines.windows(2).filter(|pair| pair[0].contains("panicked"));
+        panics.map(|pair| format!("{}\n{}\n", pair[0], pair[1])).collect()
+    }
+
     /// The last lines that a member has said.
     pub fn last_lines(&self, at: usize, count: usize) -> String {
         let text = fs::read(self.log(at)).unwrap_or_default();

@@ -64,6 +64,9 @@ pub struct Booted {
 pub fn boot(disk: Arc<dyn Disk>, config: &BootConfig, now: Instant) -> Result<Booted, Fault> {
     let identity = EngineIdentity { cluster: config.cluster, member: config.member };
     let is_new = !Engine::exists(&*disk)?;
+    if is_new {
+        refuse_orphans(&*disk)?;
+    }
     let mut engine = match is_new {
         true => create(disk.clone(), identity, config)?,
         false => Engine::open(disk.clone(), identity, config.engine.clone())?,
@@ -96,6 +99,21 @@ pub fn boot(disk: Arc<dyn Disk>, config: &BootConfig, now: Instant) -> Result<Bo
     let node = Node::new(node, boot, &engine, now)?;
     let (incarnation, notes) = (config.incarnation, recovered.notes);
     Ok(Booted { node, wal, engine, disk, incarnation, notes })
+}
+
+/// A log without a superblock is no new member: its superblock was lost, and making a new one would
+/// throw away what the log belongs to. A first start that was cut short has made no log.
+fn refuse_orphans(disk: &dyn Disk) -> Result<(), Fault> {
+    let files = disk.list("wal").map_err(|error| Fault::new("listing the log", "wal", error))?;
+    match files.iter().find(|(file, _)| file.name().ends_with(".seg")) {
+        None => Ok(()),
+        Some((file, _)) => Err(Fault::new(
+            "starting a new member",
+            file.to_string(),
+            "there is a log, but data/superblock is missing; restore it, or remove the data directory \
+             to let the member start over",
+        )),
+    }
 }
 
 fn create(

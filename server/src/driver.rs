@@ -175,7 +175,10 @@ impl<H: Host> Driver<H> {
         for event in events {
             match event {
                 EngineEvent::Flushed { at } => self.step(now, Input::Flushed { at }),
-                EngineEvent::CheckpointFailed { .. } => self.step(now, Input::FlushFailed),
+                EngineEvent::CheckpointFailed { cause } => {
+                    self.host.warn(&format!("no checkpoint could be made: {cause}"));
+                    self.step(now, Input::FlushFailed);
+                }
                 EngineEvent::Staged { from, term, meta } => {
                     self.step(now, Input::Staged { from, term, meta });
                 }
@@ -205,8 +208,14 @@ impl<H: Host> Driver<H> {
     /// refused before they are proposed.
     fn observe_space(&mut self, now: Instant) {
         self.wal.retry(&mut self.ops);
-        // An idle log proves once that its last batch was durable.
-        self.wal.seal(&mut self.ops);
+        if self.installing.is_none() {
+            // An idle log proves once that its last batch was durable. Not between a restart mark and
+            // its superblock: recovery takes a batch behind the mark as proof of the superblock.
+            self.wal.seal(&mut self.ops);
+        }
+        while let Some(event) = self.wal.take_event() {
+            self.host.warn(&event.to_string());
+        }
         let full = self.wal.is_full();
         if full != self.full {
             self.full = full;

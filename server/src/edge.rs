@@ -182,6 +182,13 @@ impl Edge {
         inbox.push(Event::Request(self.request(now, waiting, Identity::default(), ask)));
     }
 
+    /// Nobody waits for this call any more: what has not been answered need not be.
+    pub fn cancel(&mut self, call: StreamId) {
+        self.gathering.retain(|(waiting, _)| *waiting != call);
+        self.scans.retain(|scanning| scanning.call != call);
+        self.physical.retain(|(_, waiting, _)| *waiting != call);
+    }
+
     /// Asks one read index for all reads that have gathered.
     pub fn flush(&mut self, now: Instant, inbox: &mut Vec<Event>) {
         if !self.gathering.is_empty() {

@@ -71,6 +71,9 @@ pub trait Host {
     /// Answers a request.
     fn reply(&mut self, id: RequestId, result: Result<Response, Rejection>);
 
+    /// Something an operator should read.
+    fn warn(&mut self, message: &str);
+
     /// The end of a turn: what the node says of itself, and what happened in it.
     fn turned(&mut self, status: Status, facts: &[Fact]);
 }

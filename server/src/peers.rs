@@ -44,6 +44,8 @@ pub struct Peers {
     inbox: RefCell<Vec<Event>>,
     wake: Rc<dyn Fn()>,
     observer: Rc<dyn Observer>,
+    /// The last complaint about each peer.
+    complained: RefCell<BTreeMap<MemberId, String>>,
 }
 
 impl Peers {
@@ -65,6 +67,7 @@ impl Peers {
             inbox: RefCell::new(Vec::new()),
             wake,
             observer,
+            complained: RefCell::new(BTreeMap::new()),
         })
     }
 
@@ -202,7 +205,12 @@ impl Peers {
         }
     }
 
+    /// Said once for each reason: a refused connection is tried again all the time.
     fn complain(&self, peer: MemberId, why: &str) {
+        let before = self.complained.borrow_mut().insert(peer, why.to_string());
+        if before.is_some_and(|before| before == why) {
+            return;
+        }
         self.observer.warn(&format!("connection with peer {peer}: {why}"));
     }
 

@@ -16,7 +16,7 @@ use holdfast_core::rejection::Rejection;
 use holdfast_core::request::{Identity, Op};
 use holdfast_core::time::Instant;
 use holdfast_core::watch::{WatchResponse, WatchStreamId};
-use holdfast_net::call::{Call, FromClient, GrpcStatus, Method, Reply, StreamId};
+use holdfast_net::call::{Call, Code, FromClient, GrpcStatus, Method, Reply, StreamId};
 use holdfast_net::grpc::{Streams, Taken};
 use holdfast_net::wire::{self, Origin, Serving, WireLimits};
 use tokio::sync::oneshot;
@@ -34,6 +34,15 @@ const INTERNAL: u64 = 0xff << 56;
 struct Open {
     method: Method,
     require_leader: bool,
+    /// Renewals asked and not answered yet, and whether more may come.
+    asked: usize,
+    half_closed: bool,
+}
+
+impl Open {
+    fn new(method: Method, require_leader: bool) -> Open {
+        Open { method, require_leader, asked: 0, half_closed: false }
+    }
 }
 
 /// See the module.
@@ -132,7 +141,9 @@ impl Sessions {
     /// Refuses new calls, ends the streams, and starts handing leadership over.
     pub fn stop(&mut self) {
         self.stopping = true;
-        let streams = self.calls.iter().filter(|(_, open)| open.method.is_client_stream());
+        let lasting =
+            |open: &Open| open.method.is_client_stream() || open.method == Method::HealthWatch;
+        let streams = self.calls.iter().filter(|(_, open)| lasting(open));
         let streams: Vec<StreamId> = streams.map(|(stream, _)| *stream).collect();
         for stream in streams {
             self.end(stream, wire::status_of(Rejection::Stopped));
@@ -191,7 +202,7 @@ impl Sessions {
             }
             _ => return self.unary(stream, method, &message),
         }
-        self.calls.insert(stream, Open { method, require_leader });
+        self.calls.insert(stream, Open::new(method, require_leader));
     }
 
     /// Why a call is not even looked at.
@@ -209,7 +220,7 @@ impl Sessions {
     fn unary(&mut self, stream: StreamId, method: Method, message: &Bytes) {
         match wire::decode_query(method, message, &self.limits) {
             Ok(query) => {
-                self.calls.insert(stream, Open { method, require_leader: false });
+                self.calls.insert(stream, Open::new(method, false));
                 let now = (self.clock)();
                 self.edge.ask(now, asked(stream, query), &mut self.inbox);
             }
@@ -218,6 +229,9 @@ impl Sessions {
     }
 
     fn health(&mut self, stream: StreamId, method: Method, message: &Bytes) {
+        if method == Method::HealthWatch {
+            self.calls.insert(stream, Open::new(method, false));
+        }
         let mut out = BytesMut::new();
         if method == Method::HealthList {
             wire::encode_health_list(Serving::Serving, &mut out);
@@ -236,9 +250,6 @@ impl Sessions {
                 wire::encode_health(Serving::ServiceUnknown, &mut out);
                 self.send(stream, out.freeze(), false);
             }
-        }
-        if method == Method::HealthWatch {
-            self.calls.insert(stream, Open { method, require_leader: false });
         }
     }
 
@@ -259,6 +270,9 @@ impl Sessions {
             Some(Method::LeaseKeepAlive) => {
                 match wire::decode_query(Method::LeaseKeepAlive, message, &self.limits) {
                     Ok(query) => {
+                        if let Some(open) = self.calls.get_mut(&stream) {
+                            open.asked += 1;
+                        }
                         self.edge.ask(now, asked(stream, query), &mut self.inbox);
                     }
                     Err(status) => self.end(stream, status),
@@ -268,8 +282,28 @@ impl Sessions {
         }
     }
 
+    /// A half-closed watch stays open: the client still listens. A keepalive stream ends once its
+    /// questions are answered (etcd's handler returns at the end of the client's messages).
+    fn half_closed(&mut self, stream: StreamId) {
+        if let Some(open) = self.calls.get_mut(&stream) {
+            open.half_closed = true;
+        }
+        self.end_if_done(stream);
+    }
+
+    fn end_if_done(&mut self, stream: StreamId) {
+        let done = self.calls.get(&stream).is_some_and(|open| {
+            open.method == Method::LeaseKeepAlive && open.half_closed && open.asked == 0
+        });
+        if done {
+            self.end(stream, GrpcStatus { code: Code::Ok, message: String::new() });
+        }
+    }
+
     fn answer(&mut self, stream: StreamId, answered: Answered) {
-        let Some(method) = self.calls.get(&stream).map(|open| open.method) else { return };
+        let Some(open) = self.calls.get_mut(&stream) else { return };
+        open.asked = open.asked.saturating_sub(1);
+        let method = open.method;
         match answered {
             Ok(answer) => {
                 let mut out = BytesMut::new();
@@ -279,6 +313,7 @@ impl Sessions {
                     self.calls.remove(&stream);
                 }
                 self.send(stream, out.freeze(), last);
+                self.end_if_done(stream);
             }
             Err(rejection) => self.end(stream, wire::status_of(rejection)),
         }
@@ -320,6 +355,7 @@ impl Sessions {
 
     fn forget(&mut self, stream: StreamId) {
         self.full.remove(&stream);
+        self.edge.cancel(stream);
         if self.calls.remove(&stream).is_some_and(|open| open.method == Method::Watch) {
             self.edge.watches().0.close(WatchStreamId(stream.0));
         }
@@ -353,8 +389,7 @@ impl holdfast_net::grpc::Services for Sessions {
         match event {
             FromClient::Call(call) => self.begin(call),
             FromClient::Message { stream, message } => self.message(stream, &message),
-            // etcd leaves a half-closed stream open: the client still listens.
-            FromClient::HalfClosed { .. } => {}
+            FromClient::HalfClosed { stream } => self.half_closed(stream),
             FromClient::Cancelled { stream } => self.forget(stream),
             FromClient::Writable { stream } => {
                 self.full.remove(&stream);

@@ -50,6 +50,7 @@ enum Out {
     Publish(Publication),
     Reply(RequestId, Result<Response, Rejection>),
     Turned(Status, Vec<Fact>),
+    Warn(String),
 }
 
 /// [`Host`] for a real server and for one in a simulated network alike.
@@ -92,6 +93,10 @@ impl<R: Runtime> Host for WorkerHost<R> {
 
     fn reply(&mut self, id: RequestId, result: Result<Response, Rejection>) {
         self.out.push(Out::Reply(id, result));
+    }
+
+    fn warn(&mut self, message: &str) {
+        self.out.push(Out::Warn(message.to_string()));
     }
 
     fn turned(&mut self, status: Status, facts: &[Fact]) {
@@ -151,6 +156,7 @@ impl<R: Runtime> Worker<R> {
             match out {
                 Out::Publish(publication) => sessions.edge().published(now, publication),
                 Out::Reply(id, result) => sessions.edge().replied(id, result),
+                Out::Warn(message) => self.observer.warn(&message),
                 Out::Turned(status, facts) => {
                     sessions.edge().turned(status, &facts);
                     self.observer.turned(&status, &facts);

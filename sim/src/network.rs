@@ -109,9 +109,10 @@ impl Link {
         self.cuts > 0
     }
 
-    /// From now on the link is like this.
+    /// From now on the link is like this; what is still under way delays nothing that is sent later.
     pub fn set_quality(&mut self, quality: Quality) {
         self.quality = quality;
+        (self.latest, self.busy_until) = (Moment(0), Moment(0));
     }
 
     fn arrival(&mut self, now: Moment, bytes: usize) -> Moment {

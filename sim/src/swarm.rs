@@ -194,7 +194,6 @@ fn draw_limits(rng: &mut Rng) -> Limits {
         log_cache_bytes: *pick(rng, &[64 << 20, 256 << 10, 16 << 10]),
         compaction_batch: *pick(rng, &[1000, 100, 7, 1]),
         lease_revoke_batch: *pick(rng, &[500, 10, 1]),
-        ship_timeout: Duration::from_secs(*pick(rng, &[2, 5, 10])),
         ..Limits::default()
     };
     limits.validate().expect("the ranges above lie within what is valid");

@@ -31,6 +31,7 @@
 //! watermark 3.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::io;
 
 use holdfast_core::entry::{Append, HardState};
@@ -122,6 +123,21 @@ pub enum WalEvent {
         /// What the disk said.
         cause: String,
     },
+}
+
+impl fmt::Display for WalEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WalEvent::NoSpace { cause } => write!(
+                f,
+                "the disk is full, the log cannot grow: puts are refused until there is room ({cause})"
+            ),
+            WalEvent::SpaceAgain => f.write_str("the log has room again"),
+            WalEvent::NotRemoved { file, cause } => {
+                write!(f, "a file that is not needed could not be removed: {file} ({cause})")
+            }
+        }
+    }
 }
 
 /// A segment that the log needs.
@@ -399,6 +415,8 @@ impl Wal {
     /// milliseconds. Returns whether it did.
     pub fn seal(&mut self, ops: &mut Vec<(Token, DiskOp)>) -> bool {
         let idle = self.queue.is_empty() && self.flights.is_empty() && self.fault.is_none();
+        // Recovery takes a batch behind a restart mark as proof that its snapshot is in use.
+        let idle = idle && self.restart.is_none();
         if !idle || self.sealed {
             return false;
         }

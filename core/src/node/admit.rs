@@ -117,10 +117,12 @@ impl Node {
         let (member, incarnation) = (self.config.member, self.config.incarnation);
         let lost_lately =
             self.leader_lost.is_some_and(|at| now.since(at) <= self.config.limits.request_timeout);
-        let late = if self.raft.leader().is_none() {
-            Rejection::TimeoutConnectionLost
-        } else if lost_lately {
+        let own = self.config.member;
+        let cut_off = |leader| leader != own && !self.connected.contains(&leader);
+        let late = if lost_lately {
             Rejection::TimeoutLeaderFail
+        } else if self.raft.leader().is_some_and(cut_off) {
+            Rejection::TimeoutConnectionLost
         } else {
             Rejection::Timeout
         };

@@ -37,6 +37,7 @@ impl Node {
             self.machine.skip(entry.at, store);
         }
         self.turn.changed = true;
+        self.applied_bytes += entry.data.len() as u64;
         let own_term = entry.at.term == self.raft.term() && self.raft.role() == Role::Leader;
         if own_term && !self.lessor.is_primary() {
             let leases = crate::machine::leases(store);

@@ -1,3 +1,5 @@
+//! Tests of what HTTP answers, over connections in memory.
+
 use std::cell::RefCell;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};

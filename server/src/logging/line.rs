@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(caller("server/src/worker.rs", 42), "server/worker.rs:42");
         assert_eq!(caller("server/src/config/url.rs", 1), "config/url.rs:1");
         assert_eq!(
-            caller("/home/me/registry/src/index/h2-0.4.1/src/frame.rs", 9),
+            caller("/opt/registry/src/index/h2-0.4.1/src/frame.rs", 9),
             "h2-0.4.1/frame.rs:9"
         );
         assert_eq!(caller("main.rs", 3), "main.rs:3");

@@ -1,3 +1,5 @@
+//! Tests of log lines and of their way to the sinks.
+
 use std::sync::Mutex;
 use std::sync::mpsc::Sender;
 

@@ -1,3 +1,5 @@
+//! Tests of the metrics page.
+
 use holdfast_core::id::{Index, LeaseId, Position, Term};
 
 use super::*;

@@ -105,8 +105,7 @@ async fn a_torn_last_batch_is_cut_loudly() {
     let last = *batches.last().expect("there are batches");
     flip(&segment, last + 64);
     server.restart().await;
-    let said = server.said();
-    assert!(said.contains("the log was cut before batch"), "{said}");
+    let said = server.says("the log was cut before batch").await;
     assert!(said.contains(&place(&server, &segment)), "{said}");
     let answer = server.kv().await.range(range("key-", "key.")).await.expect("is read");
     assert_eq!(answer.into_inner().count, 40, "what was acknowledged lies before the last batch");

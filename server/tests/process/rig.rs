@@ -96,6 +96,19 @@ impl Server {
         self.layout.last_lines(0, 10_000)
     }
 
+    /// Waits until it has said `text`, which it may do after it has answered; gives all it has said.
+    pub async fn says(&self, text: &str) -> String {
+        let start = Instant::now();
+        loop {
+            let said = self.said();
+            if said.contains(text) {
+                return said;
+            }
+            assert!(start.elapsed() < START_MAX, "it does not say {text:?}: {said}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Where its log's segments are, in the order of their names.
     pub fn segments(&self) -> Vec<PathBuf> {
         let folder = self.layout.data_dir(0).join("holdfast/wal");

@@ -1,3 +1,5 @@
+//! Tests of the oracle, by hand-made histories.
+
 use holdfast_core::request::{
     Compare, CompareResult, CompareTarget, DeleteRange, Put, SortOrder, SortTarget, Txn, TxnOp,
 };

@@ -52,6 +52,8 @@ impl Host for SimHost {
         self.orders.push(Order::Reply(id, result));
     }
 
+    fn warn(&mut self, _message: &str) {}
+
     fn turned(&mut self, status: Status, facts: &[Fact]) {
         self.status = status;
         self.facts.extend_from_slice(facts);

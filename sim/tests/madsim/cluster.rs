@@ -68,7 +68,6 @@ impl Shape {
             checkpoint_entries: pick(&[30, 60, 120, 10_000]),
             catchup_entries: pick(&[5, 10, 20, 50]),
             batches_in_flight_max: pick(&[1, 2, 2, 4]) as usize,
-            ship_timeout: Duration::from_secs(pick(&[2, 5])),
             ..Limits::default()
         };
         limits.validate().expect("the ranges above lie within what is valid");
