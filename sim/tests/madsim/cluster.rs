@@ -142,6 +142,11 @@ impl Cluster {
         board.counts.bytes_lost += bytes_lost;
     }
 
+    /// Whether a member's disk has work under way, which a crash would tear.
+    pub fn is_writing(&self, n: usize) -> bool {
+        self.seats[n].disk.is_writing()
+    }
+
     /// Starts the process of a member again.
     pub fn restart(&self, n: usize) {
         self.shared.board().is_up[n] = true;

@@ -72,6 +72,8 @@ fn worlds() {
         sum(&good, |outcome| outcome.counts.bytes_lost),
         begin.elapsed().as_secs_f64(),
     );
+    let lost = sum(&good, |outcome| outcome.counts.bytes_lost);
+    assert!(lost > 0 || results.len() < SEEDS_MIN, "no crash took a byte that was not synced");
     assert!(results.len() >= least, "{} seeds ran, at least {least} must", results.len());
     assert!(bad.is_empty(), "{} of {} seeds failed", bad.len(), results.len());
 }
