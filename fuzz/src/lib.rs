@@ -71,7 +71,7 @@ pub fn page(data: &[u8]) {
     let mut pages: Vec<[u8; PAGE]> =
         files[0].as_chunks::<PAGE>().0.iter().take(good.len()).copied().collect();
     for number in 0..pages.len() {
-        seal(&mut pages, &good, number);
+        seal(&mut pages, good, number);
     }
     let Some(last) = pages.last() else { return };
     let root = PageRef { page: pages.len() as u64 - 1, crc: crc_of(last) };

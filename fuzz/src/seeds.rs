@@ -172,9 +172,15 @@ fn meta(at: Position) -> SnapshotMeta {
 }
 
 /// The pages of a tree: one leaf, or a branch over several with long keys and values.
-pub fn pages(variant: u8) -> Vec<[u8; 4096]> {
+pub fn pages(variant: u8) -> &'static [[u8; 4096]] {
+    static PAGES: [OnceLock<Vec<[u8; 4096]>>; VARIANTS as usize] =
+        [OnceLock::new(), OnceLock::new()];
+    let variant = usize::from(variant % VARIANTS);
+    PAGES[variant].get_or_init(|| make_pages([20, 400][variant]))
+}
+
+fn make_pages(keys: u32) -> Vec<[u8; 4096]> {
     let mut tree = Tree::new();
-    let keys = if variant.is_multiple_of(VARIANTS) { 20 } else { 400 };
     for n in 0..keys {
         let mut key = format!("/page/{n:04}").into_bytes();
         let mut value = vec![n as u8; 20];
