@@ -5,8 +5,8 @@
 //!
 //! Laws, each asserted where it can first break:
 //!  1. *Watch*: revisions come in order, each exactly once, none left out, all events of a revision
-//!     in one response; versions, creations and `prev_kv` fit what was before; a progress notification
-//!     never speaks of a revision whose events have not come.
+//!     in one response; versions, creations and `prev_kv` fit what was before; a progress
+//!     notification never speaks of a revision whose events have not come.
 //!  2. *Writes*: an event's value was really tried, at one revision only; an acknowledged write is
 //!     at the revision that was acknowledged, whole.
 //!  3. *Reads*: a linearizable read shows at least what was acknowledged before it began, and
