@@ -1,7 +1,7 @@
 //! The members: each a madsim node with a disk that survives its process and a clock that drifts.
 //!
-//! Every start is a full recovery from the disk's image. Nothing else survives a process: a life of a
-//! member makes its runtime, queue, driver, sessions and peers anew.
+//! Every start is a full recovery from the disk's image. Nothing else survives a process: a life of
+//! a member makes its runtime, queue, driver, sessions and peers anew.
 //!
 //! Faults: a process is killed (what it had written stays written, orders under way are torn), the
 //! power goes (unsynced sectors are kept or lost, one by one), a member is cut from its peers while

@@ -1,7 +1,8 @@
-//! A member's disk orders on a [`SimDisk`]: each takes as long as the disk says, and only then happens.
+//! A member's disk orders on a [`SimDisk`]: each takes as long as the disk says, and only then
+//! happens.
 //!
-//! The orders of a member that is killed never complete: its tasks are gone, and the disk has torn or
-//! lost what was under way.
+//! The orders of a member that is killed never complete: its tasks are gone, and the disk has torn
+//! or lost what was under way.
 
 use std::cell::RefCell;
 use std::rc::Rc;

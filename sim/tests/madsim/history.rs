@@ -1,16 +1,16 @@
 //! What clients tried, were told and saw, and the laws that must hold between these.
 //!
-//! All keys lie below one prefix, every write has values of its own, and nothing else changes keys, so
-//! that the one watch over the prefix is the whole story: revision by revision, without a gap.
+//! All keys lie below one prefix, every write has values of its own, and nothing else changes keys,
+//! so that the one watch over the prefix is the whole story: revision by revision, without a gap.
 //!
 //! Laws, each asserted where it can first break:
-//!  1. *Watch*: revisions come in order, each exactly once, none left out, all events of a revision in
-//!     one response; versions, creations and `prev_kv` fit what was before; a progress notification
-//!     never speaks of a revision whose events have not come.
-//!  2. *Writes*: an event's value was really tried, at one revision only; an acknowledged write is at
-//!     the revision that was acknowledged, whole.
-//!  3. *Reads*: a linearizable read shows at least what was acknowledged before it began, and exactly
-//!     the state at the revision in its header.
+//!  1. *Watch*: revisions come in order, each exactly once, none left out, all events of a revision
+//!     in one response; versions, creations and `prev_kv` fit what was before; a progress
+//!     notification never speaks of a revision whose events have not come.
+//!  2. *Writes*: an event's value was really tried, at one revision only; an acknowledged write is
+//!     at the revision that was acknowledged, whole.
+//!  3. *Reads*: a linearizable read shows at least what was acknowledged before it began, and
+//!     exactly the state at the revision in its header.
 //!  4. *Leases*: a lease ends no earlier than its time to live after the last renewal that was
 //!     acknowledged was sent, by the fastest clock.
 //!

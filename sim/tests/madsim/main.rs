@@ -1,13 +1,13 @@
 //! The second layer of simulation: whole members over madsim.
 //!
 //! Three nodes run the shipped [`Member`](holdfast_server::member::Member): driver, sessions, peer
-//! links and the real gRPC transport, on simulated disks, network and drifting clocks. Clients speak
-//! real HTTP/2 and gRPC over the simulated network. The leader is lost again and again under an open
-//! watch, a lease that is being renewed and puts in flight; see `world.rs` for a round and
+//! links and the real gRPC transport, on simulated disks, network and drifting clocks. Clients
+//! speak real HTTP/2 and gRPC over the simulated network. The leader is lost again and again under
+//! an open watch, a lease that is being renewed and puts in flight; see `world.rs` for a round and
 //! `history.rs` for the laws.
 //!
-//! This layer is for sessions, streams and reconnects. Consensus and storage are tried out a thousand
-//! times harder by the event-loop simulator, which has every fault of the catalogue.
+//! This layer is for sessions, streams and reconnects. Consensus and storage are tried out far
+//! harder by the event-loop simulator, which has every fault of the catalogue.
 //!
 //! `MADSIM_SEEDS=17..18 cargo test -p holdfast-sim --test madsim worlds` replays a seed.
 //!

@@ -3,10 +3,11 @@
 //! madsim has one clock. A member sees it through a [`Clock`] of its own rate, in both directions:
 //! what it reads, and how long a sleep of so many of its seconds truly takes.
 //!
-//! madsim's TCP differs from the kernel's, and [`Stream`] makes up for some of it: written bytes leave
-//! at once (madsim holds them until a flush), and a flush sends nothing (madsim sends a packet even
-//! for no bytes, so that two HTTP/2 ends would answer each other for ever). Left out, because madsim
-//! has none of it: backpressure, half-closed connections, resets, connections that time out.
+//! madsim's TCP differs from the kernel's, and [`Stream`] makes up for some of it: written bytes
+//! leave at once (madsim holds them until a flush), and a flush sends nothing (madsim sends a
+//! packet even for no bytes, so that two HTTP/2 ends would answer each other for ever). Left out,
+//! because madsim has none of it: backpressure, half-closed connections, resets, connections that
+//! time out.
 //!
 //! Worked example: a member whose clock runs at 1.02 sleeps for 1.02 of its seconds, and one true
 //! second passes.

@@ -1,6 +1,7 @@
 //! What the parts of one seed's world know of each other: the trace, the history, who is where.
 //!
-//! All of it lives on one thread; the locks are there because madsim wants to send a node's first task.
+//! All of it lives on one thread; the locks are there because madsim wants to send a node's first
+//! task.
 
 use std::collections::VecDeque;
 use std::fmt::Display;

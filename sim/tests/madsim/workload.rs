@@ -1,7 +1,8 @@
 //! The clients: writers, a reader, one watch over everything, one lease that is kept alive.
 //!
-//! Each is a node of its own with one connection, which it replaces when a call on it fails. While the
-//! world gathers them somewhere, they connect there; else a failure takes them to the next member.
+//! Each is a node of its own with one connection, which it replaces when a call on it fails. While
+//! the world gathers them somewhere, they connect there; else a failure takes them to the next
+//! member.
 
 use std::net::IpAddr;
 use std::sync::Arc;

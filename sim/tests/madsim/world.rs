@@ -1,8 +1,8 @@
 //! One seed: a cluster, its clients, faults in rounds, and what must be true afterwards.
 //!
-//! A round gathers the clients at the leader, waits until a put, a renewal and the watch are under way
-//! there, and takes the leader away. The others must serve again within [`SERVE_AGAIN`]; then the
-//! fault ends, and every member must serve within [`HEAL`].
+//! A round gathers the clients at the leader, waits until a put, a renewal and the watch are under
+//! way there, and takes the leader away. The others must serve again within [`SERVE_AGAIN`]; then
+//! the fault ends, and every member must serve within [`HEAL`].
 //!
 //! A seed that had too little of what it is for fails, too: see [`Outcome::check`].
 
@@ -24,12 +24,12 @@ use crate::shared::{Counts, MEMBERS, Phase, Shared, wait_until};
 use crate::streams::{keep_alive, watch};
 use crate::workload::{Client, everything, range, read, read_once, revision, write};
 
-/// Within this, a majority serves writes after its leader was lost: a client's patience, an election
-/// timeout or two, split votes.
+/// Within this, a majority serves writes after its leader was lost: a client's patience, an
+/// election timeout or two, split votes.
 const SERVE_AGAIN: Duration = Duration::from_secs(12);
 
-/// Within this, every member serves after a fault has ended. madsim's connections look only every ten
-/// seconds whether a long partition is over.
+/// Within this, every member serves after a fault has ended. madsim's connections look only every
+/// ten seconds whether a long partition is over.
 const HEAL: Duration = Duration::from_secs(20);
 
 /// Simulated time that a seed works at least.
