@@ -11,10 +11,13 @@
 //!  3. Once a deadline has passed, only the outcome of the revocation ends the lease; a renewal can
 //!     no longer win against it.
 //!  4. An operation moves a deadline only towards later.
+//!  5. A lease is reported once. What a leader has queued or appended is lost only together with its
+//!     leadership, so asking again would only risk the revocation of a lease that was granted anew
+//!     under the same id meanwhile.
 //!
 //! Worked example: promoted at 100 s with an extension of 1 s, lease `l7` of 10 s expires at 111 s.
-//! Renewed at 105 s it would end at 115 s. At 115 s `expired` returns it, a renewal answers
-//! `Expiring`, and if nothing was revoked by 118 s, `expired` returns it again.
+//! Renewed at 105 s it would end at 115 s. At 115 s `expired` returns it, and from then on a renewal
+//! answers `Expiring`, until the revocation is applied or this member leads no more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,13 +27,12 @@ use crate::mutant;
 use crate::time::Instant;
 
 /// The deadlines of all leases while this member is the primary lessor.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Lessor {
     primary: bool,
     leases: BTreeMap<LeaseId, Lease>,
-    /// Each lease once, at its deadline or, when it is expiring, at the next attempt to revoke it.
+    /// Each lease that has not been reported yet, at its deadline.
     due: BTreeSet<(Instant, LeaseId)>,
-    retry: Duration,
 }
 
 /// The answer to a renewal.
@@ -51,20 +53,12 @@ pub enum Renewal {
 struct Lease {
     ttl: i64,
     deadline: Instant,
-    /// Where the lease stands in `due`.
-    slot: Instant,
 }
 
 impl Lessor {
-    /// A lessor that is not primary. A revocation that did not happen is asked for again after
-    /// [`REVOKE_RETRY`].
+    /// A lessor that is not primary.
     pub fn new() -> Lessor {
-        Lessor::with_retry(REVOKE_RETRY)
-    }
-
-    /// As [`Lessor::new`] with another time between two attempts to revoke the same lease.
-    pub fn with_retry(retry: Duration) -> Lessor {
-        Lessor { primary: false, leases: BTreeMap::new(), due: BTreeSet::new(), retry }
+        Lessor::default()
     }
 
     /// This member leads and has applied an entry of its own term: every lease (id and granted
@@ -117,7 +111,7 @@ impl Lessor {
     /// A revocation was applied.
     pub fn revoked(&mut self, id: LeaseId) {
         if let Some(lease) = self.leases.remove(&id) {
-            self.due.remove(&(lease.slot, id));
+            self.due.remove(&(lease.deadline, id));
         }
     }
 
@@ -128,7 +122,7 @@ impl Lessor {
             return Renewal::Expiring;
         }
         let deadline = lease.deadline.max(now + seconds(lease.ttl));
-        self.due.remove(&(lease.slot, id));
+        self.due.remove(&(lease.deadline, id));
         self.insert(id, lease.ttl, deadline);
         Renewal::Renewed { ttl: lease.ttl }
     }
@@ -140,16 +134,13 @@ impl Lessor {
         Some((left, lease.ttl))
     }
 
-    /// At most `max` leases whose time is over, the longest overdue first. Each is returned again
-    /// after the retry time unless it was revoked meanwhile.
+    /// At most `max` leases whose time is over and that have not been reported yet, the longest
+    /// overdue first.
     pub fn expired(&mut self, now: Instant, max: usize) -> Vec<LeaseId> {
         let found: Vec<(Instant, LeaseId)> =
             self.due.iter().take_while(|(at, _)| *at <= now).take(max).copied().collect();
-        for &(at, id) in &found {
-            self.due.remove(&(at, id));
-            let slot = now + self.retry;
-            self.leases.get_mut(&id).expect("each entry of due belongs to a lease").slot = slot;
-            self.due.insert((slot, id));
+        for entry in &found {
+            self.due.remove(entry);
         }
         found.into_iter().map(|(_, id)| id).collect()
     }
@@ -160,8 +151,8 @@ impl Lessor {
     }
 
     fn insert(&mut self, id: LeaseId, ttl: i64, deadline: Instant) {
-        if let Some(old) = self.leases.insert(id, Lease { ttl, deadline, slot: deadline }) {
-            self.due.remove(&(old.slot, id));
+        if let Some(old) = self.leases.insert(id, Lease { ttl, deadline }) {
+            self.due.remove(&(old.deadline, id));
         }
         self.due.insert((deadline, id));
     }
@@ -171,15 +162,6 @@ impl Lessor {
         self.due.clear();
     }
 }
-
-impl Default for Lessor {
-    fn default() -> Lessor {
-        Lessor::new()
-    }
-}
-
-/// Time between two attempts to revoke an expired lease (etcd's value).
-pub const REVOKE_RETRY: Duration = Duration::from_secs(3);
 
 /// From this many leases on, a promotion spreads their expiries (etcd's value).
 pub const SPREAD_FROM: usize = 1000;
@@ -234,8 +216,8 @@ mod tests {
         assert_eq!(lessor.renew(at(115_000), LeaseId(7)), Renewal::Expiring);
         assert_eq!(lessor.expired(at(115_000), 9), [LeaseId(7)]);
         assert_eq!(lessor.renew(at(115_001), LeaseId(7)), Renewal::Expiring);
-        assert_eq!(lessor.deadline(), at(118_000));
-        assert_eq!(lessor.expired(at(118_000), 9), [LeaseId(7)]);
+        assert_eq!(lessor.deadline(), Instant::NEVER);
+        assert_eq!(lessor.expired(at(900_000), 9), []);
         lessor.revoked(LeaseId(7));
         assert_eq!(lessor.renew(at(119_000), LeaseId(7)), Renewal::Missing);
         assert_eq!(lessor.deadline(), Instant::NEVER);

@@ -7,16 +7,15 @@ use holdfast_core::lessor::{Lessor, Renewal};
 use holdfast_core::time::Instant;
 use proptest::prelude::*;
 
-const RETRY_MS: u64 = 3000;
 const EXTEND_MS: u64 = 1000;
 
-/// One lease of the twin: id, granted seconds, deadline and when to ask for its revocation, in ms.
+/// One lease of the twin: id, granted seconds, deadline in ms, and whether it was reported expired.
 #[derive(Clone, Copy)]
 struct Simple {
     id: i64,
     ttl: i64,
     deadline: u64,
-    ask: u64,
+    reported: bool,
 }
 
 #[derive(Default)]
@@ -28,7 +27,7 @@ struct Twin {
 impl Twin {
     fn add(&mut self, id: i64, ttl: i64, deadline: u64) {
         self.leases.retain(|lease| lease.id != id);
-        self.leases.push(Simple { id, ttl, deadline, ask: deadline });
+        self.leases.push(Simple { id, ttl, deadline, reported: false });
     }
 
     fn renew(&mut self, now: u64, id: i64) -> Renewal {
@@ -37,18 +36,17 @@ impl Twin {
             Some(lease) if lease.deadline <= now => Renewal::Expiring,
             Some(lease) => {
                 lease.deadline = lease.deadline.max(now + lease.ttl as u64 * 1000);
-                lease.ask = lease.deadline;
                 Renewal::Renewed { ttl: lease.ttl }
             }
         }
     }
 
     fn expired(&mut self, now: u64, max: usize) -> Vec<LeaseId> {
-        let mut due: Vec<&mut Simple> =
-            self.leases.iter_mut().filter(|lease| lease.ask <= now).collect();
-        due.sort_by_key(|lease| (lease.ask, lease.id));
+        let open = |lease: &&mut Simple| !lease.reported && lease.deadline <= now;
+        let mut due: Vec<&mut Simple> = self.leases.iter_mut().filter(open).collect();
+        due.sort_by_key(|lease| (lease.deadline, lease.id));
         due.truncate(max);
-        due.iter_mut().for_each(|lease| lease.ask = now + RETRY_MS);
+        due.iter_mut().for_each(|lease| lease.reported = true);
         due.iter().map(|lease| LeaseId(lease.id)).collect()
     }
 }
@@ -134,12 +132,13 @@ proptest! {
 }
 
 fn live(steps: Vec<Step>) -> Result<(), TestCaseError> {
-    let mut lessor = Lessor::with_retry(Duration::from_millis(RETRY_MS));
+    let mut lessor = Lessor::new();
     let (mut twin, mut ms) = (Twin::default(), 1000);
     for step in steps {
         both(&mut lessor, &mut twin, &mut ms, step)?;
         prop_assert_eq!(lessor.is_primary(), twin.primary);
-        let next = twin.leases.iter().map(|lease| lease.ask).min();
+        let open = twin.leases.iter().filter(|lease| !lease.reported);
+        let next = open.map(|lease| lease.deadline).min();
         let next = next.map_or(Instant::NEVER, |ms| Instant(ms * 1_000_000));
         prop_assert_eq!(lessor.deadline(), next);
     }

@@ -101,7 +101,9 @@ impl Client {
 
     /// It was granted a lease.
     pub fn granted(&mut self, id: i64) {
-        self.leases.push(id);
+        if !self.leases.contains(&id) {
+            self.leases.push(id);
+        }
     }
 
     /// It was told that a lease is gone.

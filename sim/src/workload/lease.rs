@@ -24,7 +24,9 @@ pub(super) fn draw(client: &mut Client, mix: &WorkMix) -> Query {
         45..=79 => attach(client, mix, id),
         80..=86 => Query::LeaseTimeToLive { id, keys: client.rng.chance(50) },
         87..=90 => Query::LeaseLeases,
-        91..=94 => Query::LeaseRevoke { id },
+        91..=93 => Query::LeaseRevoke { id },
+        // Blindly again, under an id that may be alive, about to expire, or just revoked.
+        94 => Query::LeaseGrant { id, ttl: mix.lease_ttl.0 },
         _ => {
             // From here on nobody renews it: it must expire.
             client.lease_gone(id.0);
