@@ -167,8 +167,8 @@ impl<R: Runtime> Member<R> {
                 loop {
                     match runtime.accept(&mut listener).await {
                         Ok(stream) => {
-                            let peers = peers.clone();
-                            runtime.spawn(async move { peers.listen_to(stream).await });
+                            let (peers, own) = (peers.clone(), runtime.clone());
+                            runtime.spawn(async move { peers.listen_to(&own, stream).await });
                         }
                         Err(_) => runtime.sleep(Duration::from_millis(50)).await,
                     }

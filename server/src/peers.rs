@@ -2,17 +2,20 @@
 //! two members have two connections, one for each direction.
 //!
 //! Messages may be lost, never reordered within one connection: a full queue, a peer that is away and
-//! a broken connection drop them, and raft repeats what matters.
+//! a broken connection drop them, and raft repeats what matters. A dialler pings once a second, and
+//! either end gives up a connection on which the other has been silent: one that died without a reset
+//! would otherwise be written to for as long as the system retransmits.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use holdfast_core::id::{ClusterId, MemberId};
 use holdfast_core::message::{Message, PeerHello};
-use holdfast_net::peer::{Link, LinkEvent, LocalPeer, Refusal, Role};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use holdfast_net::peer::{Link, LinkError, LinkEvent, LocalPeer, Refusal, Role};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
 use crate::host::Event;
@@ -24,6 +27,21 @@ const QUEUE_BYTES_MAX: usize = 64 << 20;
 
 /// Pauses between attempts to reach a peer.
 const RETRY: Duration = Duration::from_millis(100);
+
+/// A connection whose other end gives no sign of life for so long is dead (etcd: 5 s without a byte).
+/// Also the most that a handshake, or a write without progress, may take.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// Pings on a connection that this member dialled.
+const PING_EVERY: Duration = Duration::from_secs(1);
+
+/// Accepted connections beyond two for each member: strangers who have not said who they are.
+const ACCEPTED_MAX: usize = 64;
+
+/// Bytes written to a peer at one time: each piece may take [`SILENCE`].
+const WRITE_BYTES: usize = 256 << 10;
+
+const FELL_SILENT: &str = "no sign of life for 5 s; the connection is given up";
 
 /// Bytes read from a peer at one time.
 const READ_BYTES: usize = 256 << 10;
@@ -42,6 +60,7 @@ pub struct Peers {
     local: Cell<LocalPeer>,
     queues: BTreeMap<MemberId, (String, Rc<Queue>)>,
     inbox: RefCell<Vec<Event>>,
+    accepted: Cell<usize>,
     wake: Rc<dyn Fn()>,
     observer: Rc<dyn Observer>,
     /// The last complaint about each peer.
@@ -65,6 +84,7 @@ impl Peers {
             local: Cell::new(LocalPeer { cluster, member, hello: PeerHello::default() }),
             queues: queues.collect(),
             inbox: RefCell::new(Vec::new()),
+            accepted: Cell::new(0),
             wake,
             observer,
             complained: RefCell::new(BTreeMap::new()),
@@ -105,8 +125,8 @@ impl Peers {
             let (peer, address, queue) = (*peer, address.clone(), queue.clone());
             runtime.clone().spawn(async move {
                 loop {
-                    if let Ok(stream) = runtime.connect(&address).await {
-                        peers.talk(peer, stream, &queue).await;
+                    if let Some(Ok(stream)) = within(&runtime, runtime.connect(&address)).await {
+                        peers.talk(&runtime, peer, stream, &queue).await;
                         if queue.connected.replace(false) {
                             peers.tell(Event::Disconnected { peer });
                         }
@@ -119,56 +139,82 @@ impl Peers {
         }
     }
 
-    /// Serves a connection that a peer dialled.
-    pub async fn listen_to(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    /// Serves a connection that a peer dialled, until it breaks or falls silent.
+    pub async fn listen_to<R: Runtime>(&self, runtime: &R, mut stream: R::Stream) {
+        let Some(_place) = Place::take(&self.accepted, ACCEPTED_MAX + 2 * self.queues.len()) else {
+            let why = "too many connections at the peer port; one more was closed";
+            return self.complain(MemberId::default(), why);
+        };
         let mut link = Link::new(Role::Acceptor, self.local.get(), None);
         let mut events = Vec::new();
         let mut buffer = vec![0; READ_BYTES];
+        let mut heard = true;
+        let mut tick = pin!(runtime.sleep(SILENCE));
         loop {
-            let Ok(read @ 1..) = stream.read(&mut buffer).await else { return };
-            link.receive(&buffer[..read], &mut events);
-            let mut closed = false;
-            for event in events.drain(..) {
-                match event {
-                    LinkEvent::Opened { peer, .. } if !self.queues.contains_key(&peer) => {
-                        link.refuse(Refusal::Unknown);
-                        closed = true;
+            let read = tokio::select! {
+                biased;
+                read = stream.read(&mut buffer) => read,
+                () = &mut tick => {
+                    if !std::mem::take(&mut heard) {
+                        return self.complain(link.peer().unwrap_or_default(), FELL_SILENT);
                     }
-                    LinkEvent::Opened { .. } => {}
-                    LinkEvent::Message(message) => {
-                        if let Some(from) = link.peer() {
-                            self.tell(Event::Message { from, message });
-                        }
-                    }
-                    LinkEvent::Closed(error) => {
-                        self.complain(link.peer().unwrap_or_default(), &error.to_string());
-                        closed = true;
-                    }
+                    tick.set(runtime.sleep(SILENCE));
+                    continue;
                 }
-            }
-            let output = link.take_output();
-            if !output.is_empty() && stream.write_all(&output).await.is_err() {
+            };
+            let Ok(read @ 1..) = read else { return };
+            heard = true;
+            link.receive(&buffer[..read], &mut events);
+            let closed = self.heard_from(&mut link, &mut events);
+            if !write(runtime, &mut stream, &link.take_output()).await {
                 return;
             }
             if closed {
                 // The other side reads the reason before the connection goes.
-                drop(stream.shutdown().await);
+                drop(within(runtime, stream.shutdown()).await);
                 return;
             }
         }
     }
 
-    /// Talks on a connection that this member dialled, until it breaks.
-    async fn talk(
+    /// Passes on what came over an accepted connection; says whether it must be closed.
+    fn heard_from(&self, link: &mut Link, events: &mut Vec<LinkEvent>) -> bool {
+        let mut closed = false;
+        for event in events.drain(..) {
+            match event {
+                LinkEvent::Opened { peer, .. } if !self.queues.contains_key(&peer) => {
+                    link.refuse(Refusal::Unknown);
+                    closed = true;
+                }
+                LinkEvent::Opened { .. } | LinkEvent::Alive => {}
+                LinkEvent::Message(message) => {
+                    if let Some(from) = link.peer() {
+                        self.tell(Event::Message { from, message });
+                    }
+                }
+                LinkEvent::Closed(error) => {
+                    self.complain(link.peer().unwrap_or_default(), &error.to_string());
+                    closed = true;
+                }
+            }
+        }
+        closed
+    }
+
+    /// Talks on a connection that this member dialled, until it breaks or a ping is not answered.
+    async fn talk<R: Runtime>(
         &self,
+        runtime: &R,
         peer: MemberId,
-        stream: impl AsyncRead + AsyncWrite + Unpin,
+        stream: R::Stream,
         queue: &Queue,
     ) {
         let mut link = Link::new(Role::Dialer, self.local.get(), Some(peer));
         let (mut reader, mut writer) = tokio::io::split(stream);
-        let mut events = Vec::new();
         let mut buffer = vec![0; 16 << 10];
+        // Since when the other side owes a sign of life: first the handshake, then answers to pings.
+        let (mut asked, mut pinged) = (Some(runtime.now()), false);
+        let mut tick = pin!(runtime.sleep(PING_EVERY));
         loop {
             for message in queue.messages.borrow_mut().drain(..) {
                 if link.send(&message).is_err() {
@@ -176,9 +222,11 @@ impl Peers {
                 }
             }
             queue.bytes.set(0);
-            let output = link.take_output();
-            if !output.is_empty() && writer.write_all(&output).await.is_err() {
+            if !write(runtime, &mut writer, &link.take_output()).await {
                 return;
+            }
+            if std::mem::take(&mut pinged) {
+                asked.get_or_insert(runtime.now());
             }
             if !queue.messages.borrow().is_empty() {
                 continue;
@@ -187,22 +235,40 @@ impl Peers {
                 biased;
                 read = reader.read(&mut buffer) => read,
                 () = queue.ring.notified() => continue,
+                () = &mut tick => {
+                    if asked.is_some_and(|since| runtime.now().since(since) >= SILENCE) {
+                        return self.complain(peer, FELL_SILENT);
+                    }
+                    tick.set(runtime.sleep(PING_EVERY));
+                    link.ping();
+                    pinged = true;
+                    continue;
+                }
             };
             let Ok(read @ 1..) = read else { return };
-            link.receive(&buffer[..read], &mut events);
-            for event in events.drain(..) {
-                match event {
-                    LinkEvent::Opened { peer, hello } => {
-                        queue.connected.set(true);
-                        self.tell(Event::Connected { peer, hello });
-                    }
-                    LinkEvent::Message(_) => {} // a peer speaks on the connections it dialled
-                    LinkEvent::Closed(error) => {
-                        return self.complain(peer, &error.to_string());
-                    }
-                }
+            asked = None;
+            if let Err(error) = self.answered(&mut link, &buffer[..read], queue) {
+                return self.complain(peer, &error.to_string());
             }
         }
+    }
+
+    /// Takes what came back on a dialled connection.
+    fn answered(&self, link: &mut Link, bytes: &[u8], queue: &Queue) -> Result<(), LinkError> {
+        let mut events = Vec::new();
+        link.receive(bytes, &mut events);
+        for event in events {
+            match event {
+                LinkEvent::Opened { peer, hello } => {
+                    queue.connected.set(true);
+                    self.tell(Event::Connected { peer, hello });
+                }
+                // A peer speaks on the connections it dialled.
+                LinkEvent::Message(_) | LinkEvent::Alive => {}
+                LinkEvent::Closed(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Said once for each reason: a refused connection is tried again all the time.
@@ -220,6 +286,47 @@ impl Peers {
     }
 }
 
+/// A place among the accepted connections, given back on drop.
+struct Place<'a>(&'a Cell<usize>);
+
+impl Place<'_> {
+    fn take(taken: &Cell<usize>, max: usize) -> Option<Place<'_>> {
+        (taken.get() < max).then(|| {
+            taken.set(taken.get() + 1);
+            Place(taken)
+        })
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// Waits for `work`, but no longer than [`SILENCE`].
+async fn within<R: Runtime, T>(runtime: &R, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = runtime.sleep(SILENCE) => None,
+    }
+}
+
+/// Writes everything; says whether the connection lives.
+async fn write<R: Runtime>(
+    runtime: &R,
+    writer: &mut (impl AsyncWrite + Unpin),
+    bytes: &[u8],
+) -> bool {
+    for piece in bytes.chunks(WRITE_BYTES) {
+        if !matches!(within(runtime, writer.write_all(piece)).await, Some(Ok(()))) {
+            return false;
+        }
+    }
+    true
+}
+
 /// About how many bytes a message keeps in memory while it waits.
 fn weight(message: &Message) -> usize {
     let payload = match message {
@@ -229,3 +336,6 @@ fn weight(message: &Message) -> usize {
     };
     payload + 128
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,7 +70,7 @@ pub fn frame_len(message: &Message) -> usize {
 pub fn decode(frame: &Frame) -> Result<Message, FrameError> {
     let mut fields = Fields::of(frame);
     let message = match frame.kind {
-        Kind::Hello | Kind::Refuse => {
+        Kind::Hello | Kind::Refuse | Kind::Ping | Kind::Pong => {
             return Err(fields.bad("place: it belongs to the handshake"));
         }
         Kind::Raft => Message::Raft(take_raft(&mut fields)?),

@@ -37,13 +37,17 @@ pub enum Kind {
     LeaseAnswer = 18,
     /// `Message::Transfer`
     Transfer = 19,
+    /// Asks for a sign of life; no payload.
+    Ping = 20,
+    /// Answers a ping; no payload.
+    Pong = 21,
 }
 
 impl Kind {
     /// The kind numbered `number`, if there is one.
     pub fn from_wire(number: u8) -> Option<Kind> {
         use Kind::*;
-        [Hello, Refuse, Raft, LeaseAsk, LeaseAnswer, Transfer]
+        [Hello, Refuse, Raft, LeaseAsk, LeaseAnswer, Transfer, Ping, Pong]
             .into_iter()
             .find(|kind| *kind as u8 == number)
     }

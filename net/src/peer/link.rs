@@ -57,6 +57,8 @@ pub enum LinkEvent {
     },
     /// A message.
     Message(Message),
+    /// A ping, which is answered already, or the answer to one: the other side is alive.
+    Alive,
     /// Write what is left and close the connection.
     Closed(LinkError),
 }
@@ -257,6 +259,13 @@ impl Link {
         Ok(())
     }
 
+    /// Asks the other side for a sign of life; nothing happens before the link is open.
+    pub fn ping(&mut self) {
+        if self.peer().is_some() {
+            write_frame(Kind::Ping, &mut self.output, |_| {});
+        }
+    }
+
     /// Bytes that [`Link::take_output`] would give; the owner bounds its queue by it.
     pub fn output_len(&self) -> usize {
         self.output.len()
@@ -292,6 +301,7 @@ impl Link {
         match (frame.kind, self.phase) {
             (Kind::Refuse, _) => Err(LinkError::RefusedBy(take_refusal(frame)?)),
             (Kind::Hello, Phase::Greeting) => self.meet(Greeting::read(frame)?),
+            (Kind::Ping | Kind::Pong, Phase::Open(_)) => self.alive(frame),
             (_, Phase::Open(peer)) if frame.kind != Kind::Hello => {
                 let message = codec::decode(frame)?;
                 if let Message::Raft(raft) = &message {
@@ -301,6 +311,14 @@ impl Link {
             }
             (kind, _) => Err(LinkError::OutOfOrder(kind)),
         }
+    }
+
+    fn alive(&mut self, frame: &Frame) -> Result<LinkEvent, LinkError> {
+        Fields::of(frame).end()?;
+        if frame.kind == Kind::Ping {
+            write_frame(Kind::Pong, &mut self.output, |_| {});
+        }
+        Ok(LinkEvent::Alive)
     }
 
     fn meet(&mut self, greeting: Greeting) -> Result<LinkEvent, LinkError> {

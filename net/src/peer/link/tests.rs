@@ -46,6 +46,18 @@ fn two_members_meet_and_talk() {
     }
 }
 
+#[test]
+fn a_ping_is_answered_and_both_know_that_the_other_lives() {
+    let mut dialer = Link::new(Role::Dialer, member(1, 1), Some(MemberId(2)));
+    let mut acceptor = Link::new(Role::Acceptor, member(1, 2), None);
+    dialer.ping();
+    exchange(&mut dialer, &mut acceptor, 4096);
+    dialer.ping();
+    let [at_dialer, at_acceptor] = exchange(&mut dialer, &mut acceptor, 5);
+    assert_eq!(at_dialer, [LinkEvent::Alive]);
+    assert_eq!(at_acceptor, [LinkEvent::Alive]);
+}
+
 fn refusal(local: LocalPeer, remote: LocalPeer, expect: Option<MemberId>) -> Refusal {
     let mut dialer = Link::new(Role::Dialer, local, expect);
     let mut acceptor = Link::new(Role::Acceptor, remote, None);

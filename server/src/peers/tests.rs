@@ -1,0 +1,198 @@
+//! Connections that die without a word: on pipes in memory and a clock that runs by itself.
+
+use super::*;
+use std::collections::VecDeque;
+use std::io;
+
+use holdfast_core::fact::Fact;
+use holdfast_core::id::{Incarnation, Position};
+use holdfast_core::status::Status;
+use holdfast_core::time::Instant;
+use tokio::io::DuplexStream;
+
+/// Connections are the pipes that a test laid ready.
+#[derive(Clone)]
+struct Pipes {
+    start: tokio::time::Instant,
+    ready: Rc<RefCell<VecDeque<DuplexStream>>>,
+}
+
+impl Runtime for Pipes {
+    type Stream = DuplexStream;
+    type Listener = ();
+
+    fn now(&self) -> Instant {
+        Instant(self.start.elapsed().as_nanos() as u64)
+    }
+
+    async fn listen(&self, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn accept(&self, (): &mut ()) -> io::Result<DuplexStream> {
+        std::future::pending().await
+    }
+
+    async fn connect(&self, _: &str) -> io::Result<DuplexStream> {
+        let next = self.ready.borrow_mut().pop_front();
+        match next {
+            Some(stream) => Ok(stream),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        tokio::task::spawn_local(task);
+    }
+
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + 'static {
+        tokio::time::sleep(duration)
+    }
+}
+
+#[derive(Default)]
+struct Complaints(RefCell<Vec<String>>);
+
+impl Observer for Complaints {
+    fn turned(&self, _: &Status, _: &[Fact]) {}
+    fn synced(&self, _: u64, _: Duration) {}
+    fn warn(&self, message: &str) {
+        self.0.borrow_mut().push(message.to_string());
+    }
+    fn ready(&self, _: &[String]) {}
+}
+
+fn local(member: u64) -> LocalPeer {
+    let hello = PeerHello { incarnation: Incarnation(member), last: Position::default() };
+    LocalPeer { cluster: ClusterId(9), member: MemberId(member), hello }
+}
+
+fn peers(member: u64, other: u64, complaints: &Rc<Complaints>) -> Rc<Peers> {
+    let addresses = [(MemberId(other), "other:2380".to_string())].into();
+    let observer: Rc<dyn Observer> = complaints.clone();
+    Peers::new(ClusterId(9), MemberId(member), addresses, Rc::new(|| ()), observer)
+}
+
+/// Runs `test` on one thread with a clock that jumps to the next timer when nothing else is to do.
+fn on_pipes(test: impl AsyncFnOnce(Pipes)) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without I/O can be built");
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        test(Pipes { start: tokio::time::Instant::now(), ready: Rc::default() }).await;
+    });
+}
+
+fn seen(peers: &Peers) -> Vec<&'static str> {
+    let mut inbox = Vec::new();
+    peers.collect(&mut inbox);
+    inbox
+        .iter()
+        .map(|event| match event {
+            Event::Connected { .. } => "connected",
+            Event::Disconnected { .. } => "disconnected",
+            _ => "other",
+        })
+        .collect()
+}
+
+/// A pipe between a dialler, which gets its end from `pipes`, and whoever holds the other end.
+fn lay_pipe(pipes: &Pipes) -> DuplexStream {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    pipes.ready.borrow_mut().push_back(near);
+    far
+}
+
+#[test]
+fn two_members_stay_connected_while_nobody_has_anything_to_say() {
+    on_pipes(async |pipes| {
+        let complaints = Rc::default();
+        let (one, two) = (peers(1, 2, &complaints), peers(2, 1, &complaints));
+        let far = lay_pipe(&pipes);
+        one.dial(&pipes);
+        let own = pipes.clone();
+        tokio::task::spawn_local(async move { two.listen_to(&own, far).await });
+        pipes.sleep(Duration::from_secs(60)).await;
+        assert_eq!(seen(&one), ["connected"]);
+        assert!(complaints.0.borrow().is_empty());
+    });
+}
+
+#[test]
+fn a_peer_that_falls_silent_after_the_handshake_is_given_up() {
+    on_pipes(async |pipes| {
+        let complaints = Rc::default();
+        let one = peers(1, 2, &complaints);
+        let mut far = lay_pipe(&pipes);
+        one.dial(&pipes);
+        let mut link = Link::new(Role::Acceptor, local(2), None);
+        let mut hello = [0; 256];
+        let read = far.read(&mut hello).await.expect("the dialler greets");
+        link.receive(&hello[..read], &mut Vec::new());
+        far.write_all(&link.take_output()).await.expect("the dialler listens");
+        pipes.sleep(Duration::from_secs(4)).await;
+        assert_eq!(seen(&one), ["connected"]);
+        pipes.sleep(Duration::from_secs(4)).await;
+        assert_eq!(seen(&one), ["disconnected"]);
+        assert!(complaints.0.borrow()[0].contains("no sign of life"));
+    });
+}
+
+#[test]
+fn a_listener_that_never_greets_is_given_up_and_dialled_again() {
+    on_pipes(async |pipes| {
+        let complaints = Rc::default();
+        let one = peers(1, 2, &complaints);
+        let (_silent, _next) = (lay_pipe(&pipes), lay_pipe(&pipes));
+        one.dial(&pipes);
+        pipes.sleep(Duration::from_secs(4)).await;
+        assert_eq!(pipes.ready.borrow().len(), 1);
+        pipes.sleep(Duration::from_secs(4)).await;
+        assert_eq!(pipes.ready.borrow().len(), 0);
+    });
+}
+
+#[test]
+fn a_full_pipe_without_a_reader_is_given_up() {
+    on_pipes(async |pipes| {
+        let complaints = Rc::default();
+        let one = peers(1, 2, &complaints);
+        let mut far = lay_pipe(&pipes);
+        one.dial(&pipes);
+        let mut link = Link::new(Role::Acceptor, local(2), None);
+        let mut hello = [0; 256];
+        let read = far.read(&mut hello).await.expect("the dialler greets");
+        link.receive(&hello[..read], &mut Vec::new());
+        far.write_all(&link.take_output()).await.expect("the dialler listens");
+        pipes.sleep(Duration::from_millis(10)).await;
+        let data = vec![0; 1 << 20].into();
+        let chunk = holdfast_core::message::Transfer::Chunk { number: 1, file: 0, offset: 0, data };
+        one.send(MemberId(2), Message::Transfer(chunk));
+        pipes.sleep(Duration::from_secs(4)).await;
+        assert_eq!(seen(&one), ["connected"]);
+        pipes.sleep(Duration::from_secs(2)).await;
+        assert_eq!(seen(&one), ["disconnected"]);
+    });
+}
+
+#[test]
+fn strangers_who_say_nothing_are_sent_away_and_are_not_many() {
+    on_pipes(async |pipes| {
+        let complaints: Rc<Complaints> = Rc::default();
+        let one = peers(1, 2, &complaints);
+        let mut held = Vec::new();
+        for _ in 0..ACCEPTED_MAX + 3 {
+            let (near, far) = tokio::io::duplex(64);
+            held.push(near);
+            let (one, own) = (one.clone(), pipes.clone());
+            tokio::task::spawn_local(async move { one.listen_to(&own, far).await });
+        }
+        pipes.sleep(Duration::from_secs(1)).await;
+        assert_eq!(one.accepted.get(), ACCEPTED_MAX + 2);
+        assert!(complaints.0.borrow()[0].contains("too many connections"));
+        pipes.sleep(Duration::from_secs(11)).await;
+        assert_eq!(one.accepted.get(), 0);
+    });
+}
