@@ -68,6 +68,13 @@ pub enum Fact {
         /// How many commands.
         commands: usize,
     },
+    /// The leader's disk is slow, and a peer's is not: leadership was offered to that peer.
+    LeadershipOffered {
+        /// To whom.
+        to: MemberId,
+        /// In which term.
+        term: Term,
+    },
     /// A peer said its durable log is shorter than the leader believed.
     MatchedLowered {
         /// Which peer.
@@ -93,6 +100,9 @@ impl fmt::Display for Fact {
             Fact::CheckpointSaved { at } => write!(f, "checkpoint at {at}"),
             Fact::SnapshotInstalled { at } => write!(f, "snapshot installed at {at}"),
             Fact::ProposalDropped { commands } => write!(f, "dropped {commands} commands"),
+            Fact::LeadershipOffered { to, term } => {
+                write!(f, "slow disk: offered leadership of {term} to {to}")
+            }
             Fact::MatchedLowered { peer, last } => write!(f, "{peer} really ends at {last}"),
         }
     }

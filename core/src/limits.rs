@@ -22,8 +22,14 @@ pub struct Limits {
     pub pending_commands_max: usize,
     /// Bytes of commands admitted and not yet proposed, beyond which requests are refused.
     pub queued_bytes_max: usize,
-    /// Bytes proposed in one turn; a larger command goes alone. Keeps one log batch small.
+    /// Bytes proposed in one turn, and bytes applied at once; a larger command goes alone. Keeps one
+    /// log batch small.
     pub turn_bytes_max: usize,
+    /// Bytes proposed and not yet committed, beyond which proposals wait.
+    pub uncommitted_bytes_max: u64,
+    /// Append messages on their way to one follower, each at most an entry's bound: what a follower
+    /// with a stalled disk must hold.
+    pub append_messages_in_flight_max: usize,
     /// Largest replicated request, in bytes (`--max-request-bytes`).
     pub request_bytes_max: usize,
     /// Operations in one transaction (`--max-txn-ops`).
@@ -55,6 +61,8 @@ impl Default for Limits {
             pending_commands_max: 50_000,
             queued_bytes_max: 256 << 20,
             turn_bytes_max: 4 << 20,
+            uncommitted_bytes_max: 256 << 20,
+            append_messages_in_flight_max: 64,
             request_bytes_max: 1_572_864,
             txn_ops_max: 128,
             checkpoint_entries: 10_000,
@@ -93,12 +101,16 @@ impl Limits {
             ("pending commands", self.pending_commands_max),
             ("queued bytes", self.queued_bytes_max),
             ("bytes in a turn", self.turn_bytes_max),
+            ("append messages in flight", self.append_messages_in_flight_max),
             ("--max-request-bytes", self.request_bytes_max),
             ("--max-txn-ops", self.txn_ops_max),
             ("--compaction-batch-limit", self.compaction_batch),
         ];
         match positive.iter().find(|(_, value)| *value == 0) {
             Some((name, _)) => Err(format!("{name} must be at least 1")),
+            None if self.uncommitted_bytes_max == 0 => {
+                Err("uncommitted bytes must be at least 1".into())
+            }
             None if self.checkpoint_bytes == 0 => {
                 Err("bytes between checkpoints must be at least 1".into())
             }

@@ -68,6 +68,15 @@ enum Reader {
     Lease(LeaseWork),
 }
 
+/// A batch on its way to the disk.
+#[derive(Clone, Copy, Debug)]
+struct Appended {
+    seq: WalSeq,
+    /// Where the log ends with it.
+    last: Position,
+    since: Instant,
+}
+
 /// See the module.
 pub struct Node {
     config: NodeConfig,
@@ -88,9 +97,11 @@ pub struct Node {
     next_number: u64,
     next_seq: WalSeq,
     synced: WalSeq,
-    /// Where the log ends after each batch that is not durable yet, and where the durable one does.
-    appended: VecDeque<(WalSeq, Position)>,
+    /// Batches that are not durable yet, and where the durable log ends.
+    appended: VecDeque<Appended>,
     durable: Position,
+    /// When a leader with a slow disk may next offer its place.
+    next_offer: Instant,
     next_tick: Instant,
     /// The last checkpoint ordered, and whether it is still being made.
     flush_ordered: Index,
@@ -147,6 +158,7 @@ impl Node {
             next_seq: last_seq.next(),
             synced: last_seq,
             appended: VecDeque::new(),
+            next_offer: now,
             durable: raft.log().last(),
             next_tick: now + config.limits.heartbeat,
             flush_ordered: flushed,
@@ -180,9 +192,8 @@ impl Node {
             }
             Input::Synced { seq } => {
                 self.synced = seq;
-                while self.appended.front().is_some_and(|(appended, _)| *appended <= seq) {
-                    let (_, last) = self.appended.pop_front().expect("there is a front");
-                    self.durable = last;
+                while self.appended.front().is_some_and(|appended| appended.seq <= seq) {
+                    self.durable = self.appended.pop_front().expect("there is a front").last;
                 }
                 let released = self.raft.synced(seq);
                 self.send(released, out);
@@ -298,7 +309,24 @@ impl Node {
             out.facts.push(Fact::LeaseExpired { id });
             self.queue_revocation(id);
         }
+        self.offer_leadership(now, out);
         self.forward_lease_asks(now, out);
+    }
+
+    /// A leader whose flush takes too long offers its place before the others take it away, at most
+    /// once in ten election timeouts, and only to a peer that has made durable what this member's own
+    /// disk is still busy with: with no faster disk in the cluster nothing would be won.
+    fn offer_leadership(&mut self, now: Instant, out: &mut Output) {
+        let timeout = self.config.limits.election_timeout;
+        let Some(oldest) = self.appended.front() else { return };
+        let slow = now.since(oldest.since) > timeout / 2;
+        if self.raft.role() != Role::Leader || !slow || now < self.next_offer {
+            return;
+        }
+        if let Some(to) = self.raft.transfer_leadership(oldest.last.index) {
+            self.next_offer = now + timeout * 10;
+            out.facts.push(Fact::LeadershipOffered { to, term: self.raft.term() });
+        }
     }
 
     /// Publish, answer, and order the housekeeping.

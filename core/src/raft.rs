@@ -85,12 +85,11 @@ impl Raft {
             heartbeat_tick: 1,
             applied: at.index.0,
             max_size_per_msg: limits.entry_bytes_max as u64,
-            // With messages of a megabyte: what a follower with a stalled disk must hold at most.
-            max_inflight_msgs: 64,
+            max_inflight_msgs: limits.append_messages_in_flight_max,
             check_quorum: true,
             pre_vote: true,
-            max_uncommitted_size: 256 << 20,
-            max_committed_size_per_ready: 4 << 20,
+            max_uncommitted_size: limits.uncommitted_bytes_max,
+            max_committed_size_per_ready: limits.turn_bytes_max as u64,
             ..Config::default()
         };
         let hard_state = eraftpb::HardState {
@@ -266,8 +265,9 @@ impl Raft {
         }
     }
 
-    /// Hands leadership to the voter with the longest log among those heard from lately.
-    pub fn transfer_leadership(&mut self) -> Option<MemberId> {
+    /// Hands leadership to the voter with the longest durable log among those heard from lately,
+    /// provided that it reaches `least`.
+    pub fn transfer_leadership(&mut self, least: Index) -> Option<MemberId> {
         if self.role() != Role::Leader {
             return None;
         }
@@ -275,7 +275,8 @@ impl Raft {
         let voters: Vec<u64> = self.raw.raft.prs().conf().voters().ids().iter().collect();
         let heir = self.raw.raft.prs().iter();
         let heir = heir
-            .filter(|(id, progress)| **id != own && voters.contains(id) && progress.recent_active);
+            .filter(|(id, progress)| **id != own && voters.contains(id) && progress.recent_active)
+            .filter(|(_, progress)| progress.matched >= least.0);
         let heir = heir.max_by_key(|(id, progress)| (progress.matched, **id)).map(|(id, _)| *id)?;
         self.call(|raw| raw.transfer_leader(heir));
         Some(MemberId(heir))

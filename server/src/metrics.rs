@@ -151,6 +151,7 @@ impl Metrics {
                 | Fact::CompactionFinished { .. }
                 | Fact::CheckpointSaved { .. }
                 | Fact::SnapshotInstalled { .. }
+                | Fact::LeadershipOffered { .. }
                 | Fact::MatchedLowered { .. } => {}
             }
         }

@@ -43,7 +43,7 @@ impl Node {
             Ask::LeaseKeepAlive { id: lease } => self.ask_lease(now, id, lease, true),
             Ask::LeaseTimeToLive { id: lease } => self.ask_lease(now, id, lease, false),
             Ask::TransferLeadership => {
-                self.raft.transfer_leadership();
+                self.raft.transfer_leadership(crate::id::Index(0));
                 let response = Response {
                     revision: crate::id::Revision(0),
                     term: self.raft.term(),

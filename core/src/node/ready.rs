@@ -13,7 +13,7 @@ use crate::status::Role;
 use crate::store::{Fault, Store};
 use crate::time::Instant;
 
-use super::Node;
+use super::{Appended, Node};
 
 impl Node {
     /// Handles one ready: disk first, so that it works while the rest is done; then the messages that
@@ -40,7 +40,7 @@ impl Node {
             let meta = message::meta_from_raft(ready.snapshot());
             out.effects.push(Effect::Install { meta, hard_state: self.raft.hard_state() });
         } else if ready.must_sync() {
-            self.append(&ready, out);
+            self.append(now, &ready, out);
         }
         self.send(at_once, out);
         let seq = WalSeq(self.next_seq.0 - 1);
@@ -58,7 +58,7 @@ impl Node {
         Ok(())
     }
 
-    fn append(&mut self, ready: &Ready, out: &mut Output) {
+    fn append(&mut self, now: Instant, ready: &Ready, out: &mut Output) {
         let hard_state = match mutant::on(2) {
             true => HardState::default(),
             false => self.raft.hard_state(),
@@ -69,8 +69,9 @@ impl Node {
             entries: ready.entries().iter().map(message::entry_from_raft).collect(),
         }));
         let last = ready.entries().last().map(|entry| Position::new(entry.index, entry.term));
-        let before = self.appended.back().map_or(self.durable, |(_, last)| *last);
-        self.appended.push_back((self.next_seq, last.unwrap_or(before)));
+        let before = self.appended.back().map_or(self.durable, |appended| appended.last);
+        let last = last.unwrap_or(before);
+        self.appended.push_back(Appended { seq: self.next_seq, last, since: now });
         self.next_seq = self.next_seq.next();
     }
 

@@ -19,6 +19,7 @@ pub fn is_told(fact: &Fact) -> bool {
         | Fact::CheckpointSaved { .. }
         | Fact::SnapshotInstalled { .. }
         | Fact::ProposalDropped { .. }
+        | Fact::LeadershipOffered { .. }
         | Fact::MatchedLowered { .. } => true,
         Fact::LeaderChanged { .. }
         | Fact::Committed { .. }
