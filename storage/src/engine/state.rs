@@ -3,6 +3,7 @@
 //! Worked example: after a put of `a` = `xyz` (record of 20 bytes) `bytes` is `(20, 4)`; after its
 //! deletion (record of 1 byte) it is `(21, 0)`.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ pub(super) struct State {
     scratch: Vec<u8>,
     /// Records that are in files now, to be freed a chunk at a time: freeing all those of a
     /// checkpoint at once would hold up everything for tens of milliseconds.
-    stale: Vec<Arc<Chunk>>,
+    stale: VecDeque<Arc<Chunk>>,
 }
 
 impl State {
@@ -39,13 +40,14 @@ impl State {
 
     /// A state all of whose records are in files; `live_bytes` are those of the tree's rows.
     pub(super) fn new(tree: Tree, live_bytes: i64, values: Values, mark: Mark) -> State {
-        let (scratch, stale) = (Vec::new(), Vec::new());
+        let (scratch, stale) = (Vec::new(), VecDeque::new());
         let kept_bytes = values.sealed_bytes() as i64;
         State { tree, values, mark, kept_bytes, live_bytes, scratch, stale }
     }
 
     /// The state as it is now, for readers.
     pub(super) fn publish(&mut self) -> Snapshot {
+        self.free_stale(1);
         Snapshot::new(self.mark, self.tree.publish(), self.values.clone(), self.bytes())
     }
 
@@ -59,9 +61,17 @@ impl State {
         self.stale.extend(self.values.seal(segment, end));
     }
 
-    /// Frees at most so many chunks of records that are in files now.
+    /// Frees at most so many chunks of records that are in files now. One that a reader still holds
+    /// stays, so that it is freed here and not, with all others, where that reader ends.
     pub(super) fn free_stale(&mut self, chunks: usize) {
-        self.stale.truncate(self.stale.len().saturating_sub(chunks));
+        for _ in 0..chunks {
+            let held = |chunk: &Arc<Chunk>| Arc::strong_count(chunk) > 1;
+            match self.stale.pop_front() {
+                Some(chunk) if held(&chunk) => self.stale.push_back(chunk),
+                Some(_) => {}
+                None => return,
+            }
+        }
     }
 
     /// Takes the changes of a batch, in order.
@@ -75,7 +85,6 @@ impl State {
             self.mark.applied,
             self.mark.revision
         );
-        self.free_stale(1);
         for change in batch.into_changes() {
             match change {
                 Change::Write { key, row, record } => self.write(&key, row, record),
