@@ -139,10 +139,18 @@ impl Raft {
     }
 
     /// A snapshot from `from` is complete on disk. Says whether raft wants it installed.
+    ///
+    /// One whose sender was deposed meanwhile is taken as if its successor had sent it: it holds only
+    /// what is committed, and that every later leader has too (thesis 3.6.3, leader completeness).
     pub fn staged(&mut self, from: MemberId, term: Term, meta: &SnapshotMeta) -> bool {
-        if self.is_installing() || term < self.term() {
+        if self.is_installing() || self.role() == Role::Leader {
             return false;
         }
+        let (from, term) = match self.leader() {
+            _ if term >= self.term() => (from, term),
+            Some(leader) => (leader, self.term()),
+            None => return false,
+        };
         let to = MemberId(self.raw.raft.id);
         self.call(|raw| drop(raw.step(message::install(from, to, term, meta))));
         self.raw.snap().is_some_and(|snap| snap.get_metadata().index == meta.at.index.0)
