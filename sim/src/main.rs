@@ -1,11 +1,5 @@
 //! The simulator's command: runs seeds, replays one, shrinks a failure.
 //!
-//! ```text
-//! holdfast-sim run --seeds 0..10000 [--threads 2] [--ledger sim/LEDGER.md --commit abc]
-//! holdfast-sim replay SEED [--mask 0-3,7] [--only R2] [--mutant 21] [--verbose]
-//! holdfast-sim shrink SEED [--mask …] [--only …] [--mutant …]
-//! ```
-//!
 //! `--mutant` plants a bug of `MUTANTS.md` and needs a build with that feature.
 //!
 //! A panic of a member ends a release build at once (it aborts); the seed is printed first. `shrink`
@@ -25,13 +19,43 @@ use holdfast_sim::world::{RunOptions, run, run_with};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    match command(&words) {
+    if words.iter().any(|word| word == "--help" || word == "-h") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    match expected(&words).and_then(|()| command(&words)) {
         Ok(code) => code,
         Err(what) => {
-            eprintln!("{what}\nusage: holdfast-sim run --seeds A..B | replay SEED | shrink SEED");
+            eprintln!("{what}\n{USAGE}");
             ExitCode::from(2)
         }
     }
+}
+
+const USAGE: &str = "\
+usage: holdfast-sim run [--seeds A..B] [--threads N] [--ledger FILE --commit ID]
+       holdfast-sim replay SEED [--mask 0-3,7] [--only LAW] [--mutant N] [--verbose]
+       holdfast-sim shrink SEED [--mask 0-3,7] [--only LAW] [--mutant N]";
+
+/// Refuses a word that the command does not know: an hour of seeds is too long to learn of a typo.
+fn expected(words: &[String]) -> Result<(), String> {
+    let (numbers, flags): (usize, &[&str]) = match words.first().map(String::as_str) {
+        Some("run") => (0, &["--seeds", "--threads", "--ledger", "--commit"]),
+        Some("replay" | "shrink") => (1, &["--mask", "--only", "--mutant"]),
+        _ => return Err("the first word is run, replay or shrink".into()),
+    };
+    let mut rest = words.iter().skip(1 + numbers);
+    while let Some(word) = rest.next() {
+        let valued = flags.contains(&word.as_str());
+        if valued && rest.next().is_none() {
+            return Err(format!("{word} wants a value"));
+        }
+        let switch = word == "--verbose" && words[0] == "replay";
+        if !valued && !switch {
+            return Err(format!("{word} is not known to {}", words[0]));
+        }
+    }
+    Ok(())
 }
 
 fn command(words: &[String]) -> Result<ExitCode, String> {
