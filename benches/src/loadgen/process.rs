@@ -16,6 +16,8 @@ pub struct Usage {
     pub written: u64,
     /// CPU seconds of this process.
     pub own_cpu: f64,
+    /// CPU seconds of the whole machine, idle and waiting aside.
+    pub machine_cpu: f64,
 }
 
 impl Usage {
@@ -24,7 +26,11 @@ impl Usage {
     /// # Errors
     /// A process that is not there, or whose counters cannot be read.
     pub fn of(servers: &[u32]) -> Result<Usage, String> {
-        let mut usage = Usage { own_cpu: cpu_seconds(&read("self", "stat")?)?, ..Usage::default() };
+        let mut usage = Usage {
+            own_cpu: cpu_seconds(&read("self", "stat")?)?,
+            machine_cpu: busy_seconds(&read("", "stat")?)?,
+            ..Usage::default()
+        };
         for server in servers {
             let process = server.to_string();
             usage.cpu += cpu_seconds(&read(&process, "stat")?)?;
@@ -41,12 +47,13 @@ impl Usage {
             resident: self.resident,
             written: self.written.saturating_sub(earlier.written),
             own_cpu: (self.own_cpu - earlier.own_cpu).max(0.0),
+            machine_cpu: (self.machine_cpu - earlier.machine_cpu).max(0.0),
         }
     }
 }
 
 fn read(process: &str, file: &str) -> Result<String, String> {
-    let path = format!("/proc/{process}/{file}");
+    let path = format!("/proc/{process}/{file}").replace("//", "/");
     fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))
 }
 
@@ -60,6 +67,20 @@ fn cpu_seconds(stat: &str) -> Result<f64, String> {
             Ok((user + system) as f64 / rustix::param::clock_ticks_per_second() as f64)
         }
         _ => Err(format!("/proc: not a process's stat: {stat}")),
+    }
+}
+
+/// What all processors were busy, in the machine's `stat`; what a host took away (steal) counts too.
+fn busy_seconds(stat: &str) -> Result<f64, String> {
+    let all = stat.lines().find_map(|line| line.strip_prefix("cpu "));
+    let ticks: Option<Vec<u64>> =
+        all.map(|all| all.split_whitespace().map_while(|ticks| ticks.parse().ok()).collect());
+    match ticks.as_deref() {
+        Some([user, nice, system, _idle, _waiting, interrupts, soft, steal, ..]) => {
+            let busy = user + nice + system + interrupts + soft + steal;
+            Ok(busy as f64 / rustix::param::clock_ticks_per_second() as f64)
+        }
+        _ => Err("/proc/stat: no line of all processors".to_owned()),
     }
 }
 
@@ -81,6 +102,14 @@ mod tests {
         let ticks = rustix::param::clock_ticks_per_second() as f64;
         assert!((seconds - 300.0 / ticks).abs() < 1e-9);
         assert!(cpu_seconds("17 (a) S 1").is_err());
+    }
+
+    #[test]
+    fn idle_and_waiting_are_not_busy() {
+        let ticks = rustix::param::clock_ticks_per_second();
+        let stat = format!("cpu  {ticks} 0 {ticks} 999 999 0 0 {ticks} 0 0\ncpu0 1 2 3\n");
+        assert!((busy_seconds(&stat).expect("a stat") - 3.0).abs() < 1e-9);
+        assert!(busy_seconds("intr 5\n").is_err());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use rustix::event::epoll;
 use rustix::event::epoll::{CreateFlags, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags};
 use rustix::time::Timespec;
 
 use super::conn::Conn;
@@ -146,9 +147,8 @@ impl Worker<'_> {
                 break;
             }
             self.reconnect(now);
-            let sleep = i64::try_from(self.sleep()).expect("at most milliseconds");
-            let timeout = Timespec { tv_sec: 0, tv_nsec: sleep };
-            let ready = match epoll::wait(&self.poll, &mut events, Some(&timeout)) {
+            let sleep = self.sleep();
+            let ready = match epoll::wait(&self.poll, &mut events, Some(&sleep)) {
                 Ok((ready, _)) => ready,
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(format!("epoll: {error}")),
@@ -259,14 +259,24 @@ impl Worker<'_> {
         }
     }
 
-    fn sleep(&self) -> u64 {
+    /// How long to wait for sockets. An open loop waits here instead, to the microsecond: epoll rounds
+    /// up to milliseconds, which would count as the server's latency.
+    fn sleep(&self) -> Timespec {
+        let nanoseconds = |ns: u64| {
+            let tv_nsec = i64::try_from(ns).expect("at most milliseconds");
+            Timespec { tv_sec: 0, tv_nsec }
+        };
         if self.work.measured.is_empty() {
-            SLEEP_WAITING
-        } else if self.interval > 0 && !self.work.idle.is_empty() && !self.work.over {
-            self.due.saturating_sub(now_ns()).min(SLEEP)
-        } else {
-            SLEEP
+            return nanoseconds(SLEEP_WAITING);
         }
+        if self.interval == 0 || self.work.over || self.work.idle.is_empty() {
+            return nanoseconds(SLEEP);
+        }
+        let until_due = self.due.saturating_sub(now_ns()).min(SLEEP);
+        let mut sockets = [PollFd::new(&self.poll, PollFlags::IN)];
+        // What became ready, or that a signal came, is seen by the epoll that follows.
+        let _ = rustix::event::poll(&mut sockets, Some(&nanoseconds(until_due)));
+        nanoseconds(0)
     }
 
     /// What came of it; calls that are still under way have been lost.
