@@ -199,7 +199,7 @@ fn find_etcd(options: &Options) -> Result<Option<PathBuf>, String> {
         return Ok(Some(etcd.clone()));
     }
     eprintln!("building etcd from its Go module (the first time takes minutes)");
-    let built = etcd::build(&options.out.join("bin"))?;
+    let built = etcd::build()?;
     if built.is_none() {
         eprintln!("no Go on this machine, so no etcd: measuring Holdfast alone");
     }
@@ -220,6 +220,8 @@ pub fn run(options: &Options) -> Result<bool, String> {
         What::Table => compare(options, &setting)?,
         What::Plot => plots::draw(options, &setting)?,
     };
+    // It stays if something else is in it.
+    let _ = fs::remove_dir(&setting.data);
     setting.say(&format!("results are in {}", options.out.display()));
     Ok(good)
 }
@@ -322,20 +324,22 @@ impl Plan {
                 return;
             }
         };
+        if !self.facts.is_empty() {
+            let facts = measure.facts(&self.facts);
+            for line in lines.iter_mut() {
+                let Kind::Fact(fact) = line.kind else { continue };
+                let run = facts.clone().and_then(|facts| {
+                    let found = facts.iter().find(|(known, _)| *known == fact);
+                    let value = found.map(|(_, value)| *value).ok_or("it was not measured")?;
+                    Ok(Sample { values: vec![(Metric::Value, value)], ..Sample::default() })
+                });
+                setting.say(&format!("  {}: {}", line.title, brief(&run)));
+                line.pairs.push(side, run);
+            }
+        }
         for (row, line) in self.rows.iter().zip(lines.iter_mut()) {
             let run = measure.row(row);
             setting.say(&format!("  {}: {}", row.title, brief(&run)));
-            line.pairs.push(side, run);
-        }
-        let facts = if self.facts.is_empty() { Ok(Vec::new()) } else { measure.facts(&self.facts) };
-        for line in lines {
-            let Kind::Fact(fact) = line.kind else { continue };
-            let run = facts.clone().and_then(|facts| {
-                let found = facts.iter().find(|(known, _)| *known == fact);
-                let value = found.map(|(_, value)| *value).ok_or("it was not measured")?;
-                Ok(Sample { values: vec![(Metric::Value, value)], ..Sample::default() })
-            });
-            setting.say(&format!("  {}: {}", line.title, brief(&run)));
             line.pairs.push(side, run);
         }
     }

@@ -9,7 +9,7 @@ use holdfast_benches::loadgen::{Config, run};
 struct Options {
     #[command(flatten)]
     config: Config,
-    /// One object of JSON instead of text.
+    /// One object of JSON instead of text; without the timeline.
     #[arg(long)]
     json: bool,
 }
@@ -22,10 +22,10 @@ fn main() -> ExitCode {
                 println!("{}", report.json());
             } else {
                 println!("{report}");
-            }
-            for (nth, cell) in report.tally.timeline.iter().enumerate() {
-                let (time, worst) = (nth as f64 / 10.0, cell.worst as f64 / 1e6);
-                println!("{time:>6.1} s  {:>8} calls  worst {worst:>9.3} ms", cell.count);
+                for (nth, cell) in report.tally.timeline.iter().enumerate() {
+                    let (time, worst) = (nth as f64 / 10.0, cell.worst as f64 / 1e6);
+                    println!("{time:>6.1} s  {:>8} calls  worst {worst:>9.3} ms", cell.count);
+                }
             }
             if report.errors() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }

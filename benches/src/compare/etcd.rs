@@ -10,13 +10,16 @@ use std::process::Command;
 /// Where the mains are.
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/etcd-peer");
 
-/// Builds etcd into a folder; None without Go.
+/// Where the binary goes.
+const TARGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/etcd-peer");
+
+/// Builds etcd; None without Go.
 ///
 /// # Errors
 /// Go is there and the build failed.
-pub fn build(folder: &Path) -> Result<Option<PathBuf>, String> {
-    std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let folder = std::fs::canonicalize(folder).map_err(|error| format!("target: {error}"))?;
+pub fn build() -> Result<Option<PathBuf>, String> {
+    let made = std::fs::create_dir_all(TARGET).and_then(|()| std::fs::canonicalize(TARGET));
+    let folder = made.map_err(|error| format!("{TARGET}: {error}"))?;
     let built = Command::new("go")
         .args(["build", "-mod=readonly", "-trimpath", "-o"])
         .arg(&folder)

@@ -107,11 +107,16 @@ impl Line {
                 }
             }
         }
-        let others = self.samples().map(|sample| sample.other_cores).fold(0.0, f64::max);
+        let others = self.others();
         if others >= NOISY_CORES {
             notes.push(format!("others used up to {others:.1} cores"));
         }
         notes
+    }
+
+    /// Cores that others used, in the run that they disturbed most.
+    fn others(&self) -> f64 {
+        self.samples().map(|sample| sample.other_cores).fold(0.0, f64::max)
     }
 
     fn samples(&self) -> impl Iterator<Item = &Sample> {
@@ -178,6 +183,17 @@ impl Outcome {
     pub fn is_good(&self) -> bool {
         let good = |run: &Run| run.as_ref().is_ok_and(|sample| sample.errors.is_empty());
         self.lines.iter().all(|line| line.pairs.etcd.iter().chain(&line.pairs.holdfast).all(good))
+    }
+
+    /// Why where one side is better may be chance; None if it is not.
+    pub fn doubt(&self) -> Option<&'static str> {
+        if self.lines.iter().any(|line| line.others() >= NOISY_CORES) {
+            Some("the machine was busy with other things, so this is no claim")
+        } else if self.lines.iter().all(|line| line.pairs.etcd.len() < 2) {
+            Some("one round, so this is no claim")
+        } else {
+            None
+        }
     }
 
     /// Sentences on where etcd is better.

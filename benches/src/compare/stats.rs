@@ -185,10 +185,8 @@ impl Pairs {
         if disk.is_memory {
             return Err(Refusal::Memory(disk.name.clone()));
         }
-        for side in [Side::Etcd, Side::Holdfast] {
-            if self.of(side).is_empty() {
-                return Err(Refusal::Absent(side));
-            }
+        let sides = [Side::Etcd, Side::Holdfast];
+        for side in sides {
             for run in self.of(side) {
                 let sample = run.as_ref().map_err(|what| Refusal::Died(side, what.clone()))?;
                 if let Some(what) = sample.errors.first() {
@@ -196,7 +194,10 @@ impl Pairs {
                 }
             }
         }
-        Ok(())
+        match sides.into_iter().find(|side| self.of(*side).is_empty()) {
+            Some(side) => Err(Refusal::Absent(side)),
+            None => Ok(()),
+        }
     }
 
     /// Ours divided by the reference's.
@@ -258,7 +259,8 @@ mod tests {
         assert_eq!(refusal(vec![], good(), false), Some(Refusal::Absent(Side::Etcd)));
         let died = vec![run(1.0), Err("killed".to_owned())];
         let what = Refusal::Died(Side::Holdfast, "killed".to_owned());
-        assert_eq!(refusal(good(), died, false), Some(what));
+        assert_eq!(refusal(good(), died.clone(), false), Some(what.clone()));
+        assert_eq!(refusal(vec![], died, false), Some(what), "a death is said before an absence");
         let what = Refusal::Errors(Side::Etcd, "2 x a lie".to_owned());
         assert_eq!(refusal(vec![run(1.0), wrong], good(), false), Some(what));
     }

@@ -19,7 +19,8 @@ pub fn text(outcome: &Outcome) -> String {
     }
     let better = outcome.where_etcd_is_better();
     if !better.is_empty() {
-        text += "\n## Where etcd is better, beyond the noise of a ratio\n\n";
+        let doubt = outcome.doubt().map_or(String::new(), |doubt| format!(" ({doubt})"));
+        text += &format!("\n## Where etcd was better{doubt}\n\n");
         for sentence in better {
             text += &format!("- {sentence}\n");
         }
