@@ -1,5 +1,6 @@
-//! A load generator for servers that speak etcd's API, and what the benchmark programs share.
+//! A load generator for servers that speak etcd's API, and the comparison with real etcd made with it.
 //!
-//! Leaves out: open loops with a fixed rate, watches, leases, and mixed workloads.
+//! Leaves out TLS and users.
 
+pub mod compare;
 pub mod loadgen;

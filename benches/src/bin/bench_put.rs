@@ -15,7 +15,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use holdfast_benches::loadgen::{self, Config};
+use holdfast_benches::loadgen::{self, Config, Op};
 
 /// Connections and streams on each.
 const CLIENTS: [(u16, u16); 3] = [(1, 1), (8, 8), (16, 16)];
@@ -60,14 +60,13 @@ fn measure(options: &Options) -> Result<bool, String> {
     let server = Server::start(&options.server, &options.folder)?;
     let mut good = true;
     for (conns, inflight) in CLIENTS {
-        let endpoint = format!("--endpoints={}", server.client);
-        let mut config = Config::parse_from(["loadgen", &endpoint]);
+        let mut config = Config::new(Op::Put, &[server.client]);
         (config.conns, config.inflight) = (conns, inflight);
         (config.duration, config.val_size) = (options.duration, options.val_size);
-        config.pid = Some(server.child.id());
-        let report = loadgen::run(config)?;
+        config.pids = vec![server.child.id()];
+        let report = loadgen::run(&config)?;
         println!("{report}");
-        good &= report.errors.is_empty();
+        good &= report.errors() == 0;
     }
     Ok(good)
 }

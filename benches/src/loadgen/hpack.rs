@@ -1,10 +1,12 @@
-//! HPACK (RFC 7541): a complete decoder that keeps only what a gRPC client must know (HTTP status,
-//! grpc-status, grpc-message), and a small encoder for the few headers of a request.
+//! HPACK (RFC 7541): a complete decoder that keeps only what we must know (HTTP status, grpc-status,
+//! grpc-message; for the null server, the path), and a small encoder for the few headers of a request.
 //!
 //! A request's headers enter the server's table at their first use and are one byte each from then on,
 //! as with real clients.
 
 use std::collections::VecDeque;
+
+use super::frame::Call;
 
 /// Bytes of a dynamic table.
 const TABLE_MAX: usize = 4096;
@@ -17,6 +19,7 @@ pub(super) struct Head {
     pub http: Option<u32>,
     pub grpc: Option<u32>,
     pub message: Option<String>,
+    pub call: Option<Call>,
 }
 
 impl Head {
@@ -26,6 +29,7 @@ impl Head {
             Tag::Status(status) => self.http = Some(*status),
             Tag::GrpcStatus(status) => self.grpc = Some(*status),
             Tag::GrpcMessage(message) => self.message = Some(message.clone()),
+            Tag::Path(call) => self.call = Some(*call),
         }
     }
 }
@@ -37,6 +41,7 @@ enum Tag {
     Status(u32),
     GrpcStatus(u32),
     GrpcMessage(String),
+    Path(Call),
 }
 
 impl Tag {
@@ -46,6 +51,7 @@ impl Tag {
             b":status" => Tag::Status(number().unwrap_or(0)),
             b"grpc-status" => Tag::GrpcStatus(number().unwrap_or(u32::MAX)),
             b"grpc-message" => Tag::GrpcMessage(String::from_utf8_lossy(value).into_owned()),
+            b":path" => Call::of(value).map_or(Tag::Other, Tag::Path),
             _ => Tag::Other,
         }
     }

@@ -27,11 +27,56 @@ pub(super) fn put_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// Appends a field that holds the message which `fill` writes.
+pub(super) fn put_message(out: &mut Vec<u8>, field: u32, fill: impl FnOnce(&mut Vec<u8>)) {
+    put_varint(out, u64::from(field << 3 | 2));
+    let head = out.len();
+    out.extend_from_slice(&[0; LENGTH]);
+    fill(out);
+    let length = out.len() - head - LENGTH;
+    if length < 1 << (7 * LENGTH) {
+        // Both bytes even where one would do, which is a varint all the same and moves nothing.
+        out[head] = length as u8 | 128;
+        out[head + 1] = (length >> 7) as u8;
+    } else {
+        let mut long = Vec::new();
+        put_varint(&mut long, length as u64);
+        out.splice(head..head + LENGTH, long);
+    }
+}
+
+/// Bytes left for a message's length: enough below 16 KiB.
+const LENGTH: usize = 2;
+
 /// A field's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Value<'a> {
     Number(u64),
     Bytes(&'a [u8]),
+}
+
+impl<'a> Value<'a> {
+    /// The number; zero for bytes.
+    pub fn number(self) -> u64 {
+        if let Value::Number(number) = self { number } else { 0 }
+    }
+
+    /// The bytes; none for a number.
+    pub fn bytes(self) -> &'a [u8] {
+        if let Value::Bytes(bytes) = self { bytes } else { &[] }
+    }
+}
+
+/// The last number of a field; zero when it is absent.
+pub(super) fn number_of(message: &[u8], wanted: u32) -> u64 {
+    let field = fields(message).filter(|(field, _)| *field == wanted).last();
+    field.map_or(0, |(_, value)| value.number())
+}
+
+/// The last bytes of a field; none when it is absent.
+pub(super) fn bytes_of(message: &[u8], wanted: u32) -> &[u8] {
+    let field = fields(message).filter(|(field, _)| *field == wanted).last();
+    field.map_or(&[], |(_, value)| value.bytes())
 }
 
 /// The fields of a message, in order.
@@ -96,6 +141,17 @@ impl<'a> Iterator for Fields<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_inside_reads_back_at_every_length() {
+        for length in [0, 1, 127, 128, 300, (1 << 14) - 1, 1 << 14, 70_000] {
+            let mut out = Vec::new();
+            put_message(&mut out, 2, |out| out.resize(out.len() + length, 7));
+            put_number(&mut out, 3, 5);
+            assert_eq!(bytes_of(&out, 2).len(), length);
+            assert_eq!(number_of(&out, 3), 5);
+        }
+    }
 
     #[test]
     fn fields_come_back_and_a_cut_message_is_malformed() {
