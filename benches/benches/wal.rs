@@ -2,7 +2,7 @@
 //! the thread pool and the real disk, in a folder of the build's target directory.
 //!
 //! A record is 300 bytes, about a small put. What a batch costs beyond its flush is the difference
-//! between the sizes.
+//! between the sizes; `wal/durable_block` is one entry that fills a block, the least that is written.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
@@ -16,6 +16,12 @@ use holdfast_storage::wal::{Wal, WalIdentity, WalOptions};
 
 /// Entries kept behind the end; what is older is purged, so that the disk does not fill.
 const KEPT: u64 = 50_000;
+
+/// A small put.
+const RECORD_BYTES: usize = 300;
+
+/// With its headers it fills most of a block of 4 KiB.
+const BLOCK_BYTES: usize = 3_000;
 
 struct Rig {
     wal: Wal,
@@ -39,9 +45,9 @@ impl Rig {
         Rig { wal: wal.expect("an empty folder takes a log"), pool, wakes, last: 0 }
     }
 
-    /// Appends `records` and waits until they are durable.
-    fn durable(&mut self, records: u64) {
-        let data = bytes(300);
+    /// Appends `records` of `length` bytes and waits until they are durable.
+    fn durable(&mut self, records: u64, length: usize) {
+        let data = bytes(length);
         let entry = |index| Entry {
             at: Position::new(index, 1),
             kind: EntryKind::Normal,
@@ -98,10 +104,14 @@ fn durable_batches(criterion: &mut Criterion) {
             BenchmarkId::from_parameter(records),
             &records,
             |bencher, records| {
-                bencher.iter(|| rig.durable(*records));
+                bencher.iter(|| rig.durable(*records, RECORD_BYTES));
             },
         );
     }
+    group.finish();
+    let mut group = criterion.benchmark_group("wal/durable_block");
+    group.sample_size(50).measurement_time(Duration::from_secs(5));
+    group.bench_function("1", |bencher| bencher.iter(|| rig.durable(1, BLOCK_BYTES)));
     group.finish();
     drop(rig);
     std::fs::remove_dir_all(&folder).expect("the folder is ours");

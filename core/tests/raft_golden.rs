@@ -33,58 +33,14 @@ mod raft_golden {
     pub mod show;
     pub mod world;
 }
-
-use std::fs;
-use std::path::{Path, PathBuf};
+mod runner;
 
 use raft_golden::script::Script;
 
 #[test]
 fn scripts_print_what_they_claim() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
-    let update = std::env::var_os("UPDATE").is_some();
-    let mut scripts: Vec<PathBuf> = ["raft", "snapshot"]
-        .iter()
-        .flat_map(|folder| fs::read_dir(root.join(folder)).expect("the folder of scripts exists"))
-        .map(|entry| entry.expect("a readable folder").path())
-        .collect();
-    scripts.sort();
-    assert!(scripts.len() >= 16, "the scripts are where they belong");
-    let mut wrong = Vec::new();
-    for path in scripts {
-        let script = fs::read_to_string(&path).expect("a script is readable text");
-        assert!(script.starts_with("# "), "{} begins with its claim", path.display());
-        let printed = run(&script, &path);
-        if printed != script && update {
-            fs::write(&path, printed).expect("the tree is writable under UPDATE");
-        } else if printed != script {
-            wrong.push(difference(&path, &script, &printed));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-/// The script with what every command prints now.
-fn run(script: &str, path: &Path) -> String {
-    let mut runner = Script::default();
-    let mut out = String::new();
-    for line in script.lines() {
-        if let Some(command) = line.strip_prefix("> ") {
-            out.push_str(&format!("{line}\n"));
-            let printed = runner
-                .command(command)
-                .unwrap_or_else(|why| panic!("{}: `{command}`: {why}", path.display()));
-            out.extend(printed.iter().map(|line| format!("{line}\n")));
-        } else if line.is_empty() || line.starts_with('#') {
-            out.push_str(&format!("{line}\n"));
-        }
-    }
-    out
-}
-
-fn difference(path: &Path, expected: &str, printed: &str) -> String {
-    let mut lines = expected.lines().zip(printed.lines()).enumerate();
-    let first = lines.find(|(_, (expected, printed))| expected != printed);
-    let (number, (expected, printed)) = first.unwrap_or((0, ("another length", "another length")));
-    format!("{}:{}\n  expected {expected}\n  printed  {printed}", path.display(), number + 1)
+    runner::check(&["raft", "snapshot"], 16, || {
+        let mut script = Script::default();
+        move |command: &str| script.command(command)
+    });
 }

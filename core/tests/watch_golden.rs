@@ -19,9 +19,9 @@
 //! ```
 
 mod naive;
+mod runner;
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -250,40 +250,17 @@ fn options(words: &str) -> HubOptions {
     options
 }
 
-/// The script with the hub's answers of today.
-fn replay(script: &str) -> String {
-    let wanted = script.lines().find_map(|line| line.strip_prefix("> options "));
-    let mut runner = Runner::new(options(wanted.unwrap_or_default()));
-    let mut text = String::new();
-    for line in script.lines() {
-        let command = line.strip_prefix("> ");
-        if command.is_some() || line.is_empty() || line.starts_with("# ") {
-            text.push_str(line);
-            text.push('\n');
-        }
-        if let Some(command) = command.filter(|command| !command.starts_with("options ")) {
-            text.push_str(&runner.run(command));
-        }
-    }
-    text
-}
-
 #[test]
 fn watch_scripts() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts/watch");
-    let entries = std::fs::read_dir(&folder).expect("the scripts are in the tree");
-    let mut paths: Vec<_> = entries.map(|entry| entry.expect("a readable entry").path()).collect();
-    paths.sort();
-    assert!(paths.len() >= 10, "the scripts are missing: only {} are there", paths.len());
-    let mut wrong = Vec::new();
-    for path in paths {
-        let script = std::fs::read_to_string(&path).expect("a readable script");
-        let answered = replay(&script);
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(&path, &answered).expect("a writable script");
-        } else if answered != script {
-            wrong.push(format!("{}, answered now:\n{answered}", path.display()));
+    runner::check(&["watch"], 10, || {
+        let mut runner = Runner::new(HubOptions::default());
+        move |command: &str| {
+            if let Some(words) = command.strip_prefix("options ") {
+                // Before everything else: nothing is forgotten.
+                runner = Runner::new(options(words));
+                return Ok(Vec::new());
+            }
+            Ok(runner.run(command).lines().map(str::to_owned).collect())
         }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    });
 }

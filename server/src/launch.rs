@@ -14,7 +14,7 @@ use holdfast_storage::wal::WalOptions;
 use tracing::{debug, error, info, warn};
 
 use crate::boot::BootConfig;
-use crate::config::{Config, HttpUrl};
+use crate::config::{ClusterState, Config, HttpUrl};
 use crate::datadir::DataDir;
 use crate::identity;
 use crate::member::MemberConfig;
@@ -75,6 +75,7 @@ fn member_config(config: &Config, disk: &FileDisk) -> Result<MemberConfig, Fault
             engine: EngineOptions { seed, ..EngineOptions::default() },
         },
         name: config.name.clone(),
+        data_dir: config.data_dir.display().to_string(),
         client_urls: config.advertise_client.iter().map(|url| url.to_string()).collect(),
         listen_clients: addresses(&config.listen_client),
         listen_peers: addresses(&config.listen_peer),
@@ -94,7 +95,20 @@ fn whose(config: &Config, disk: &FileDisk) -> Result<(MemberId, ClusterId), Faul
         let found = Engine::identity(disk)?;
         return Ok((found.member, found.cluster));
     }
-    Ok(identity::of(config))
+    match config.initial_cluster_state {
+        ClusterState::New => Ok(identity::of(config)),
+        // Starting over under an old id would forget votes and acknowledgements that others count on.
+        ClusterState::Existing => Err(Fault::new(
+            "starting a new member",
+            config.data_dir.display().to_string(),
+            format!(
+                "--data-dir {} has no member's data, and joining a running cluster \
+                 (--initial-cluster-state existing) is not served yet: \
+                 give the member its own --data-dir, or start a new cluster with new",
+                config.data_dir.display()
+            ),
+        )),
+    }
 }
 
 /// Facts and warnings as log lines and metrics.

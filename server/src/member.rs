@@ -45,6 +45,8 @@ pub struct MemberConfig {
     pub boot: BootConfig,
     /// `--name`
     pub name: String,
+    /// `--data-dir`, for what is said about it.
+    pub data_dir: String,
     /// `--advertise-client-urls`
     pub client_urls: Vec<String>,
     /// Where to listen for clients, as `host:port`.
@@ -250,21 +252,20 @@ impl<R: Runtime> Member<R> {
 
 /// A member's data may have been started with other addresses, never under another name.
 fn check_name(members: &[core::Member], config: &MemberConfig) -> Result<(), Fault> {
-    let own = members.iter().find(|member| member.id == config.boot.member);
-    match own {
-        Some(own) if own.name.is_empty() || own.name == config.name => Ok(()),
-        Some(own) => Err(Fault::new(
-            "opening the data directory",
-            format!("member {}", own.name),
-            format!(
-                "it holds the data of another member, and this one is {}; check --name and --data-dir",
-                config.name
-            ),
+    let MemberConfig { name, data_dir, boot, .. } = config;
+    let refused =
+        |cause: String| Err(Fault::new("opening the data directory", data_dir.clone(), cause));
+    match members.iter().find(|member| member.id == boot.member) {
+        Some(own) if own.name.is_empty() || own.name == *name => Ok(()),
+        Some(own) => refused(format!(
+            "--data-dir {data_dir} holds the data of another member, {}, and this one is {name}: \
+             start it with --name {} or give {name} the --data-dir that is its own",
+            own.name, own.name
         )),
-        None => Err(Fault::new(
-            "opening the data directory",
-            format!("member {}", config.boot.member),
-            "it is not in its own member list; the cluster may have removed it",
+        None => refused(format!(
+            "--data-dir {data_dir} holds the data of member {}, which is not in its own member list; \
+             the cluster may have removed it: start a new member with an empty --data-dir",
+            boot.member
         )),
     }
 }

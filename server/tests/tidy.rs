@@ -194,6 +194,21 @@ fn paths_in_documents_exist() {
     assert_none("documents that name what is not there", &offenders);
 }
 
+#[test]
+fn tests_that_a_document_names_exist() {
+    let folder = root().join("server/tests");
+    let table = fs::read_to_string(folder.join("README.md")).expect("the table of bad input");
+    let quoted = table.split('`').skip(1).step_by(2);
+    let named: Vec<(&str, &str)> = quoted.filter_map(|word| word.split_once("::")).collect();
+    assert!(named.len() >= 18, "the table names its tests: {named:?}");
+    let missing = named.into_iter().filter(|(module, test)| {
+        let text = fs::read_to_string(folder.join(format!("process/{module}.rs")));
+        !text.is_ok_and(|text| text.contains(&format!("fn {test}()")))
+    });
+    let missing: Vec<String> = missing.map(|(module, test)| format!("{module}::{test}")).collect();
+    assert_none("tests that are named and not there", &missing);
+}
+
 /// Targets of links within the repository.
 fn links(text: &str) -> Vec<String> {
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());

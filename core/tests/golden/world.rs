@@ -18,6 +18,7 @@ use holdfast_core::response::{Body, Member};
 use holdfast_core::store::{Store, View};
 
 use crate::golden::parse::{self, Words};
+use crate::runner::Printed;
 
 pub struct World {
     machine: Machine,
@@ -25,8 +26,6 @@ pub struct World {
     index: u64,
     limits: Limits,
 }
-
-type Printed = Result<Vec<String>, String>;
 
 impl World {
     pub fn new() -> World {

@@ -11,8 +11,7 @@ use holdfast_core::store::View;
 
 use super::show;
 use super::world::World;
-
-type Printed = Result<Vec<String>, String>;
+use crate::runner::Printed;
 
 /// A script's world, and the requests that wait in it by their words.
 #[derive(Default)]

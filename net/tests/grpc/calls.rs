@@ -7,10 +7,6 @@ use holdfast_net::call::{FromClient, Method};
 
 use crate::world::*;
 
-const PUT: &str = "/etcdserverpb.KV/Put";
-const RANGE: &str = "/etcdserverpb.KV/Range";
-const KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
-
 fn ok(message: &[u8]) -> Answer {
     Answer { http: 200, body: framed(message).to_vec(), code: 0, message: String::new() }
 }
@@ -22,8 +18,7 @@ fn ended(code: i32, message: &str) -> Answer {
 #[test]
 fn a_unary_call_is_answered() {
     run(async {
-        let (world, io) = start(|_| {});
-        let mut sender = client(io).await;
+        let (world, mut sender) = connected().await;
         let headers = [("hasleader", "true"), ("token", "abc")];
         assert_eq!(unary(&mut sender, PUT, &headers, b"hello").await, ok(b"hello"));
         assert_eq!(unary(&mut sender, PUT, &[], b"").await, ok(b""));
@@ -40,8 +35,7 @@ fn a_unary_call_is_answered() {
 #[test]
 fn an_error_carries_its_code_and_text() {
     run(async {
-        let (_world, io) = start(|_| {});
-        let mut sender = client(io).await;
+        let (_world, mut sender) = connected().await;
         let answer = unary(&mut sender, "/etcdserverpb.KV/Compact", &[], b"x").await;
         assert_eq!(answer, ended(11, "50%25 %C3%A9"));
     });
@@ -50,13 +44,11 @@ fn an_error_carries_its_code_and_text() {
 #[test]
 fn calls_that_come_together_are_one_batch() {
     run(async {
-        let (world, io) = start(|_| {});
-        let mut sender = client(io).await;
+        let (world, mut sender) = connected().await;
         settle().await;
         let mut responses = Vec::new();
         for number in 0..100u32 {
-            let (response, mut send) = open(&mut sender, PUT, &[]);
-            send.send_data(framed(&number.to_be_bytes()), true).expect("the stream is open");
+            let response = ask(&mut sender, PUT, &[], &number.to_be_bytes());
             responses.push(response);
         }
         for (number, response) in responses.into_iter().enumerate() {
@@ -71,8 +63,7 @@ fn calls_that_come_together_are_one_batch() {
 #[test]
 fn large_messages_pass_both_ways() {
     run(async {
-        let (_world, io) = start(|_| {});
-        let mut sender = client(io).await;
+        let (_world, mut sender) = connected().await;
         for length in [16_000, 70_000, 1_500_000] {
             let (response, mut send) = open(&mut sender, "/etcdserverpb.KV/Txn", &[]);
             send.send_data(framed(&vec![1; length]), true).expect("the stream is open");
@@ -85,8 +76,7 @@ fn large_messages_pass_both_ways() {
 #[test]
 fn a_stream_goes_both_ways_and_survives_a_half_close() {
     run(async {
-        let (world, io) = start(|_| {});
-        let mut sender = client(io).await;
+        let (world, mut sender) = connected().await;
         let (response, mut send) = open(&mut sender, KEEP_ALIVE, &[]);
         send.send_data(framed(b"one"), false).expect("the stream is open");
         let mut recv = response.await.expect("the head comes with the first answer").into_body();
@@ -114,14 +104,12 @@ fn a_stream_goes_both_ways_and_survives_a_half_close() {
 #[test]
 fn a_client_that_gives_up_is_told_to_the_services_once() {
     run(async {
-        let (world, io) = start(|_| {});
-        let mut sender = client(io).await;
-        let (unary, mut send) = open(&mut sender, RANGE, &[]);
-        send.send_data(framed(b"x"), true).expect("the stream is open");
+        let (world, mut sender) = connected().await;
+        let unary = ask(&mut sender, RANGE, &[], b"x");
         let (_stream, mut keep_alive) = open(&mut sender, KEEP_ALIVE, &[]);
         settle().await;
         assert_eq!((world.streams.open(), world.script.borrow().cancelled()), (2, 0));
-        drop((unary, send));
+        drop(unary);
         settle().await;
         assert_eq!((world.streams.open(), world.script.borrow().cancelled()), (1, 1));
         keep_alive.send_reset(h2::Reason::CANCEL);
@@ -136,13 +124,7 @@ fn a_client_that_gives_up_is_told_to_the_services_once() {
 #[test]
 fn an_answered_call_is_not_cancelled_though_its_client_reads_nothing() {
     run(async {
-        let (world, io) = start(|_| {});
-        let (mut sender, connection) = h2::client::Builder::new()
-            .initial_window_size(0)
-            .handshake::<_, Bytes>(io)
-            .await
-            .expect("the server speaks HTTP/2");
-        tokio::task::spawn_local(connection);
+        let (world, mut sender) = connected_without_room().await;
         let (response, mut send) = open(&mut sender, KEEP_ALIVE, &[]);
         send.send_data(framed(b"one"), false).expect("the stream is open");
         let recv = response.await.expect("the head needs no window").into_body();
@@ -158,8 +140,7 @@ fn an_answered_call_is_not_cancelled_though_its_client_reads_nothing() {
 #[test]
 fn a_client_that_was_slow_gets_every_answer() {
     run(async {
-        let (world, io) = start(|_| {});
-        let mut sender = client(io).await;
+        let (world, mut sender) = connected().await;
         let (response, mut send) = open(&mut sender, KEEP_ALIVE, &[]);
         let message = framed(&[3; 50 << 10]);
         for _ in 0..100 {
@@ -180,12 +161,10 @@ fn a_client_that_was_slow_gets_every_answer() {
 #[test]
 fn a_lost_connection_cancels_its_calls() {
     run(async {
-        let (world, io) = start(|_| {});
-        let mut sender = client(io).await;
+        let (world, mut sender) = connected().await;
         let mut calls = Vec::new();
         for _ in 0..10 {
-            let (response, mut send) = open(&mut sender, RANGE, &[]);
-            send.send_data(framed(b"x"), true).expect("the stream is open");
+            let response = ask(&mut sender, RANGE, &[], b"x");
             calls.push(response);
         }
         settle().await;
@@ -200,12 +179,10 @@ fn a_lost_connection_cancels_its_calls() {
 #[test]
 fn a_deadline_ends_a_call() {
     run(async {
-        let (world, io) = start(|_| {});
-        let mut sender = client(io).await;
+        let (world, mut sender) = connected().await;
         let begin = tokio::time::Instant::now();
         let slow = [("grpc-timeout", "5S")];
-        let (response, mut send) = open(&mut sender, RANGE, &slow);
-        send.send_data(framed(b"x"), true).expect("the stream is open");
+        let response = ask(&mut sender, RANGE, &slow, b"x");
         let quick = unary(&mut sender, RANGE, &[("grpc-timeout", "300m")], b"x").await;
         assert_eq!(quick, ended(4, "context deadline exceeded"));
         assert_eq!(begin.elapsed().as_millis() / 10, 30);
@@ -214,8 +191,7 @@ fn a_deadline_ends_a_call() {
         assert_eq!((world.streams.open(), world.script.borrow().cancelled()), (0, 2));
         // A deadline that is not reached leaves nothing behind.
         assert_eq!(unary(&mut sender, PUT, &slow, b"x").await.code, 0);
-        let (_response, mut send) = open(&mut sender, RANGE, &[]);
-        send.send_data(framed(b"x"), true).expect("the stream is open");
+        let _response = ask(&mut sender, RANGE, &[], b"x");
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert_eq!((world.streams.open(), world.script.borrow().cancelled()), (1, 2));
     });
@@ -224,10 +200,8 @@ fn a_deadline_ends_a_call() {
 #[test]
 fn a_late_answer_to_a_slow_client_loses_nothing() {
     run(async {
-        let (world, io) = start(|_| {});
-        let mut sender = client(io).await;
-        let (response, mut send) = open(&mut sender, RANGE, &[]);
-        send.send_data(framed(b"x"), true).expect("the stream is open");
+        let (world, mut sender) = connected().await;
+        let response = ask(&mut sender, RANGE, &[], b"x");
         settle().await;
         world.script.borrow_mut().release();
         assert_eq!(answer(response).await, ok(b"late"));
@@ -237,10 +211,8 @@ fn a_late_answer_to_a_slow_client_loses_nothing() {
 #[test]
 fn draining_finishes_open_calls_and_takes_no_more() {
     run(async {
-        let (world, io) = start(|_| {});
-        let mut sender = client(io).await;
-        let (response, mut send) = open(&mut sender, RANGE, &[]);
-        send.send_data(framed(b"x"), true).expect("the stream is open");
+        let (world, mut sender) = connected().await;
+        let response = ask(&mut sender, RANGE, &[], b"x");
         settle().await;
         world.streams.drain();
         settle().await;
@@ -256,10 +228,9 @@ fn draining_finishes_open_calls_and_takes_no_more() {
 #[test]
 fn draining_ends_in_bounded_time() {
     run(async {
-        let (world, io) = start(|options| options.drain_timeout = Duration::from_secs(3));
-        let mut sender = client(io).await;
-        let (response, mut send) = open(&mut sender, RANGE, &[]);
-        send.send_data(framed(b"x"), true).expect("the stream is open");
+        let (world, mut sender) =
+            connected_with(|options| options.drain_timeout = Duration::from_secs(3)).await;
+        let response = ask(&mut sender, RANGE, &[], b"x");
         settle().await;
         let begin = tokio::time::Instant::now();
         world.streams.drain();
@@ -273,12 +244,12 @@ fn draining_ends_in_bounded_time() {
 #[test]
 fn an_idle_client_that_answers_pings_stays() {
     run(async {
-        let (world, io) = start(|options| {
+        let (world, mut sender) = connected_with(|options| {
             let keepalive = options.keepalive.as_mut().expect("it is on");
             keepalive.interval = Duration::from_secs(10);
             keepalive.timeout = Duration::from_secs(1);
-        });
-        let mut sender = client(io).await;
+        })
+        .await;
         tokio::time::sleep(Duration::from_secs(500)).await;
         assert_eq!(unary(&mut sender, PUT, &[], b"x").await.code, 0);
         assert!(!world.server.is_finished());

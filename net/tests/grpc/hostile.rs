@@ -8,11 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::world::*;
 
-const PUT: &str = "/etcdserverpb.KV/Put";
-
 async fn raw(bytes: Bytes) -> (i32, String) {
-    let (_world, io) = start(|_| {});
-    let mut sender = client(io).await;
+    let (_world, mut sender) = connected().await;
     let (response, mut send) = open(&mut sender, PUT, &[("grpc-encoding", "gzip")]);
     send.send_data(bytes, true).expect("the stream is open");
     let answer = answer(response).await;
@@ -38,8 +35,7 @@ fn bad_messages_get_grpcs_errors() {
 #[test]
 fn a_bad_call_leaves_the_connection_good() {
     run(async {
-        let (world, io) = start(|_| {});
-        let mut sender = client(io).await;
+        let (world, mut sender) = connected().await;
         let nope = unary(&mut sender, "/etcdserverpb.KV/Nope", &[], b"x").await;
         assert_eq!(nope.message, "unknown method Nope for service etcdserverpb.KV");
         assert_eq!((nope.http, nope.code), (200, 12));
@@ -115,8 +111,7 @@ fn a_silent_client_is_left() {
 #[test]
 fn a_slow_reader_stops_its_stream_and_then_gets_everything() {
     run(async {
-        let (world, io) = start(|_| {});
-        let mut sender = client(io).await;
+        let (world, mut sender) = connected().await;
         let (response, _send) = open(&mut sender, "/etcdserverpb.Watch/Watch", &[]);
         let mut recv = response.await.expect("the head comes").into_body();
         settle().await;
@@ -141,15 +136,8 @@ fn a_slow_reader_stops_its_stream_and_then_gets_everything() {
 #[test]
 fn a_client_that_asks_and_never_reads_is_stopped() {
     run(async {
-        let (world, io) = start(|_| {});
-        let (mut sender, connection) = h2::client::Builder::new()
-            .initial_window_size(0)
-            .handshake::<_, Bytes>(io)
-            .await
-            .expect("the server speaks HTTP/2");
-        tokio::task::spawn_local(connection);
-        let path = "/etcdserverpb.Lease/LeaseKeepAlive";
-        let (_response, mut send) = open(&mut sender, path, &[]);
+        let (world, mut sender) = connected_without_room().await;
+        let (_response, mut send) = open(&mut sender, KEEP_ALIVE, &[]);
         let message = framed(&[0; 60 << 10]);
         for _ in 0..100 {
             send.reserve_capacity(message.len());
@@ -185,10 +173,8 @@ fn a_client_that_asks_and_never_reads_is_stopped() {
 #[test]
 fn a_stream_far_beyond_its_bound_is_cut_off() {
     run(async {
-        let (world, io) = start(|_| {});
-        let mut sender = client(io).await;
-        let (response, mut send) = open(&mut sender, "/etcdserverpb.KV/DeleteRange", &[]);
-        send.send_data(framed(b"x"), true).expect("the stream is open");
+        let (world, mut sender) = connected().await;
+        let response = ask(&mut sender, "/etcdserverpb.KV/DeleteRange", &[], b"x");
         let error = match response.await {
             Err(error) => error,
             Ok(response) => {
@@ -224,8 +210,7 @@ fn a_client_that_is_gone_without_a_word_is_found_out() {
             let _ = tokio::time::timeout(Duration::from_secs(5), connection.as_mut()).await;
             std::future::pending::<()>().await;
         });
-        let (_response, mut send) = open(&mut sender, "/etcdserverpb.KV/Range", &[]);
-        send.send_data(framed(b"x"), true).expect("the stream is open");
+        let _response = ask(&mut sender, RANGE, &[], b"x");
         let begin = tokio::time::Instant::now();
         let error = world.server.await.expect("no panic").expect_err("the client is gone");
         assert!(error.to_string().contains("keepalive"), "{error}");

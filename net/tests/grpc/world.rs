@@ -18,6 +18,10 @@ use http::{HeaderMap, Request};
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
 
+pub const PUT: &str = "/etcdserverpb.KV/Put";
+pub const RANGE: &str = "/etcdserverpb.KV/Range";
+pub const KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
+
 /// tokio's clock, paused or not.
 pub struct Clock(pub tokio::time::Instant);
 
@@ -164,6 +168,27 @@ pub async fn client(io: DuplexStream) -> SendRequest<Bytes> {
     sender.ready().await.expect("the connection is open")
 }
 
+/// A server with the options of every day, and a client that is connected to it.
+pub async fn connected() -> (World, SendRequest<Bytes>) {
+    connected_with(|_| {}).await
+}
+
+/// As [`connected`], with other options.
+pub async fn connected_with(change: impl FnOnce(&mut GrpcOptions)) -> (World, SendRequest<Bytes>) {
+    let (world, io) = start(change);
+    (world, client(io).await)
+}
+
+/// As [`connected`]; the client leaves no room for any answer.
+pub async fn connected_without_room() -> (World, SendRequest<Bytes>) {
+    let (world, io) = start(|_| {});
+    let mut builder = h2::client::Builder::new();
+    let handshake = builder.initial_window_size(0).handshake(io).await;
+    let (sender, connection) = handshake.expect("the server speaks HTTP/2");
+    tokio::task::spawn_local(connection);
+    (world, sender)
+}
+
 /// With gRPC's prefix.
 pub fn framed(message: &[u8]) -> Bytes {
     let mut out = BytesMut::new();
@@ -190,6 +215,18 @@ pub fn open(
     headers: &[(&str, &str)],
 ) -> (ResponseFuture, SendStream<Bytes>) {
     sender.send_request(request(path, headers), false).expect("the connection is open")
+}
+
+/// Makes a unary call: its one message, and no more.
+pub fn ask(
+    sender: &mut SendRequest<Bytes>,
+    path: &str,
+    headers: &[(&str, &str)],
+    message: &[u8],
+) -> ResponseFuture {
+    let (response, mut send) = open(sender, path, headers);
+    send.send_data(framed(message), true).expect("the stream is open");
+    response
 }
 
 /// What a unary call came to.
@@ -232,9 +269,7 @@ pub async fn unary(
     headers: &[(&str, &str)],
     message: &[u8],
 ) -> Answer {
-    let (response, mut send) = open(sender, path, headers);
-    send.send_data(framed(message), true).expect("the stream is open");
-    answer(response).await
+    answer(ask(sender, path, headers, message)).await
 }
 
 /// Lets the other tasks run until they have nothing left to do.

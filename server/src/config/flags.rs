@@ -136,7 +136,7 @@ pub const FLAGS: &[Flag] = &[
         "default=http://localhost:2380",
         "Members of a new cluster: name=url,name=url.",
     ),
-    flag("initial-cluster-state", State, Served, "new", "new or existing."),
+    flag("initial-cluster-state", State, Served, "new", "new, or existing for a member with data."),
     flag(
         "initial-cluster-token",
         Text,

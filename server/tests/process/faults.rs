@@ -11,7 +11,7 @@ use tonic::Code;
 
 use crate::member::{Layout, Member};
 use crate::proto::etcdserverpb as pb;
-use crate::rig::{Scratch, Server, binary, delete, get, put, range};
+use crate::rig::{Scratch, Server, binary, delete, get, has_all, put, range, says};
 
 /// A block of the log: batches begin at multiples of it.
 const BLOCK: usize = 4096;
@@ -75,9 +75,7 @@ async fn a_flipped_bit_in_what_was_durable_is_refused() {
     flip(&segment, at + 140);
     let said = server.refuses();
     let place = place(&server, &segment);
-    for part in [&*place, &at.to_string(), "is damaged now", "lost", "restore"] {
-        assert!(said.contains(part), "no {part:?} in {said}");
-    }
+    has_all(&said, &[&place, &at.to_string(), "is damaged now", "lost", "restore"]);
     flip(&segment, at + 140);
     server.restart().await;
     let answer = server.kv().await.range(range("key-", "key.")).await.expect("is read");
@@ -93,9 +91,7 @@ async fn a_truncated_log_is_refused() {
     file.set_len(at as u64).expect("is cut");
     let said = server.refuses();
     let place = place(&server, &segment);
-    for part in [&*place, "lost", "restore"] {
-        assert!(said.contains(part), "no {part:?} in {said}");
-    }
+    has_all(&said, &[&place, "lost", "restore"]);
 }
 
 #[tokio::test]
@@ -105,8 +101,8 @@ async fn a_torn_last_batch_is_cut_loudly() {
     let last = *batches.last().expect("there are batches");
     flip(&segment, last + 64);
     server.restart().await;
-    let said = server.says("the log was cut before batch").await;
-    assert!(said.contains(&place(&server, &segment)), "{said}");
+    let line = server.line("the log was cut before batch").await;
+    has_all(&line, &[r#""level":"warn""#, &place(&server, &segment)]);
     let answer = server.kv().await.range(range("key-", "key.")).await.expect("is read");
     assert_eq!(answer.into_inner().count, 40, "what was acknowledged lies before the last batch");
 }
@@ -122,7 +118,8 @@ async fn a_directory_has_one_user() {
     let status = other.wait(Duration::from_secs(20)).expect("it gives up");
     let said = second.last_lines(0, 100);
     assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("in use by another process"), "{said}");
+    let data = server.layout.data_dir(0).display().to_string();
+    has_all(&said, &[&data, "in use by another process: stop it or choose another"]);
     server.kv().await.put(put("a", "1")).await.expect("the first goes on");
     assert!(server.member.as_mut().is_some_and(|member| member.ended().is_none()));
 }
@@ -132,11 +129,8 @@ async fn a_directory_of_another_member_is_refused() {
     let scratch = Scratch::new("swapped");
     let layout = Layout::local(binary(), &scratch.0, 2).expect("ports are free");
     let members = [0, 1].map(|at| Member::start(&layout, at).expect("the binary runs"));
-    let mut waited = Duration::ZERO;
-    while [0, 1].iter().any(|at| !layout.last_lines(*at, 1_000).contains("ready to serve")) {
-        assert!(waited < Duration::from_secs(30), "{}", layout.last_lines(0, 100));
-        waited += Duration::from_millis(50);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    for at in [0, 1] {
+        says(&layout, at, "ready to serve").await;
     }
     members.into_iter().for_each(Member::kill);
     fs::remove_dir_all(layout.data_dir(0)).expect("is removed");
@@ -146,9 +140,30 @@ async fn a_directory_of_another_member_is_refused() {
     let status = member.wait(Duration::from_secs(20)).expect("it gives up");
     let said = layout.last_lines(0, 100);
     assert_eq!(status.code(), Some(1), "{said}");
-    for part in ["holds the data of another member", "--name", "--data-dir"] {
-        assert!(said.contains(part), "no {part:?} in {said}");
-    }
+    let data = layout.data_dir(0).display().to_string();
+    let wrong =
+        format!("--data-dir {data} holds the data of another member, m2, and this one is m1");
+    let remedy = "start it with --name m2 or give m1 the --data-dir that is its own";
+    has_all(&said, &[&wrong, remedy]);
+    assert!(layout.data_dir(0).join("holdfast/wal").exists(), "it is left as it was");
+}
+
+#[tokio::test]
+async fn a_member_of_an_existing_cluster_does_not_start_over() {
+    let mut server = Server::prepare("existing", &["--initial-cluster-state=existing"]);
+    let data = server.layout.data_dir(0).display().to_string();
+    has_all(
+        &server.refuses(),
+        &[&data, "has no member's data", "existing", "start a new cluster with new"],
+    );
+    server.layout.flags.clear();
+    server.restart().await;
+    server.kv().await.put(put("a", "1")).await.expect("is put");
+    server.kill();
+    server.layout.flags = vec!["--initial-cluster-state=existing".to_owned()];
+    server.restart().await;
+    let answer = server.kv().await.range(get("a")).await.expect("is read").into_inner();
+    assert_eq!(answer.count, 1, "with data the flag is ignored, as by etcd");
 }
 
 #[tokio::test]
@@ -158,8 +173,8 @@ async fn a_directory_of_real_etcd_is_refused_and_left_alone() {
     fs::create_dir_all(&snap).expect("is made");
     fs::write(snap.join("db"), b"bbolt").expect("is written");
     let said = server.refuses();
-    assert!(said.contains("etcd"), "{said}");
-    assert!(said.contains(&server.layout.data_dir(0).display().to_string()), "{said}");
+    let data = server.layout.data_dir(0).display().to_string();
+    has_all(&said, &[&data, "holds the data of a real etcd member", "make-mirror"]);
     let left = fs::read_dir(server.layout.data_dir(0)).expect("is read").count();
     assert_eq!(left, 1, "only what was there before");
 }

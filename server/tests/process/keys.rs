@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use tonic::Code;
+use tonic::transport::Channel;
 
 use crate::proto::etcdserverpb as pb;
 use crate::rig::{Server, delete, get, put, range, refused};
 use pb::compare::{CompareResult, CompareTarget, TargetUnion};
+use pb::kv_client::KvClient;
 use pb::request_op::Request;
 use pb::response_op::Response;
 
@@ -119,6 +121,11 @@ async fn what_makes_no_sense_is_refused_in_etcds_words() {
     ];
     refused(kv.txn(all(both)).await, invalid, text);
 
+    let backwards = kv.range(range("b", "a")).await.expect("is empty, as with etcd").into_inner();
+    assert_eq!((backwards.count, backwards.kvs.len()), (0, 0));
+    let backwards = pb::DeleteRangeRequest { range_end: "a".into(), ..delete("b") };
+    let answer = kv.delete_range(backwards).await.expect("is empty too").into_inner();
+    assert_eq!(answer.deleted, 0);
     let sorted = pb::RangeRequest { sort_order: 9, ..get("a") };
     refused(kv.range(sorted).await, invalid, "etcdserver: invalid sort option");
     let ignoring = pb::PutRequest { ignore_value: true, ..put("a", "") };
@@ -160,7 +167,7 @@ async fn compaction_gives_up_history_for_good() {
 }
 
 #[tokio::test]
-async fn requests_are_bounded_and_long_keys_told_apart() {
+async fn requests_are_bounded() {
     let server = Server::start("sizes", &[]).await;
     let mut kv = server.kv().await;
     let oversized = pb::PutRequest { value: vec![7; 1_600_000].into(), ..put("big", "") };
@@ -170,17 +177,19 @@ async fn requests_are_bounded_and_long_keys_told_apart() {
     let status = kv.put(absurd).await.expect_err("is refused by the transport");
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
     assert!(status.message().contains("received message larger than max"), "{status:?}");
+    let answer = server.kv().await.range(range("\0", "\0")).await.expect("is read");
+    assert_eq!(answer.into_inner().count, 0, "no trace");
+}
 
-    let mut kv = server.kv().await;
-    let long = |last: u8| {
-        let mut key = vec![b'k'; 1 << 20];
-        key[(1 << 20) - 1] = last;
-        Bytes::from(key)
-    };
-    for last in [b'a', b'c'] {
-        let request = pb::PutRequest { key: long(last), value: vec![last].into(), ..put("", "") };
-        kv.put(request).await.expect("a key may have 1 MiB");
-    }
+/// A key of 1 MiB that ends with `last`.
+fn long(last: u8) -> Bytes {
+    let mut key = vec![b'k'; 1 << 20];
+    key[(1 << 20) - 1] = last;
+    Bytes::from(key)
+}
+
+/// `a` and `c` are there, `b` between them is not.
+async fn long_keys_are_told_apart(kv: &mut KvClient<Channel>) {
     for (last, found) in [(b'a', 1), (b'b', 0), (b'c', 1)] {
         let request = pb::RangeRequest { key: long(last), ..Default::default() };
         let answer = kv.range(request).await.expect("is read").into_inner();
@@ -190,6 +199,23 @@ async fn requests_are_bounded_and_long_keys_told_apart() {
     let behind = pb::RangeRequest { key: long(b'b'), range_end: "l".into(), ..Default::default() };
     let answer = kv.range(behind).await.expect("is read").into_inner();
     assert_eq!((answer.count, answer.kvs[0].key == long(b'c')), (1, true));
+}
+
+#[tokio::test]
+async fn keys_that_share_all_but_the_last_of_a_mebibyte_are_told_apart() {
+    // A checkpoint every other entry, so that the keys are read back from pages too.
+    let mut server = Server::start("long-keys", &["--snapshot-count=2"]).await;
+    let mut kv = server.kv().await;
+    for last in [b'a', b'c'] {
+        let request = pb::PutRequest { key: long(last), value: vec![last].into(), ..put("", "") };
+        kv.put(request).await.expect("a key may have 1 MiB");
+    }
+    long_keys_are_told_apart(&mut kv).await;
+    server.says("saved snapshot").await;
+    server.kill();
+    server.restart().await;
+    let mut kv = server.kv().await;
+    long_keys_are_told_apart(&mut kv).await;
     let request = pb::DeleteRangeRequest { key: long(b'a'), ..Default::default() };
     assert_eq!(kv.delete_range(request).await.expect("is removed").into_inner().deleted, 1);
     let answer = kv.range(range("k", "l")).await.expect("is read").into_inner();

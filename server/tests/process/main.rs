@@ -20,7 +20,9 @@ mod verdict;
 #[path = "../../../jepsen/src/worker.rs"]
 mod worker;
 
+mod commands;
 mod faults;
+mod flags;
 mod hostile;
 mod keys;
 mod rig;

@@ -4,6 +4,8 @@
 //! free ports and seen it answer; dropping it ends the process and removes the directory, unless the
 //! test has failed.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -98,15 +100,13 @@ impl Server {
 
     /// Waits until it has said `text`, which it may do after it has answered; gives all it has said.
     pub async fn says(&self, text: &str) -> String {
-        let start = Instant::now();
-        loop {
-            let said = self.said();
-            if said.contains(text) {
-                return said;
-            }
-            assert!(start.elapsed() < START_MAX, "it does not say {text:?}: {said}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        says(&self.layout, 0, text).await
+    }
+
+    /// The first line that has `text`, once there is one.
+    pub async fn line(&self, text: &str) -> String {
+        let said = self.says(text).await;
+        said.lines().find(|line| line.contains(text)).unwrap_or_default().to_owned()
     }
 
     /// Where its log's segments are, in the order of their names.
@@ -142,6 +142,37 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// Waits until a member has said `text`; gives all it has said.
+pub async fn says(layout: &Layout, at: usize, text: &str) -> String {
+    let start = Instant::now();
+    loop {
+        let said = layout.last_lines(at, 10_000);
+        if said.contains(text) {
+            return said;
+        }
+        assert!(start.elapsed() < START_MAX, "it does not say {text:?}: {said}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Asserts that a text has every one of these parts.
+pub fn has_all(said: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+}
+
+/// What an HTTP/1.1 GET is answered, head and body.
+pub fn http_get(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    stream.set_read_timeout(Some(START_MAX)).expect("a timeout above 0");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers and closes");
+    answer
 }
 
 /// A put of two texts.

@@ -195,6 +195,9 @@ async fn a_lease_keeps_its_keys_for_as_long_as_it_is_kept_alive() {
     let text = "etcdserver: requested lease not found";
     let revoke = pb::LeaseRevokeRequest { id: 7 };
     refused(lease.lease_revoke(revoke).await, Code::NotFound, text);
+    let request = pb::LeaseTimeToLiveRequest { id: 7, keys: true };
+    let unknown = lease.lease_time_to_live(request).await.expect("is told").into_inner();
+    assert_eq!((unknown.id, unknown.ttl, unknown.granted_ttl), (7, -1, 0), "as etcd says it");
 }
 
 #[tokio::test]
@@ -234,6 +237,8 @@ async fn operators_learn_how_a_member_is() {
     assert_eq!(members.len(), 1, "{members:?}");
     assert_eq!((members[0].id, &*members[0].name), (me, "m1"));
     assert_eq!(members[0].client_ur_ls, [server.layout.client_url(0)]);
+    let peer = format!("http://127.0.0.1:{}", server.layout.ports[0].1);
+    assert_eq!(members[0].peer_ur_ls, [peer]);
 
     let mut health = hpb::health_client::HealthClient::new(channel.clone());
     let answer = health.check(hpb::HealthCheckRequest::default()).await.expect("is told");

@@ -252,6 +252,7 @@ impl Seat {
         MemberConfig {
             boot,
             name: self.name(),
+            data_dir: self.name(),
             client_urls: vec![format!("http://{}", client_address(self.number))],
             listen_clients: vec![client_address(self.number)],
             listen_peers: vec![peer_address(self.number)],

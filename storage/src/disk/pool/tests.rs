@@ -1,7 +1,7 @@
 //! The pool against its laws, on a disk that can be stopped and made to fail.
 //!
-//! Leaves out the disk itself, which has its own suite. `commit_latency` is run by hand:
-//! `cargo test --release -p holdfast-storage commit_latency -- --ignored --nocapture`.
+//! Leaves out the disk itself, which has its own suite, and what a commit takes: `benches/benches/wal.rs`
+//! measures it.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -206,22 +206,4 @@ fn a_log_on_the_real_disk_comes_back_after_each_run() {
             commit(&mut wal, &pool, 3_000);
         }
     }
-}
-
-#[test]
-#[ignore = "measures this machine's disk, asserts nothing about it"]
-fn commit_latency() {
-    let scratch = Scratch::new("commit-latency");
-    let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(scratch.path()).expect("opens"));
-    let mut wal = Wal::create(&*disk, identity(1), WalOptions::default()).expect("creates");
-    let pool = Pool::new(disk, Box::new(|| {}));
-    let mut micros = Vec::new();
-    for _ in 0..4_000 {
-        let start = Instant::now();
-        commit(&mut wal, &pool, 3_000);
-        micros.push(start.elapsed().as_micros());
-    }
-    micros.sort_unstable();
-    let at = |percent: usize| micros[micros.len() * percent / 100];
-    println!("4 KiB batch: p50 {} us, p90 {} us, p99 {} us", at(50), at(90), at(99));
 }
