@@ -56,14 +56,7 @@ fn any_run_shows_what_its_twin_shows_and_a_crash_leaves_a_checkpoint() {
 #[test]
 fn everything_is_read_back_from_a_checkpoint_alone() {
     let rng = &mut Rng::new(4);
-    let mut rig = Rig::new(1, rng);
-    for _ in 0..200 {
-        rig.absorb(rng);
-        if rng.chance(5) {
-            rig.checkpoint();
-        }
-    }
-    rig.checkpoint();
+    let mut rig = Rig::lived(200, 5, rng);
     rig.reopen(9);
     assert!(rig.twin.records.len() > 500);
 }

@@ -51,6 +51,20 @@ impl Rig {
         Rig::around(disk, engine, twin)
     }
 
+    /// Member 1 after so many batches, with checkpoints (so often in a hundred) among them and one at
+    /// the end.
+    pub fn lived(batches: u64, checkpoints_percent: u64, rng: &mut Rng) -> Rig {
+        let mut rig = Rig::new(1, rng);
+        for _ in 0..batches {
+            rig.absorb(rng);
+            if rng.chance(checkpoints_percent) {
+                rig.checkpoint();
+            }
+        }
+        rig.checkpoint();
+        rig
+    }
+
     /// An engine with nothing in it.
     pub fn empty(member: u64, seed: u64) -> Rig {
         let disk = Arc::new(CrashDisk::default());

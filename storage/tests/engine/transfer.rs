@@ -29,14 +29,7 @@ struct Pair {
 
 impl Pair {
     fn new(rng: &mut Rng) -> Pair {
-        let mut sender = Rig::new(1, rng);
-        for _ in 0..60 {
-            sender.absorb(rng);
-            if rng.chance(10) {
-                sender.checkpoint();
-            }
-        }
-        sender.checkpoint();
+        let sender = Rig::lived(60, 10, rng);
         let receiver = Rig::empty(2, rng.next());
         Pair {
             rigs: [sender, receiver],

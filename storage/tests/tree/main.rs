@@ -107,35 +107,43 @@ fn assert_same(read: &impl Read, twin: &Twin, probes: &[Vec<u8>]) {
     }
 }
 
+/// Changes both; an operation that is no change changes nothing.
+fn apply(op: Op, tree: &mut Tree, twin: &mut Twin) {
+    match op {
+        Op::Insert(key, value, live) => {
+            tree.insert(&key, &value, live);
+            twin.insert(key, (value, live));
+        }
+        Op::Remove(at) if !twin.is_empty() => {
+            let key = twin.keys().nth(at % twin.len()).expect("in range").clone();
+            assert!(tree.remove(&key));
+            assert!(!tree.remove(&key));
+            twin.remove(&key);
+        }
+        Op::RemoveRange(from, n) => {
+            let keys: Vec<_> = twin.range(from..).take(n).map(|(key, _)| key.clone()).collect();
+            for key in keys {
+                assert!(tree.remove(&key));
+                twin.remove(&key);
+            }
+        }
+        Op::Remove(_) | Op::Publish | Op::Drop(_) => {}
+    }
+}
+
 /// Runs `ops` on both; compares every root that is still held at its end, and empties the tree.
 fn run(ops: Vec<Op>, probes: &[Vec<u8>]) {
     let (mut tree, mut twin) = (Tree::new(), Twin::new());
     let mut roots: Vec<(Root, Twin)> = Vec::new();
     for (index, op) in ops.into_iter().enumerate() {
         match op {
-            Op::Insert(key, value, live) => {
-                tree.insert(&key, &value, live);
-                twin.insert(key, (value, live));
-            }
-            Op::Remove(at) if !twin.is_empty() => {
-                let key = twin.keys().nth(at % twin.len()).expect("in range").clone();
-                assert!(tree.remove(&key));
-                assert!(!tree.remove(&key));
-                twin.remove(&key);
-            }
-            Op::RemoveRange(from, n) => {
-                let keys: Vec<_> = twin.range(from..).take(n).map(|(key, _)| key.clone()).collect();
-                for key in keys {
-                    assert!(tree.remove(&key));
-                    twin.remove(&key);
-                }
-            }
             Op::Publish => roots.push((tree.publish(), twin.clone())),
             Op::Drop(at) if !roots.is_empty() => {
                 let (root, twin) = roots.swap_remove(at % roots.len());
                 assert_same(&root, &twin, probes);
             }
-            Op::Remove(_) | Op::Drop(_) => {}
+            Op::Drop(_) => {}
+            change => apply(change, &mut tree, &mut twin),
         }
         if index % 64 == 0 {
             tree.check().expect("invariants hold");

@@ -5,26 +5,13 @@ use holdfast_core::store::Fault;
 use holdfast_storage::tree::{PageRef, Tree};
 use proptest::prelude::*;
 
-use super::{Op, Twin, assert_empty, assert_same, key, op};
+use super::{Op, Twin, apply, assert_empty, assert_same, key, op};
 
 type Pages = Vec<[u8; 4096]>;
 
 fn build(ops: Vec<Op>) -> (Tree, Twin) {
     let (mut tree, mut twin) = (Tree::new(), Twin::new());
-    for op in ops {
-        match op {
-            Op::Insert(key, value, live) => {
-                tree.insert(&key, &value, live);
-                twin.insert(key, (value, live));
-            }
-            Op::Remove(at) if !twin.is_empty() => {
-                let key = twin.keys().nth(at % twin.len()).expect("in range").clone();
-                assert!(tree.remove(&key));
-                twin.remove(&key);
-            }
-            _ => {}
-        }
-    }
+    ops.into_iter().for_each(|op| apply(op, &mut tree, &mut twin));
     (tree, twin)
 }
 
