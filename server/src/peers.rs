@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use holdfast_core::id::{ClusterId, MemberId};
 use holdfast_core::message::{Message, PeerHello};
+use holdfast_core::time::Instant;
 use holdfast_net::peer::{Link, LinkError, LinkEvent, LocalPeer, Refusal, Role};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
@@ -65,6 +66,8 @@ pub struct Peers {
     observer: Rc<dyn Observer>,
     /// The last complaint about each peer.
     complained: RefCell<BTreeMap<MemberId, String>>,
+    /// When one may next complain of somebody who did not say who it is.
+    quiet_until: Cell<Instant>,
 }
 
 impl Peers {
@@ -88,6 +91,7 @@ impl Peers {
             wake,
             observer,
             complained: RefCell::new(BTreeMap::new()),
+            quiet_until: Cell::new(Instant(0)),
         })
     }
 
@@ -142,8 +146,7 @@ impl Peers {
     /// Serves a connection that a peer dialled, until it breaks or falls silent.
     pub async fn listen_to<R: Runtime>(&self, runtime: &R, mut stream: R::Stream) {
         let Some(_place) = Place::take(&self.accepted, ACCEPTED_MAX + 2 * self.queues.len()) else {
-            let why = "too many connections at the peer port; one more was closed";
-            return self.complain(MemberId::default(), why);
+            return self.complain_of_stranger(runtime, "one connection too many was closed");
         };
         let mut link = Link::new(Role::Acceptor, self.local.get(), None);
         let mut events = Vec::new();
@@ -156,7 +159,7 @@ impl Peers {
                 read = stream.read(&mut buffer) => read,
                 () = &mut tick => {
                     if !std::mem::take(&mut heard) {
-                        return self.complain(link.peer().unwrap_or_default(), FELL_SILENT);
+                        return self.complain_of(runtime, link.met(), FELL_SILENT);
                     }
                     tick.set(runtime.sleep(SILENCE));
                     continue;
@@ -165,7 +168,7 @@ impl Peers {
             let Ok(read @ 1..) = read else { return };
             heard = true;
             link.receive(&buffer[..read], &mut events);
-            let closed = self.heard_from(&mut link, &mut events);
+            let closed = self.heard_from(runtime, &mut link, &mut events);
             if !write(runtime, &mut stream, &link.take_output()).await {
                 return;
             }
@@ -178,7 +181,12 @@ impl Peers {
     }
 
     /// Passes on what came over an accepted connection; says whether it must be closed.
-    fn heard_from(&self, link: &mut Link, events: &mut Vec<LinkEvent>) -> bool {
+    fn heard_from<R: Runtime>(
+        &self,
+        runtime: &R,
+        link: &mut Link,
+        events: &mut Vec<LinkEvent>,
+    ) -> bool {
         let mut closed = false;
         for event in events.drain(..) {
             match event {
@@ -193,7 +201,7 @@ impl Peers {
                     }
                 }
                 LinkEvent::Closed(error) => {
-                    self.complain(link.peer().unwrap_or_default(), &error.to_string());
+                    self.complain_of(runtime, link.met(), &error.to_string());
                     closed = true;
                 }
             }
@@ -278,6 +286,22 @@ impl Peers {
             return;
         }
         self.observer.warn(&format!("connection with peer {peer}: {why}"));
+    }
+
+    fn complain_of<R: Runtime>(&self, runtime: &R, peer: Option<MemberId>, why: &str) {
+        match peer {
+            Some(peer) => self.complain(peer, why),
+            None => self.complain_of_stranger(runtime, why),
+        }
+    }
+
+    /// At most once a second: whoever reaches the port can make reasons without end.
+    fn complain_of_stranger<R: Runtime>(&self, runtime: &R, why: &str) {
+        let now = runtime.now();
+        if now >= self.quiet_until.get() {
+            self.quiet_until.set(now + Duration::from_secs(1));
+            self.observer.warn(&format!("connection at the peer port from an unknown peer: {why}"));
+        }
     }
 
     fn tell(&self, event: Event) {

@@ -187,6 +187,7 @@ pub struct Link {
     local: LocalPeer,
     expect: Option<MemberId>,
     phase: Phase,
+    met: Option<MemberId>,
     reader: FrameReader,
     output: BytesMut,
     frame_max: usize,
@@ -208,8 +209,16 @@ impl Link {
     ) -> Link {
         let reader = FrameReader::new(frame_max);
         let phase = Phase::Greeting;
-        let mut link =
-            Link { role, local, expect, phase, reader, output: BytesMut::new(), frame_max };
+        let mut link = Link {
+            role,
+            local,
+            expect,
+            phase,
+            met: None,
+            reader,
+            output: BytesMut::new(),
+            frame_max,
+        };
         if role == Role::Dialer {
             link.greet(expect.unwrap_or_default());
         }
@@ -222,6 +231,11 @@ impl Link {
             Phase::Open(peer) => Some(peer),
             Phase::Greeting | Phase::Closed => None,
         }
+    }
+
+    /// Whom the link was opened with; it stays known after the link's end.
+    pub fn met(&self) -> Option<MemberId> {
+        self.met
     }
 
     /// Takes in what was read.
@@ -330,6 +344,7 @@ impl Link {
             self.greet(greeting.from);
         }
         self.phase = Phase::Open(greeting.from);
+        self.met = Some(greeting.from);
         Ok(LinkEvent::Opened { peer: greeting.from, hello: greeting.hello })
     }
 

@@ -7,7 +7,6 @@ use std::io;
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{Incarnation, Position};
 use holdfast_core::status::Status;
-use holdfast_core::time::Instant;
 use tokio::io::DuplexStream;
 
 /// Connections are the pipes that a test laid ready.
@@ -191,7 +190,7 @@ fn strangers_who_say_nothing_are_sent_away_and_are_not_many() {
         }
         pipes.sleep(Duration::from_secs(1)).await;
         assert_eq!(one.accepted.get(), ACCEPTED_MAX + 2);
-        assert!(complaints.0.borrow()[0].contains("too many connections"));
+        assert!(complaints.0.borrow()[0].contains("one connection too many"));
         pipes.sleep(Duration::from_secs(11)).await;
         assert_eq!(one.accepted.get(), 0);
     });
