@@ -163,10 +163,10 @@ impl Sessions {
             }
         }
         let now = (self.clock)();
-        let (hub, _) = self.edge.watches();
-        hub.tick(now);
-        for stream in hub.ready() {
+        self.edge.watches().0.tick(now);
+        while let Some(stream) = self.edge.next_watch() {
             let stream = StreamId(stream.0);
+            // A full one is named again once its transport can take more.
             if !self.full.contains(&stream) {
                 self.poll_watch(stream);
             }
@@ -175,8 +175,8 @@ impl Sessions {
     }
 
     /// When [`Sessions::deliver`] has something to do without a turn.
-    pub fn deadline(&mut self) -> Instant {
-        if self.edge.is_scanning() { Instant(0) } else { self.edge.watches().0.deadline() }
+    pub fn deadline(&self) -> Instant {
+        self.edge.deadline()
     }
 
     fn expect_answer(&mut self) -> (StreamId, oneshot::Receiver<Answered>) {
@@ -322,8 +322,7 @@ impl Sessions {
     fn poll_watch(&mut self, stream: StreamId) {
         let term = self.edge.status().term;
         let mut responses = std::mem::take(&mut self.scratch);
-        let (hub, snapshot) = self.edge.watches();
-        if hub.poll(Instant(0), WatchStreamId(stream.0), snapshot, &mut responses).is_err() {
+        if self.edge.poll_watch(WatchStreamId(stream.0), &mut responses).is_err() {
             self.end(stream, wire::status_of(Rejection::Corrupt));
         }
         for response in responses.drain(..) {
@@ -393,7 +392,7 @@ impl holdfast_net::grpc::Services for Sessions {
             FromClient::Cancelled { stream } => self.forget(stream),
             FromClient::Writable { stream } => {
                 self.full.remove(&stream);
-                self.poll_watch(stream);
+                self.edge.watches().0.resume(WatchStreamId(stream.0));
             }
         }
     }
