@@ -8,7 +8,8 @@
 //! Laws:
 //!  1. Every query gets exactly one answer, unless its call is cancelled first.
 //!  2. An answer is read from a snapshot at least as new as the reply that allowed it.
-//!  3. Between two turns of the driver, whose thread this shares, all calls and watches together read no
+//!  3. The keys of a lease are read from a snapshot at least as new as the leader's word on it.
+//!  4. Between two turns of the driver, whose thread this shares, all calls and watches together read no
 //!     more than the limits say; what is over by then is at most one value, or one revision for a
 //!     watcher, of each kind of work.
 //!
@@ -22,7 +23,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use holdfast_core::fact::Fact;
-use holdfast_core::id::{Incarnation, LeaseId, MemberId, RequestId, Revision};
+use holdfast_core::id::{Incarnation, Index, LeaseId, MemberId, RequestId, Revision};
 use holdfast_core::limits::Limits;
 use holdfast_core::mvcc::Budget;
 use holdfast_core::mvcc::resolve::{self, Resolved};
@@ -87,6 +88,15 @@ enum Waiting {
     Physical(StreamId, Revision),
 }
 
+/// A look at a lease that waits until this member has applied as much as the leader had.
+#[derive(Clone, Copy, Debug)]
+struct Lagging {
+    call: StreamId,
+    lease: Lease,
+    applied: Index,
+    deadline: Instant,
+}
+
 /// See the module.
 pub struct Edge {
     config: EdgeConfig,
@@ -96,7 +106,10 @@ pub struct Edge {
     status: Status,
     hub: Hub,
     next_sequence: u64,
-    waiting: BTreeMap<u64, Waiting>,
+    /// Requests that the driver has not answered, with their deadlines, by number.
+    waiting: BTreeMap<u64, (Instant, Waiting)>,
+    /// Looks at leases of which the leader has said more than this member has applied.
+    lagging: Vec<Lagging>,
     gathering: Vec<(StreamId, Read)>,
     reads: Reads,
     /// Compactions that are decided and not yet carried out here.
@@ -115,6 +128,7 @@ impl Edge {
             status: Status::default(),
             next_sequence: config.sequence_base,
             waiting: BTreeMap::new(),
+            lagging: Vec::new(),
             gathering: Vec::new(),
             reads: Reads::new(Slice::new(slice)),
             physical: Vec::new(),
@@ -174,6 +188,7 @@ impl Edge {
     /// Nobody waits for this call any more: what has not been answered need not be.
     pub fn cancel(&mut self, call: StreamId) {
         self.gathering.retain(|(waiting, _)| *waiting != call);
+        self.lagging.retain(|look| look.call != call);
         self.reads.cancel(call);
         self.physical.retain(|(_, waiting, _)| *waiting != call);
     }
@@ -198,11 +213,13 @@ impl Edge {
         } else {
             self.hub.published(now, &publication.events, mark);
         }
+        let lagging = std::mem::take(&mut self.lagging);
+        lagging.into_iter().for_each(|look| self.read_lease(look));
     }
 
     /// The driver has answered a request of this edge.
     pub fn replied(&mut self, id: RequestId, result: Result<Response, Rejection>) {
-        let Some(waiting) = self.waiting.remove(&id.sequence) else { return };
+        let Some((deadline, waiting)) = self.waiting.remove(&id.sequence) else { return };
         match (waiting, result) {
             (Waiting::Reads(reads), Ok(_)) => {
                 for (call, read) in reads {
@@ -222,7 +239,7 @@ impl Edge {
             }
             (Waiting::KeepAlive(call, id), Ok(response)) => self.answer_renewal(call, id, response),
             (Waiting::TimeToLive(call, id, keys), Ok(response)) => {
-                self.answer_time_to_live(call, id, keys, response);
+                self.answer_time_to_live((call, keys, deadline), id, response);
             }
             (
                 Waiting::Write(call)
@@ -248,7 +265,8 @@ impl Edge {
 
     /// Answers that are complete, in the order in which they became so. Reads under way go on; called
     /// once in each turn, after [`Edge::turned`], and before watches are polled.
-    pub fn take_answers(&mut self) -> Vec<(StreamId, Answered)> {
+    pub fn take_answers(&mut self, now: Instant) -> Vec<(StreamId, Answered)> {
+        self.expire(now);
         self.reads.work(&self.source);
         std::mem::take(&mut self.reads.answers)
     }
@@ -293,14 +311,27 @@ impl Edge {
 
     fn request(&mut self, now: Instant, waiting: Waiting, identity: Identity, ask: Ask) -> Request {
         self.next_sequence += 1;
-        self.waiting.insert(self.next_sequence, waiting);
+        let deadline = now + self.config.limits.request_timeout;
+        self.waiting.insert(self.next_sequence, (deadline, waiting));
         let (member, incarnation) = (self.config.member, self.config.incarnation);
         Request {
             id: RequestId { member, incarnation, sequence: self.next_sequence },
             identity,
             ask,
-            deadline: now + self.config.limits.request_timeout,
+            deadline,
         }
+    }
+
+    /// Refuses what has waited too long.
+    fn expire(&mut self, now: Instant) {
+        let answers = &mut self.reads.answers;
+        self.lagging.retain(|look| {
+            let late = look.deadline <= now;
+            if late {
+                answers.push((look.call, Err(Rejection::Timeout)));
+            }
+            !late
+        });
     }
 
     /// What is chosen at the edge, before the log: lease ids and raised TTLs.
@@ -355,20 +386,32 @@ impl Edge {
         self.reads.answers.push((call, Ok(Answer { header, body })));
     }
 
-    fn answer_time_to_live(&mut self, call: StreamId, id: LeaseId, keys: bool, response: Response) {
-        let (ttl, granted) = match response.body {
-            Body::LeaseTimeToLive { ttl, granted } => (ttl, granted),
-            _ => (-1, 0),
+    fn answer_time_to_live(
+        &mut self,
+        (call, keys, deadline): (StreamId, bool, Instant),
+        id: LeaseId,
+        response: Response,
+    ) {
+        let (ttl, granted, applied) = match response.body {
+            Body::LeaseTimeToLive { ttl, granted, applied } => (ttl, granted, applied),
+            _ => (-1, 0, Index(0)),
         };
-        let header = Header { revision: response.revision, term: response.term };
         if keys && ttl >= 0 {
-            let source = Source { header, snapshot: self.source.snapshot.clone() };
             let lease = Lease { id, ttl, granted };
-            let work = Work::LeaseKeys { lease, from: None, found: Vec::new() };
-            return self.reads.resolve(Reading { call, source, work });
+            return self.read_lease(Lagging { call, lease, applied, deadline });
         }
+        let header = Header { revision: response.revision, term: response.term };
         let body = AnswerBody::LeaseTimeToLive { id, ttl, granted, keys: Vec::new() };
         self.reads.answers.push((call, Ok(Answer { header, body })));
+    }
+
+    /// Reads the keys of a lease, now or once there is a snapshot to read them from (law 3).
+    fn read_lease(&mut self, look: Lagging) {
+        if self.source.snapshot.mark().applied.index < look.applied {
+            self.lagging.push(look);
+        } else {
+            self.read(look.call, Read::LeaseKeys(look.lease));
+        }
     }
 
     fn answer_status(&mut self, call: StreamId) {

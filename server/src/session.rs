@@ -155,14 +155,14 @@ impl Sessions {
 
     /// Hands out what is ready after a turn: answers, watch events, ended streams.
     pub fn deliver(&mut self) {
-        for (call, answered) in self.edge.take_answers() {
+        let now = (self.clock)();
+        for (call, answered) in self.edge.take_answers(now) {
             match self.internal.remove(&call) {
                 // The asker may have given up; then nobody wants the answer.
                 Some(waiting) => drop(waiting.send(answered)),
                 None => self.answer(call, answered),
             }
         }
-        let now = (self.clock)();
         self.edge.watches().0.tick(now);
         while let Some(stream) = self.edge.next_watch() {
             let stream = StreamId(stream.0);

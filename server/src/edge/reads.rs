@@ -35,6 +35,7 @@ pub(super) enum Read {
     Txn(Txn),
     Members,
     Leases,
+    LeaseKeys(Lease),
 }
 
 /// What one look at a snapshot says of itself.
@@ -179,6 +180,12 @@ impl Reads {
                 }
             },
             Read::Txn(txn) => Work::Resolution(Box::new(Resolution::of_reads(txn))),
+            Read::LeaseKeys(lease) => {
+                // It may be gone by now; then it has no time left either.
+                let gone = machine::lease_ttl(&source.snapshot, lease.id).is_none();
+                let lease = if gone { Lease { ttl: -1, granted: 0, ..lease } } else { lease };
+                Work::LeaseKeys { lease, from: None, found: Vec::new() }
+            }
             Read::Leases => Work::Leases { from: None, found: Vec::new() },
             Read::Members => {
                 let members = machine::members(&source.snapshot);

@@ -104,7 +104,7 @@ impl Rig {
     }
 
     fn answers(&mut self) -> Vec<(u64, Answer)> {
-        let answers = self.edge.take_answers().into_iter();
+        let answers = self.edge.take_answers(self.now).into_iter();
         answers.map(|(call, answer)| (call.0, answer.expect("not refused"))).collect()
     }
 
@@ -307,7 +307,7 @@ fn leases_and_their_keys_are_listed_in_pieces() {
     rig.ask(1, Query::LeaseLeases);
     rig.ask(2, Query::LeaseTimeToLive { id: LeaseId(7), keys: true });
     let id = rig.asked();
-    let body = Body::LeaseTimeToLive { ttl: 50, granted: 60 };
+    let body = Body::LeaseTimeToLive { ttl: 50, granted: 60, applied: Index(200) };
     rig.edge.replied(id, Ok(Response { revision: Revision(1), term: Term(1), body }));
     let mut found = rig.turn_until_idle();
     assert!(found[&1].0 >= 6 && found[&2].0 >= 6, "a hundred each, within 16 a turn");
@@ -345,4 +345,54 @@ fn resuming_watchers_share_a_turn_and_none_starves() {
     assert!(first.values().all(|turn| *turn <= 21), "everybody begins soon: {first:?}");
     rig.poll();
     assert!(rig.edge.deadline() > rig.now, "nobody has more to say");
+}
+
+#[test]
+fn the_keys_of_a_lease_wait_for_what_the_leader_has_applied() {
+    let mut rig = Rig::new(0, 2048);
+    let id = LeaseId(7);
+    rig.apply(Op::LeaseGrant { id, ttl: 60 });
+    rig.publish();
+    // The leader has applied an attachment that this follower has not.
+    let body = Body::LeaseTimeToLive { ttl: 50, granted: 60, applied: Index(3) };
+    for call in [1, 2] {
+        rig.ask(call, Query::LeaseTimeToLive { id, keys: true });
+        let request = rig.asked();
+        let body = body.clone();
+        rig.edge.replied(request, Ok(Response { revision: Revision(1), term: Term(1), body }));
+        assert!(rig.answers().is_empty(), "its snapshot has less than the leader's answer");
+        rig.now = rig.now + Duration::from_secs(1);
+    }
+    rig.apply(put(1));
+    rig.publish();
+    assert!(rig.answers().is_empty(), "one entry is missing yet");
+    // The first one's time is over.
+    rig.now = rig.now + Limits::default().request_timeout - Duration::from_secs(2);
+    let late = rig.edge.take_answers(rig.now);
+    assert_eq!(late, [(StreamId(1), Err(Rejection::Timeout))]);
+    let Op::Put(attached) = put(2) else { unreachable!() };
+    rig.apply(Op::Put(Put { lease: id, ..attached }));
+    rig.publish();
+    let answers = rig.answers();
+    let (call, Answer { header, body }) = &answers[0];
+    assert_eq!((*call, header.revision), (2, rig.engine.mark().revision));
+    let keys = vec![key(2)];
+    assert_eq!(*body, AnswerBody::LeaseTimeToLive { id, ttl: 50, granted: 60, keys });
+}
+
+#[test]
+fn a_lease_that_is_gone_by_the_time_its_keys_are_read_has_no_time_left() {
+    let mut rig = Rig::new(0, 2048);
+    let id = LeaseId(7);
+    rig.apply(Op::LeaseGrant { id, ttl: 60 });
+    rig.publish();
+    rig.ask(1, Query::LeaseTimeToLive { id, keys: true });
+    let request = rig.asked();
+    rig.apply(Op::LeaseRevoke { id });
+    rig.publish();
+    let body = Body::LeaseTimeToLive { ttl: 50, granted: 60, applied: Index(1) };
+    rig.edge.replied(request, Ok(Response { revision: Revision(1), term: Term(1), body }));
+    let keys = Vec::new();
+    let gone = AnswerBody::LeaseTimeToLive { id, ttl: -1, granted: 0, keys };
+    assert_eq!(rig.answers()[0].1.body, gone);
 }

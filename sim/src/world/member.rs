@@ -381,7 +381,7 @@ impl World {
             }
         }
         life.edge.turned(life.driver.host().status, &facts);
-        for (call, answered) in life.edge.take_answers() {
+        for (call, answered) in life.edge.take_answers(now) {
             self.send_answer(member, OpId(call.0 as usize), answered);
         }
     }
