@@ -9,7 +9,11 @@
 //!  1. Every query gets exactly one answer, unless its call is cancelled first.
 //!  2. An answer is read from a snapshot at least as new as the reply that allowed it.
 //!  3. The keys of a lease are read from a snapshot at least as new as the leader's word on it.
-//!  4. Between two turns of the driver, whose thread this shares, all calls and watches together read no
+//!  4. Nothing waits for ever, and no more than a bounded number: the driver answers every request by
+//!     its deadline (law 2 of the node); what it does not, the edge refuses an election timeout later.
+//!     Requests and reads are each at most as many as the limits allow commands to be pending; more
+//!     are refused. Only a compaction that is to be carried out waits as long as that takes.
+//!  5. Between two turns of the driver, whose thread this shares, all calls and watches together read no
 //!     more than the limits say; what is over by then is at most one value, or one revision for a
 //!     watcher, of each kind of work.
 //!
@@ -20,7 +24,7 @@ mod slice;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{Incarnation, Index, LeaseId, MemberId, RequestId, Revision};
@@ -111,6 +115,10 @@ pub struct Edge {
     /// Looks at leases of which the leader has said more than this member has applied.
     lagging: Vec<Lagging>,
     gathering: Vec<(StreamId, Read)>,
+    /// Reads that wait for their read index.
+    indexing: usize,
+    /// Calls that ended before they were answered: a mark goes when what was asked comes up.
+    cancelled: BTreeSet<StreamId>,
     reads: Reads,
     /// Compactions that are decided and not yet carried out here.
     physical: Vec<(Revision, StreamId, Header)>,
@@ -130,6 +138,8 @@ impl Edge {
             waiting: BTreeMap::new(),
             lagging: Vec::new(),
             gathering: Vec::new(),
+            indexing: 0,
+            cancelled: BTreeSet::new(),
             reads: Reads::new(Slice::new(slice)),
             physical: Vec::new(),
             compacted: snapshot.mark().compacted,
@@ -142,34 +152,36 @@ impl Edge {
     /// [`Edge::flush`].
     pub fn ask(&mut self, now: Instant, asked: Asked, inbox: &mut Vec<Event>) {
         let Asked { call, query, identity } = asked;
-        let mut request = |edge: &mut Edge, waiting, ask| {
-            inbox.push(Event::Request(edge.request(now, waiting, identity.clone(), ask)));
-        };
-        match query {
-            Query::Range(range) if range.serializable => self.read(call, Read::Range(range)),
-            Query::Txn(txn) if txn.is_serializable() => self.read(call, Read::Txn(txn)),
-            Query::MemberList { linearizable: false } => self.read(call, Read::Members),
-            Query::Range(range) => self.gathering.push((call, Read::Range(range))),
-            Query::Txn(txn) if txn.is_read_only() => self.gathering.push((call, Read::Txn(txn))),
-            Query::MemberList { linearizable: true } => self.gathering.push((call, Read::Members)),
-            Query::Status => self.answer_status(call),
-            Query::LeaseLeases => self.read(call, Read::Leases),
+        let (waiting, ask) = match query {
+            Query::Range(range) => {
+                return self.take_read(call, range.serializable, Read::Range(range));
+            }
+            Query::Txn(txn) if txn.is_read_only() => {
+                return self.take_read(call, txn.is_serializable(), Read::Txn(txn));
+            }
+            Query::MemberList { linearizable } => {
+                return self.take_read(call, !linearizable, Read::Members);
+            }
+            Query::LeaseLeases => return self.take_read(call, true, Read::Leases),
+            Query::Status => return self.answer_status(call),
             Query::LeaseKeepAlive { id } => {
-                request(self, Waiting::KeepAlive(call, id), Ask::LeaseKeepAlive { id });
+                (Waiting::KeepAlive(call, id), Ask::LeaseKeepAlive { id })
             }
             Query::LeaseTimeToLive { id, keys } => {
-                request(self, Waiting::TimeToLive(call, id, keys), Ask::LeaseTimeToLive { id });
+                (Waiting::TimeToLive(call, id, keys), Ask::LeaseTimeToLive { id })
             }
             Query::Compact { revision, physical: true } => {
                 let revision = Revision(revision);
-                let ask = Ask::Propose(Op::Compact { revision });
-                request(self, Waiting::Physical(call, revision), ask);
+                (Waiting::Physical(call, revision), Ask::Propose(Op::Compact { revision }))
             }
-            write => {
-                let op = self.op(write);
-                request(self, Waiting::Write(call), Ask::Propose(op));
-            }
+            write => (Waiting::Write(call), Ask::Propose(self.op(write))),
+        };
+        // What has been answered and still has to be read counts too.
+        let most = self.config.limits.pending_commands_max;
+        if self.waiting.len() >= most || self.reads.len() >= most {
+            return self.reads.answers.push((call, Err(Rejection::TooManyRequests)));
         }
+        inbox.push(Event::Request(self.request(now, waiting, identity, ask)));
     }
 
     /// Proposes something on the member's own behalf.
@@ -185,18 +197,20 @@ impl Edge {
         inbox.push(Event::Request(self.request(now, waiting, Identity::default(), ask)));
     }
 
-    /// Nobody waits for this call any more: what has not been answered need not be.
+    /// Nobody waits any more for this call, which has asked one query and has not been given its
+    /// answer. It costs nothing to look for it: whatever it asked is dropped when it comes up.
     pub fn cancel(&mut self, call: StreamId) {
-        self.gathering.retain(|(waiting, _)| *waiting != call);
-        self.lagging.retain(|look| look.call != call);
-        self.reads.cancel(call);
-        self.physical.retain(|(_, waiting, _)| *waiting != call);
+        self.cancelled.insert(call);
     }
 
     /// Asks one read index for all reads that have gathered.
     pub fn flush(&mut self, now: Instant, inbox: &mut Vec<Event>) {
+        if !self.cancelled.is_empty() {
+            self.gathering.retain(|(call, _)| !self.cancelled.remove(call));
+        }
         if !self.gathering.is_empty() {
             let reads = std::mem::take(&mut self.gathering);
+            self.indexing += reads.len();
             let waiting = Waiting::Reads(reads);
             let request = self.request(now, waiting, Identity::default(), Ask::ReadIndex);
             inbox.push(Event::Request(request));
@@ -222,13 +236,9 @@ impl Edge {
         let Some((deadline, waiting)) = self.waiting.remove(&id.sequence) else { return };
         match (waiting, result) {
             (Waiting::Reads(reads), Ok(_)) => {
+                self.indexing -= reads.len();
                 for (call, read) in reads {
                     self.read(call, read);
-                }
-            }
-            (Waiting::Reads(reads), Err(rejection)) => {
-                for (call, _) in reads {
-                    self.reads.answers.push((call, Err(rejection)));
                 }
             }
             (Waiting::Write(call), Ok(response)) => self.answer_write(call, response),
@@ -241,13 +251,7 @@ impl Edge {
             (Waiting::TimeToLive(call, id, keys), Ok(response)) => {
                 self.answer_time_to_live((call, keys, deadline), id, response);
             }
-            (
-                Waiting::Write(call)
-                | Waiting::Physical(call, _)
-                | Waiting::KeepAlive(call, _)
-                | Waiting::TimeToLive(call, _, _),
-                Err(rejection),
-            ) => self.reads.answers.push((call, Err(rejection))),
+            (waiting, Err(rejection)) => self.refuse(waiting, rejection),
         }
     }
 
@@ -267,8 +271,12 @@ impl Edge {
     /// once in each turn, after [`Edge::turned`], and before watches are polled.
     pub fn take_answers(&mut self, now: Instant) -> Vec<(StreamId, Answered)> {
         self.expire(now);
-        self.reads.work(&self.source);
-        std::mem::take(&mut self.reads.answers)
+        self.reads.work(&self.source, &mut self.cancelled);
+        let mut answers = std::mem::take(&mut self.reads.answers);
+        if !self.cancelled.is_empty() {
+            answers.retain(|(call, _)| !self.cancelled.remove(call));
+        }
+        answers
     }
 
     /// The next watch stream that has something to say, in turn, while this turn's share lasts.
@@ -322,8 +330,40 @@ impl Edge {
         }
     }
 
-    /// Refuses what has waited too long.
+    /// A read comes: a local one is read from what is there, others gather for a read index.
+    fn take_read(&mut self, call: StreamId, local: bool, read: Read) {
+        let held = self.gathering.len() + self.indexing + self.lagging.len() + self.reads.len();
+        if held >= self.config.limits.pending_commands_max {
+            self.reads.answers.push((call, Err(Rejection::TooManyRequests)));
+        } else if local {
+            self.read(call, read);
+        } else {
+            self.gathering.push((call, read));
+        }
+    }
+
+    fn refuse(&mut self, waiting: Waiting, rejection: Rejection) {
+        let answers = &mut self.reads.answers;
+        match waiting {
+            Waiting::Reads(reads) => {
+                self.indexing -= reads.len();
+                answers.extend(reads.into_iter().map(|(call, _)| (call, Err(rejection))));
+            }
+            Waiting::Write(call)
+            | Waiting::Physical(call, _)
+            | Waiting::KeepAlive(call, _)
+            | Waiting::TimeToLive(call, _, _) => answers.push((call, Err(rejection))),
+        }
+    }
+
+    /// Refuses what has waited too long (law 4). Deadlines ascend with the requests' numbers, since a
+    /// member's clock does not go back.
     fn expire(&mut self, now: Instant) {
+        let grace = self.config.limits.election_timeout;
+        while let Some(request) = self.waiting.first_entry().filter(|r| r.get().0 + grace <= now) {
+            let (_, waiting) = request.remove();
+            self.refuse(waiting, Rejection::Timeout);
+        }
         let answers = &mut self.reads.answers;
         self.lagging.retain(|look| {
             let late = look.deadline <= now;

@@ -303,15 +303,14 @@ impl Sessions {
     fn answer(&mut self, stream: StreamId, answered: Answered) {
         let Some(open) = self.calls.get_mut(&stream) else { return };
         open.asked = open.asked.saturating_sub(1);
-        let method = open.method;
+        let last = !open.method.is_client_stream();
+        if last {
+            self.calls.remove(&stream);
+        }
         match answered {
             Ok(answer) => {
                 let mut out = BytesMut::new();
                 wire::encode_answer(self.origin, &answer, &mut out);
-                let last = !method.is_client_stream();
-                if last {
-                    self.calls.remove(&stream);
-                }
                 self.send(stream, out.freeze(), last);
                 self.end_if_done(stream);
             }
@@ -354,9 +353,11 @@ impl Sessions {
 
     fn forget(&mut self, stream: StreamId) {
         self.full.remove(&stream);
-        self.edge.cancel(stream);
-        if self.calls.remove(&stream).is_some_and(|open| open.method == Method::Watch) {
-            self.edge.watches().0.close(WatchStreamId(stream.0));
+        match self.calls.remove(&stream).map(|open| open.method) {
+            Some(Method::Watch) => self.edge.watches().0.close(WatchStreamId(stream.0)),
+            // Answers to these find no call, and nothing of them waits for long.
+            Some(Method::LeaseKeepAlive | Method::HealthWatch) | None => {}
+            Some(_) => self.edge.cancel(stream),
         }
     }
 

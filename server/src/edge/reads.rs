@@ -11,7 +11,7 @@
 //! Worked example: a list of a million keys takes its first 256 and goes on in later turns; a get that
 //! comes meanwhile is answered before the list's next piece.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -110,13 +110,9 @@ impl Reads {
         !self.coming.is_empty() || !self.going.is_empty()
     }
 
-    /// Nobody waits for this call any more.
-    pub(super) fn cancel(&mut self, call: StreamId) {
-        self.coming.retain(|coming| match coming {
-            Coming::Read(waiting, _) => *waiting != call,
-            Coming::Reading(reading) => reading.call != call,
-        });
-        self.going.retain(|reading| reading.call != call);
+    /// Reads that wait.
+    pub(super) fn len(&self) -> usize {
+        self.coming.len() + self.going.len()
     }
 
     /// What watches may spend.
@@ -143,15 +139,18 @@ impl Reads {
     }
 
     /// The deferred part of a turn: what came and had to wait, then a piece of each read under way.
-    pub(super) fn work(&mut self, source: &Source) {
-        self.begin_waiting(source);
+    /// What was asked by calls that are `cancelled` is dropped, and so is their mark.
+    pub(super) fn work(&mut self, source: &Source, cancelled: &mut BTreeSet<StreamId>) {
+        self.begin_waiting(source, cancelled);
         self.slice.go_on();
         while !self.slice.reads().is_spent()
             && let Some(reading) = self.going.pop_front()
         {
-            self.advance(reading);
+            if !cancelled.remove(&reading.call) {
+                self.advance(reading);
+            }
         }
-        self.begin_waiting(source);
+        self.begin_waiting(source, cancelled);
         self.slice.end_reads();
     }
 
@@ -159,10 +158,17 @@ impl Reads {
         self.coming.is_empty() && !self.slice.reads().is_spent()
     }
 
-    fn begin_waiting(&mut self, source: &Source) {
+    fn begin_waiting(&mut self, source: &Source, cancelled: &mut BTreeSet<StreamId>) {
         while !self.slice.reads().is_spent()
             && let Some(coming) = self.coming.pop_front()
         {
+            let call = match &coming {
+                Coming::Read(call, _) => *call,
+                Coming::Reading(reading) => reading.call,
+            };
+            if cancelled.remove(&call) {
+                continue;
+            }
             match coming {
                 Coming::Read(call, read) => self.begin(call, read, source),
                 Coming::Reading(reading) => self.advance(*reading),

@@ -34,6 +34,10 @@ struct Rig {
 impl Rig {
     /// With this many keys, and this many to read in a turn.
     fn new(keys: usize, slice: usize) -> Rig {
+        Rig::with_limits(keys, Limits { edge_slice_keys: slice, ..Limits::default() })
+    }
+
+    fn with_limits(keys: usize, limits: Limits) -> Rig {
         let disk = Arc::new(MemoryDisk::new());
         let identity = EngineIdentity { cluster: ClusterId(1), member: MEMBER };
         let genesis = machine::genesis(&[Member { id: MEMBER, ..Member::default() }]);
@@ -41,7 +45,6 @@ impl Rig {
             SnapshotMeta { at: Position::default(), voters: vec![MEMBER], learners: Vec::new() };
         let mut engine = Engine::create(disk, identity, EngineOptions::default(), genesis, meta)
             .expect("an empty disk takes an engine");
-        let limits = Limits { edge_slice_keys: slice, ..Limits::default() };
         let config = EdgeConfig {
             member: MEMBER,
             incarnation: Incarnation(1),
@@ -395,4 +398,93 @@ fn a_lease_that_is_gone_by_the_time_its_keys_are_read_has_no_time_left() {
     let keys = Vec::new();
     let gone = AnswerBody::LeaseTimeToLive { id, ttl: -1, granted: 0, keys };
     assert_eq!(rig.answers()[0].1.body, gone);
+}
+
+fn put_query(number: usize) -> Query {
+    match put(number) {
+        Op::Put(put) => Query::Put(put),
+        _ => unreachable!("it is a put"),
+    }
+}
+
+fn linearizable_get(number: usize) -> Query {
+    Query::Range(Range::of(KeyRange::single(key(number))))
+}
+
+#[test]
+fn what_the_driver_never_answers_is_refused_late() {
+    let mut rig = Rig::new(1, 2048);
+    rig.ask(1, put_query(0));
+    rig.ask(2, linearizable_get(0));
+    rig.ask(3, Query::LeaseKeepAlive { id: LeaseId(7) });
+    rig.ask(4, Query::LeaseTimeToLive { id: LeaseId(7), keys: true });
+    rig.ask(5, Query::Compact { revision: 1, physical: true });
+    let late = rig.asked();
+    let limits = Limits::default();
+    rig.now = rig.now + limits.request_timeout;
+    assert!(rig.answers().is_empty(), "the driver may still say why");
+    rig.now = rig.now + limits.election_timeout;
+    let answers = rig.edge.take_answers(rig.now);
+    let refused = |call| (StreamId(call), Err(Rejection::Timeout));
+    assert_eq!(answers, (1..=5).map(refused).collect::<Vec<_>>());
+    assert_eq!((rig.edge.waiting.len(), rig.edge.indexing), (0, 0));
+    rig.edge.replied(late, Err(Rejection::Stopped));
+    assert!(rig.answers().is_empty(), "one answer is enough");
+}
+
+#[test]
+fn more_than_may_wait_is_refused() {
+    let limits = Limits { pending_commands_max: 4, edge_slice_keys: 8, ..Limits::default() };
+    let mut rig = Rig::with_limits(100, limits);
+    let refused = |rig: &mut Rig| {
+        let answers = rig.edge.take_answers(rig.now).into_iter();
+        let refused = answers.filter(|(_, answer)| *answer == Err(Rejection::TooManyRequests));
+        refused.map(|(call, _)| call.0).collect::<Vec<_>>()
+    };
+    (0..5).for_each(|call| rig.ask(call, put_query(0)));
+    assert_eq!(refused(&mut rig), [4]);
+    let id = rig.asked();
+    rig.edge.replied(id, Err(Rejection::Timeout));
+    (10..15).for_each(|call| rig.ask(call, linearizable_get(0)));
+    assert_eq!(refused(&mut rig), [14], "reads have a bound of their own");
+    (20..26).for_each(|call| rig.ask(call, list()));
+    assert_eq!(refused(&mut rig), (20..26).collect::<Vec<_>>(), "whatever they wait for");
+    for _ in 0..4 {
+        let id = rig.asked();
+        let response = Response { revision: Revision(1), term: Term(1), body: Body::ReadIndex };
+        rig.edge.replied(id, Ok(response));
+    }
+    assert_eq!(rig.turn_until_idle().len(), 4);
+    (30..36).for_each(|call| rig.ask(call, list()));
+    assert_eq!(refused(&mut rig), [34, 35]);
+    assert_eq!(rig.turn_until_idle().len(), 4);
+}
+
+#[test]
+fn a_cancelled_call_is_not_answered_and_leaves_nothing() {
+    let mut rig = Rig::new(300, 64);
+    rig.ask(1, list());
+    rig.ask(2, put_query(0));
+    let write = rig.asked();
+    let call =
+        Asked { call: StreamId(3), query: linearizable_get(0), identity: Identity::default() };
+    rig.edge.ask(rig.now, call, &mut rig.inbox);
+    rig.edge.cancel(StreamId(3));
+    rig.edge.flush(rig.now, &mut rig.inbox);
+    assert!(rig.inbox.is_empty(), "nobody is left to ask a read index for");
+    rig.ask(4, linearizable_get(0));
+    let index = rig.asked();
+    (5..60).for_each(|call| rig.ask(call, get(0)));
+    for call in [1, 2, 4, 58] {
+        rig.edge.cancel(StreamId(call));
+    }
+    rig.edge.replied(write, Err(Rejection::Timeout));
+    let response = Response { revision: Revision(1), term: Term(1), body: Body::ReadIndex };
+    rig.edge.replied(index, Ok(response));
+    let answered = rig.turn_until_idle();
+    assert_eq!(
+        answered.into_keys().collect::<Vec<_>>(),
+        (5..60).filter(|c| *c != 58).collect::<Vec<_>>()
+    );
+    assert!(rig.edge.cancelled.is_empty(), "{:?}", rig.edge.cancelled);
 }
