@@ -47,6 +47,10 @@ pub struct Limits {
     pub compaction_batch: usize,
     /// Expired leases proposed for revocation at one time.
     pub lease_revoke_batch: usize,
+    /// Keys that an edge reads in one turn of the driver, for all its calls and watches together.
+    pub edge_slice_keys: usize,
+    /// Likewise in bytes. Both together are about a millisecond: more would delay heartbeats.
+    pub edge_slice_bytes: usize,
 }
 
 impl Default for Limits {
@@ -71,6 +75,8 @@ impl Default for Limits {
             log_cache_bytes: 64 << 20,
             compaction_batch: 1000,
             lease_revoke_batch: 500,
+            edge_slice_keys: 2048,
+            edge_slice_bytes: 1 << 20,
         }
     }
 }
@@ -105,6 +111,8 @@ impl Limits {
             ("--max-request-bytes", self.request_bytes_max),
             ("--max-txn-ops", self.txn_ops_max),
             ("--compaction-batch-limit", self.compaction_batch),
+            ("keys read in a turn", self.edge_slice_keys),
+            ("bytes read in a turn", self.edge_slice_bytes),
         ];
         match positive.iter().find(|(_, value)| *value == 0) {
             Some((name, _)) => Err(format!("{name} must be at least 1")),

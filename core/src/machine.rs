@@ -39,7 +39,7 @@ mod txn;
 pub use alarm::alarms;
 pub use cluster::{genesis, members};
 pub use compact::compaction_cursor;
-pub use lease::{lease_keys, lease_ttl, leases};
+pub use lease::{lease_keys, lease_keys_from, lease_ttl, leases, leases_from};
 
 pub(crate) use compact::PROGRESS_KEY;
 

@@ -160,6 +160,8 @@ pub enum LeaseOutcome {
         ttl: i64,
         /// Seconds granted.
         granted: i64,
+        /// What the leader had applied when it said so: whoever reads the lease's keys must have too.
+        applied: Index,
     },
     /// There is no such lease.
     Missing,

@@ -13,11 +13,14 @@
 //! Worked example: "a" was put at r2, deleted at r3, put at r5. A read below r5.0 starts at the row
 //! (r5.0), learns from its record that version 1 began a life after r3.0, and sees no "a".
 
+mod budget;
 pub mod model;
 pub mod range;
 pub mod resolve;
 
 use std::fmt;
+
+pub use budget::Budget;
 
 use crate::id::RevSub;
 use crate::kv::KeyValue;
@@ -56,24 +59,44 @@ impl fmt::Display for ReadError {
 
 impl std::error::Error for ReadError {}
 
-/// Where the version of `row`'s key is that a read strictly below `below` sees; `None` when the key
-/// did not exist there.
-///
-/// Never reads the record at the answer, nor a tombstone below the bound: compaction may have taken
-/// it. That the change before `prev` deleted the key follows from the record after it, which is a
-/// put of version 1.
-pub(crate) fn visible(view: &dyn View, row: &Row, below: RevSub) -> Result<Option<RevSub>, Fault> {
-    if row.modified < below {
-        return Ok((!row.is_tombstone()).then_some(row.modified));
-    }
-    let mut record = view.record(row.modified)?;
-    loop {
-        let Some(prev) = record.prev else { return Ok(None) };
-        if prev < below {
-            let lived = record.tombstone || decode(&record)?.version > 1;
-            return Ok(lived.then_some(prev));
+/// Looks for the version of one key that a read strictly below a bound sees, a stretch at a time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Look {
+    /// The change to go on from; `None` before the first.
+    next: Option<RevSub>,
+}
+
+impl Look {
+    /// Where the version of `row`'s key is that a read strictly below `below` sees: `Some(None)` when
+    /// the key did not exist there, `None` when the budget is spent before that is known.
+    ///
+    /// Never reads the record at the answer, nor a tombstone below the bound: compaction may have
+    /// taken it. That the change before `prev` deleted the key follows from the record after it,
+    /// which is a put of version 1.
+    pub(crate) fn visible(
+        &mut self,
+        view: &dyn View,
+        (row, below): (&Row, RevSub),
+        budget: &mut Budget,
+    ) -> Result<Option<Option<RevSub>>, Fault> {
+        if row.modified < below {
+            return Ok(Some((!row.is_tombstone()).then_some(row.modified)));
         }
-        record = view.record(prev)?;
+        let mut at = self.next.unwrap_or(row.modified);
+        loop {
+            let record = view.record(at)?;
+            budget.spend(1, record.kv.len());
+            let Some(prev) = record.prev else { return Ok(Some(None)) };
+            if prev < below {
+                let lived = record.tombstone || decode(&record)?.version > 1;
+                return Ok(Some(lived.then_some(prev)));
+            }
+            at = prev;
+            if budget.is_spent() {
+                self.next = Some(at);
+                return Ok(None);
+            }
+        }
     }
 }
 

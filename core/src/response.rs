@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use crate::id::{LeaseId, MemberId, RevSub, Revision, Term};
+use crate::id::{Index, LeaseId, MemberId, RevSub, Revision, Term};
 use crate::request::Range;
 
 /// The answer to one request.
@@ -50,12 +50,14 @@ pub enum Body {
         ttl: i64,
     },
     /// Remaining and granted seconds; -1 and 0 when there is no such lease. The attached keys are
-    /// read by the edge from its snapshot.
+    /// read by the edge from a snapshot that has `applied`.
     LeaseTimeToLive {
         /// Seconds left, rounded down.
         ttl: i64,
         /// Seconds granted.
         granted: i64,
+        /// What the leader had applied when it said so; it may be ahead of this member.
+        applied: Index,
     },
     /// The hand-over has been started, or there is nobody to hand over to.
     TransferLeadership,

@@ -15,12 +15,13 @@ use holdfast_core::id::{LeaseId, Position, RequestId, Revision};
 use holdfast_core::kv::KeyValue;
 use holdfast_core::limits::Limits;
 use holdfast_core::machine::{self, Applied, Machine};
-use holdfast_core::mvcc::ReadError;
 use holdfast_core::mvcc::model::MemoryStore;
-use holdfast_core::mvcc::range::{Budget, RangeScan, range};
-use holdfast_core::mvcc::resolve::{read_txn, resolve};
+use holdfast_core::mvcc::range::{RangeScan, range};
+use holdfast_core::mvcc::resolve::{Resolution, Resolved, begin, read_txn, resolve};
+use holdfast_core::mvcc::{Budget, ReadError};
 use holdfast_core::query::AnswerBody;
 use holdfast_core::request::{Identity, KeyRange, Op, Range, RangeEnd};
+use holdfast_core::response::Body;
 use holdfast_core::store::View;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -161,7 +162,9 @@ fn apply_turn(turn: &Turn, model: &mut Model, member: &mut Member) -> Result<(),
     }
     for (op, result, expected) in answers {
         let answer = result.map(|body| {
+            let sliced = resolve_in_steps(&member.store, body.clone());
             let answer = resolve(&member.store, body).expect("memory does not fail");
+            assert_eq!(sliced, answer, "in steps");
             answer.expect("all of these are answers to clients")
         });
         prop_assert_eq!(answer, expected, "{:?}", op);
@@ -202,15 +205,30 @@ fn check_reads(turn: &Turn, model: &Model, store: &MemoryStore) -> Result<(), Te
     }
     let expected = model.txn(&turn.read_txn, &mut Work::on(model));
     let answer = read_txn(store, &turn.read_txn).map(AnswerBody::Txn).map_err(rejection);
-    prop_assert_eq!(answer, expected);
+    prop_assert_eq!(&answer, &expected);
+    let sliced = in_steps(store, Resolution::of_reads(turn.read_txn.clone())).map_err(rejection);
+    prop_assert_eq!(sliced, expected, "in steps");
     Ok(())
+}
+
+fn resolve_in_steps(store: &MemoryStore, body: Body) -> Option<AnswerBody> {
+    match begin(body) {
+        Resolved::Complete(body) => Some(body),
+        Resolved::Reading(reading) => Some(in_steps(store, *reading).expect("never refuses")),
+        Resolved::Nothing => None,
+    }
+}
+
+fn in_steps(store: &MemoryStore, mut reading: Resolution) -> Result<AnswerBody, ReadError> {
+    while !reading.step(store, &mut Budget::new(1, 1))? {}
+    Ok(reading.into_answer())
 }
 
 fn check_read(asked: &Range, model: &Model, store: &MemoryStore) -> Result<(), TestCaseError> {
     let expected = model.range(asked);
     prop_assert_eq!(range(store, asked, None).map_err(rejection), expected.clone(), "{:?}", asked);
     let sliced = RangeScan::new(store, asked).map(|mut scan| {
-        while !scan.step(store, Budget { keys: 1, bytes: 1 }).expect("memory does not fail") {}
+        while !scan.step(store, &mut Budget::new(1, 1)).expect("memory does not fail") {}
         scan.into_answer()
     });
     prop_assert_eq!(sliced, expected, "in slices: {:?}", asked);

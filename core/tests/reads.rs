@@ -9,9 +9,9 @@ use holdfast_core::command::Command;
 use holdfast_core::id::{LeaseId, Position, RequestId, RevSub, Revision};
 use holdfast_core::limits::Limits;
 use holdfast_core::machine::{Applied, Machine};
-use holdfast_core::mvcc::ReadError;
 use holdfast_core::mvcc::model::MemoryStore;
-use holdfast_core::mvcc::range::{Budget, RangeScan, range};
+use holdfast_core::mvcc::range::{RangeScan, range};
+use holdfast_core::mvcc::{Budget, ReadError};
 use holdfast_core::rejection::Rejection;
 use holdfast_core::request::{
     Compare, CompareResult, CompareTarget, Identity, KeyRange, Op, Put, Range, RangeEnd, SortOrder,
@@ -160,7 +160,7 @@ fn a_slice_stays_within_its_budget() {
         world.store.rows.set(0);
         world.store.records.set(0);
         slices += 1;
-        let done = scan.step(&world.store, Budget { keys: 7, bytes: usize::MAX });
+        let done = scan.step(&world.store, &mut Budget::new(7, usize::MAX));
         assert!(world.store.rows.get() + world.store.records.get() <= 7);
         if done.expect("memory does not fail") {
             break;
@@ -175,11 +175,11 @@ fn a_compaction_may_pass_a_scan_that_goes_on_newer_views() {
     let mut world = World::with_keys(100);
     let mut scan =
         RangeScan::new(&world.store, &Range { revision: 50, ..all() }).expect("readable");
-    assert_eq!(scan.step(&world.store, Budget { keys: 7, bytes: 1000 }), Ok(false));
+    assert_eq!(scan.step(&world.store, &mut Budget::new(7, 1000)), Ok(false));
     world.apply(Op::Compact { revision: Revision(50) }).expect("memory does not fail");
-    assert_eq!(scan.step(&world.store, Budget { keys: 7, bytes: 1000 }), Ok(false));
+    assert_eq!(scan.step(&world.store, &mut Budget::new(7, 1000)), Ok(false));
     world.apply(Op::Compact { revision: Revision(51) }).expect("memory does not fail");
-    let passed = scan.step(&world.store, Budget { keys: 7, bytes: 1000 });
+    let passed = scan.step(&world.store, &mut Budget::new(7, 1000));
     assert_eq!(passed, Err(ReadError::Rejection(Rejection::Compacted)));
 }
 
@@ -189,7 +189,7 @@ fn a_scan_that_goes_on_newer_views_keeps_its_revision() {
     let expected = range(&world.store, &all(), None);
     let mut scan = RangeScan::new(&world.store, &all()).expect("a valid read");
     let mut key = 0;
-    while !scan.step(&world.store, Budget { keys: 1, bytes: 1 }).expect("readable") {
+    while !scan.step(&world.store, &mut Budget::new(1, 1)).expect("readable") {
         key += 1;
         world.apply(Op::Put(put(key * 7 % 40))).expect("memory does not fail");
     }

@@ -15,6 +15,7 @@
 //! > cancel 0, > progress   on stream s1 unless another is named
 //! > wait 10                seconds pass, ticks are served
 //! > poll                   until the stream has no more to say; `poll once` does one poll
+//! > budget 10 1000         keys and bytes of each poll from now on
 //! > options log_bytes=0    before everything else
 //! ```
 
@@ -27,6 +28,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use holdfast_core::id::Revision;
 use holdfast_core::kv::KeyValue;
+use holdfast_core::mvcc::Budget;
 use holdfast_core::request::KeyRange;
 use holdfast_core::response::Event;
 use holdfast_core::store::View;
@@ -39,6 +41,8 @@ use naive::{NaiveStore, Write};
 struct Runner {
     store: NaiveStore,
     hub: Hub,
+    /// Of each poll.
+    budget: Budget,
     now: Instant,
     /// Events that are written but not published, while holding.
     held: Option<Vec<Event>>,
@@ -52,7 +56,7 @@ impl Runner {
             hub.open(WatchStreamId(stream), Instant(0));
         }
         hub.ready();
-        Runner { store, hub, now: Instant(0), held: None }
+        Runner { store, hub, budget: Budget::unbounded(), now: Instant(0), held: None }
     }
 
     fn run(&mut self, command: &str) -> String {
@@ -98,6 +102,11 @@ impl Runner {
                 self.ready()
             }
             "poll" => self.poll(stream, words.contains(&"once")),
+            "budget" => {
+                let [keys, bytes] = [0, 1].map(|at| words[at].parse().expect("a number"));
+                self.budget = Budget::new(keys, bytes);
+                String::new()
+            }
             "close" => {
                 self.hub.close(stream);
                 String::new()
@@ -141,7 +150,8 @@ impl Runner {
         let mut text = String::new();
         loop {
             let mut out = Vec::new();
-            match self.hub.poll(self.now, stream, &self.store, &mut out) {
+            let mut budget = self.budget;
+            match self.hub.poll(stream, &self.store, &mut budget, &mut out) {
                 Ok(()) => out.iter().for_each(|response| tell(response, &mut text)),
                 Err(fault) => writeln!(text, "fault: {fault}").expect("strings take text"),
             }
@@ -242,6 +252,7 @@ fn options(words: &str) -> HubOptions {
             "log_bytes" => options.log_bytes = value,
             "responses" => options.stream_responses_max = value,
             "revisions" => options.catchup_revisions = value,
+            "together" => options.catchup_watchers = value,
             "runs" => options.queue_runs_max = value,
             "fragment_bytes" => options.fragment_bytes = value,
             _ => panic!("unknown option {name}"),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use holdfast_core::id::Revision;
+use holdfast_core::mvcc::Budget;
 use holdfast_core::request::KeyRange;
 use holdfast_core::response::Event;
 use holdfast_core::store::View;
@@ -302,9 +303,19 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn options() -> impl Strategy<Value = HubOptions> {
+/// Bounds of the hub, and the budget of each poll.
+fn options() -> impl Strategy<Value = (HubOptions, Budget)> {
     let bounds = (1..5usize, 1..400usize, 0..2000usize, 1..6usize, 1..4usize, 20..200usize);
-    bounds.prop_map(|(revisions, bytes, log, responses, runs, fragment)| HubOptions {
+    let budget = (1..40usize, 1..800usize).prop_map(|(keys, bytes)| Budget::new(keys, bytes));
+    (bounds.prop_map(hub_options), 1..4usize, budget).prop_map(|(options, together, budget)| {
+        (HubOptions { catchup_watchers: together, ..options }, budget)
+    })
+}
+
+fn hub_options(
+    (revisions, bytes, log, responses, runs, fragment): (usize, usize, usize, usize, usize, usize),
+) -> HubOptions {
+    HubOptions {
         progress_interval: Duration::from_secs(300),
         fragment_bytes: 64 + fragment,
         catchup_revisions: revisions,
@@ -313,12 +324,15 @@ fn options() -> impl Strategy<Value = HubOptions> {
         stream_responses_max: responses,
         queue_runs_max: runs,
         seed: 1,
-    })
+        ..HubOptions::default()
+    }
 }
 
 struct World {
     store: NaiveStore,
     hub: Hub,
+    /// Of each poll.
+    budget: Budget,
     twins: BTreeMap<u64, Twin>,
     held: Vec<Event>,
     /// Streams that were named ready and not polled since.
@@ -327,11 +341,11 @@ struct World {
 }
 
 impl World {
-    fn new(options: HubOptions) -> World {
+    fn new((options, budget): (HubOptions, Budget)) -> World {
         let store = NaiveStore::new();
         let hub = Hub::new(options, store.mark());
         let (twins, held, ready) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
-        let mut world = World { store, hub, twins, held, ready, now: Instant(0) };
+        let mut world = World { store, hub, budget, twins, held, ready, now: Instant(0) };
         (1..=STREAMS).for_each(|stream| world.reopen(stream));
         world
     }
@@ -416,7 +430,8 @@ impl World {
         }
         let mut out = Vec::new();
         let hub = self.hub.revision();
-        self.hub.poll(self.now, stream, &self.store, &mut out).expect("the store is healthy");
+        let mut budget = self.budget;
+        self.hub.poll(stream, &self.store, &mut budget, &mut out).expect("the store is healthy");
         let twin = self.twins.get_mut(&stream.0).expect("all streams are open");
         out.into_iter().for_each(|response| twin.receive(response, hub, &self.store));
         self.ready.extend(self.hub.ready());
@@ -452,7 +467,7 @@ proptest! {
     }
 }
 
-fn live(options: HubOptions, steps: Vec<Step>) {
+fn live(options: (HubOptions, Budget), steps: Vec<Step>) {
     let mut world = World::new(options);
     for step in steps {
         world.step(step);

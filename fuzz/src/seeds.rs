@@ -270,7 +270,7 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
             "lease_answer",
             Message::LeaseAnswer(LeaseAnswer {
                 number: 1,
-                outcome: LeaseOutcome::Alive { ttl: 5, granted: 9 },
+                outcome: LeaseOutcome::Alive { ttl: 5, granted: 9, applied: Index(7) },
             }),
         ),
         (

@@ -8,32 +8,44 @@
 //! Laws:
 //!  1. Every query gets exactly one answer, unless its call is cancelled first.
 //!  2. An answer is read from a snapshot at least as new as the reply that allowed it.
+//!  3. The keys of a lease are read from a snapshot at least as new as the leader's word on it.
+//!  4. Nothing waits for ever, and no more than a bounded number: the driver answers every request by
+//!     its deadline (law 2 of the node); what it does not, the edge refuses an election timeout later.
+//!     Requests and reads are each at most as many as the limits allow commands to be pending; more
+//!     are refused. Only a compaction that is to be carried out waits as long as that takes.
+//!  5. Between two turns of the driver, whose thread this shares, all calls and watches together read no
+//!     more than the limits say; what is over by then is at most one value, or one revision for a
+//!     watcher, of each kind of work.
 //!
 //! Leaves out: bytes, connections, authentication.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::ControlFlow;
+mod reads;
+mod slice;
+#[cfg(test)]
+mod tests;
 
-use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+
 use holdfast_core::fact::Fact;
-use holdfast_core::id::{Incarnation, LeaseId, MemberId, RequestId, Revision};
+use holdfast_core::id::{Incarnation, Index, LeaseId, MemberId, RequestId, Revision};
 use holdfast_core::limits::Limits;
-use holdfast_core::machine;
-use holdfast_core::mvcc::range::{Budget, RangeScan};
-use holdfast_core::mvcc::{ReadError, resolve};
+use holdfast_core::mvcc::Budget;
+use holdfast_core::mvcc::resolve::{self, Resolved};
 use holdfast_core::query::{Answer, AnswerBody, Answered, Header, Query, StatusAnswer};
 use holdfast_core::rejection::Rejection;
-use holdfast_core::request::{Ask, Identity, Op, Range, Request, Txn};
+use holdfast_core::request::{Ask, Identity, Op, Request};
 use holdfast_core::response::{Body, Response};
 use holdfast_core::rng::Rng;
 use holdfast_core::status::Status;
-use holdfast_core::store::View;
+use holdfast_core::store::{Fault, View};
 use holdfast_core::time::Instant;
-use holdfast_core::watch::{Hub, HubOptions};
+use holdfast_core::watch::{Hub, HubOptions, WatchResponse, WatchStreamId};
 use holdfast_net::call::StreamId;
 use holdfast_storage::snapshot::Snapshot;
 
 use crate::host::{Event, Publication};
+use reads::{Lease, Read, Reading, Reads, Source, Work};
+use slice::Slice;
 
 /// Who an edge answers for, and its bounds.
 #[derive(Clone, Debug)]
@@ -65,14 +77,6 @@ pub struct Asked {
     pub identity: Identity,
 }
 
-/// A read that waits for its read index.
-#[derive(Clone, Debug)]
-enum Read {
-    Range(Range),
-    Txn(Txn),
-    Members,
-}
-
 /// What an answer of the driver is for.
 #[derive(Clone, Debug)]
 enum Waiting {
@@ -88,49 +92,58 @@ enum Waiting {
     Physical(StreamId, Revision),
 }
 
-/// A range that takes more than one slice: read from the snapshot that it began on.
-struct Scanning {
+/// A look at a lease that waits until this member has applied as much as the leader had.
+#[derive(Clone, Copy, Debug)]
+struct Lagging {
     call: StreamId,
-    header: Header,
-    snapshot: Snapshot,
-    scan: RangeScan,
+    lease: Lease,
+    applied: Index,
+    deadline: Instant,
 }
-
-/// About a millisecond of a range: then the driver, and others' calls, have their turn.
-const SLICE: Budget = Budget { keys: 2048, bytes: 1 << 20 };
 
 /// See the module.
 pub struct Edge {
     config: EdgeConfig,
     rng: Rng,
-    snapshot: Snapshot,
+    /// Where reads read now.
+    source: Source,
     status: Status,
     hub: Hub,
     next_sequence: u64,
-    waiting: BTreeMap<u64, Waiting>,
+    /// Requests that the driver has not answered, with their deadlines, by number.
+    waiting: BTreeMap<u64, (Instant, Waiting)>,
+    /// Looks at leases of which the leader has said more than this member has applied.
+    lagging: Vec<Lagging>,
     gathering: Vec<(StreamId, Read)>,
-    scans: VecDeque<Scanning>,
+    /// Reads that wait for their read index.
+    indexing: usize,
+    /// Calls that ended before they were answered: a mark goes when what was asked comes up.
+    cancelled: BTreeSet<StreamId>,
+    reads: Reads,
     /// Compactions that are decided and not yet carried out here.
     physical: Vec<(Revision, StreamId, Header)>,
     compacted: Revision,
-    answers: Vec<(StreamId, Answered)>,
 }
 
 impl Edge {
     /// An edge that starts from the state as published.
     pub fn new(config: EdgeConfig, snapshot: Snapshot) -> Edge {
+        let slice = Budget::new(config.limits.edge_slice_keys, config.limits.edge_slice_bytes);
+        let header = Header { revision: snapshot.mark().revision, ..Header::default() };
         Edge {
             rng: Rng::new(config.seed),
             hub: Hub::new(config.hub.clone(), snapshot.mark()),
             status: Status::default(),
             next_sequence: config.sequence_base,
             waiting: BTreeMap::new(),
+            lagging: Vec::new(),
             gathering: Vec::new(),
-            scans: VecDeque::new(),
+            indexing: 0,
+            cancelled: BTreeSet::new(),
+            reads: Reads::new(Slice::new(slice)),
             physical: Vec::new(),
             compacted: snapshot.mark().compacted,
-            answers: Vec::new(),
-            snapshot,
+            source: Source { header, snapshot },
             config,
         }
     }
@@ -139,34 +152,36 @@ impl Edge {
     /// [`Edge::flush`].
     pub fn ask(&mut self, now: Instant, asked: Asked, inbox: &mut Vec<Event>) {
         let Asked { call, query, identity } = asked;
-        let mut request = |edge: &mut Edge, waiting, ask| {
-            inbox.push(Event::Request(edge.request(now, waiting, identity.clone(), ask)));
-        };
-        match query {
-            Query::Range(range) if range.serializable => self.read(call, Read::Range(range)),
-            Query::Txn(txn) if txn.is_serializable() => self.read(call, Read::Txn(txn)),
-            Query::MemberList { linearizable: false } => self.read(call, Read::Members),
-            Query::Range(range) => self.gathering.push((call, Read::Range(range))),
-            Query::Txn(txn) if txn.is_read_only() => self.gathering.push((call, Read::Txn(txn))),
-            Query::MemberList { linearizable: true } => self.gathering.push((call, Read::Members)),
-            Query::Status => self.answer_status(call),
-            Query::LeaseLeases => self.answer_leases(call),
+        let (waiting, ask) = match query {
+            Query::Range(range) => {
+                return self.take_read(call, range.serializable, Read::Range(range));
+            }
+            Query::Txn(txn) if txn.is_read_only() => {
+                return self.take_read(call, txn.is_serializable(), Read::Txn(txn));
+            }
+            Query::MemberList { linearizable } => {
+                return self.take_read(call, !linearizable, Read::Members);
+            }
+            Query::LeaseLeases => return self.take_read(call, true, Read::Leases),
+            Query::Status => return self.answer_status(call),
             Query::LeaseKeepAlive { id } => {
-                request(self, Waiting::KeepAlive(call, id), Ask::LeaseKeepAlive { id });
+                (Waiting::KeepAlive(call, id), Ask::LeaseKeepAlive { id })
             }
             Query::LeaseTimeToLive { id, keys } => {
-                request(self, Waiting::TimeToLive(call, id, keys), Ask::LeaseTimeToLive { id });
+                (Waiting::TimeToLive(call, id, keys), Ask::LeaseTimeToLive { id })
             }
             Query::Compact { revision, physical: true } => {
                 let revision = Revision(revision);
-                let ask = Ask::Propose(Op::Compact { revision });
-                request(self, Waiting::Physical(call, revision), ask);
+                (Waiting::Physical(call, revision), Ask::Propose(Op::Compact { revision }))
             }
-            write => {
-                let op = self.op(write);
-                request(self, Waiting::Write(call), Ask::Propose(op));
-            }
+            write => (Waiting::Write(call), Ask::Propose(self.op(write))),
+        };
+        // What has been answered and still has to be read counts too.
+        let most = self.config.limits.pending_commands_max;
+        if self.waiting.len() >= most || self.reads.len() >= most {
+            return self.reads.answers.push((call, Err(Rejection::TooManyRequests)));
         }
+        inbox.push(Event::Request(self.request(now, waiting, identity, ask)));
     }
 
     /// Proposes something on the member's own behalf.
@@ -182,17 +197,20 @@ impl Edge {
         inbox.push(Event::Request(self.request(now, waiting, Identity::default(), ask)));
     }
 
-    /// Nobody waits for this call any more: what has not been answered need not be.
+    /// Nobody waits any more for this call, which has asked one query and has not been given its
+    /// answer. It costs nothing to look for it: whatever it asked is dropped when it comes up.
     pub fn cancel(&mut self, call: StreamId) {
-        self.gathering.retain(|(waiting, _)| *waiting != call);
-        self.scans.retain(|scanning| scanning.call != call);
-        self.physical.retain(|(_, waiting, _)| *waiting != call);
+        self.cancelled.insert(call);
     }
 
     /// Asks one read index for all reads that have gathered.
     pub fn flush(&mut self, now: Instant, inbox: &mut Vec<Event>) {
+        if !self.cancelled.is_empty() {
+            self.gathering.retain(|(call, _)| !self.cancelled.remove(call));
+        }
         if !self.gathering.is_empty() {
             let reads = std::mem::take(&mut self.gathering);
+            self.indexing += reads.len();
             let waiting = Waiting::Reads(reads);
             let request = self.request(now, waiting, Identity::default(), Ask::ReadIndex);
             inbox.push(Event::Request(request));
@@ -201,26 +219,26 @@ impl Edge {
 
     /// The driver has published a new state.
     pub fn published(&mut self, now: Instant, publication: Publication) {
-        self.snapshot = publication.snapshot;
+        let mark = publication.snapshot.mark();
+        self.source.header.revision = mark.revision;
+        self.source.snapshot = publication.snapshot;
         if publication.restored {
-            self.hub.restored(now, &self.snapshot);
+            self.hub.restored(now, &self.source.snapshot);
         } else {
-            self.hub.published(now, &publication.events, self.snapshot.mark());
+            self.hub.published(now, &publication.events, mark);
         }
+        let lagging = std::mem::take(&mut self.lagging);
+        lagging.into_iter().for_each(|look| self.read_lease(look));
     }
 
     /// The driver has answered a request of this edge.
     pub fn replied(&mut self, id: RequestId, result: Result<Response, Rejection>) {
-        let Some(waiting) = self.waiting.remove(&id.sequence) else { return };
+        let Some((deadline, waiting)) = self.waiting.remove(&id.sequence) else { return };
         match (waiting, result) {
             (Waiting::Reads(reads), Ok(_)) => {
+                self.indexing -= reads.len();
                 for (call, read) in reads {
                     self.read(call, read);
-                }
-            }
-            (Waiting::Reads(reads), Err(rejection)) => {
-                for (call, _) in reads {
-                    self.answers.push((call, Err(rejection)));
                 }
             }
             (Waiting::Write(call), Ok(response)) => self.answer_write(call, response),
@@ -231,21 +249,16 @@ impl Edge {
             }
             (Waiting::KeepAlive(call, id), Ok(response)) => self.answer_renewal(call, id, response),
             (Waiting::TimeToLive(call, id, keys), Ok(response)) => {
-                self.answer_time_to_live(call, id, keys, response);
+                self.answer_time_to_live((call, keys, deadline), id, response);
             }
-            (
-                Waiting::Write(call)
-                | Waiting::Physical(call, _)
-                | Waiting::KeepAlive(call, _)
-                | Waiting::TimeToLive(call, _, _),
-                Err(rejection),
-            ) => self.answers.push((call, Err(rejection))),
+            (waiting, Err(rejection)) => self.refuse(waiting, rejection),
         }
     }
 
     /// The end of the driver's turn.
     pub fn turned(&mut self, status: Status, facts: &[Fact]) {
         self.status = status;
+        self.source.header.term = status.term;
         for fact in facts {
             if let Fact::CompactionFinished { revision } = fact {
                 self.compacted = *revision;
@@ -254,22 +267,44 @@ impl Edge {
         }
     }
 
-    /// Answers that are complete, in the order in which they became so. Long ranges go on by one slice.
-    pub fn take_answers(&mut self) -> Vec<(StreamId, Answered)> {
-        if let Some(scanning) = self.scans.pop_front() {
-            self.scan(scanning);
+    /// Answers that are complete, in the order in which they became so. Reads under way go on; called
+    /// once in each turn, after [`Edge::turned`], and before watches are polled.
+    pub fn take_answers(&mut self, now: Instant) -> Vec<(StreamId, Answered)> {
+        self.expire(now);
+        self.reads.work(&self.source, &mut self.cancelled);
+        let mut answers = std::mem::take(&mut self.reads.answers);
+        if !self.cancelled.is_empty() {
+            answers.retain(|(call, _)| !self.cancelled.remove(call));
         }
-        std::mem::take(&mut self.answers)
+        answers
     }
 
-    /// Whether a long range is under way, so that [`Edge::take_answers`] wants to be called again soon.
-    pub fn is_scanning(&self) -> bool {
-        !self.scans.is_empty()
+    /// The next watch stream that has something to say, in turn, while this turn's share lasts.
+    pub fn next_watch(&mut self) -> Option<WatchStreamId> {
+        if self.reads.watches().is_spent() { None } else { self.hub.next_ready() }
+    }
+
+    /// Appends to `out` what a watch stream has to say, as far as this turn's share allows.
+    ///
+    /// # Errors
+    /// This member cannot read its own state.
+    pub fn poll_watch(
+        &mut self,
+        stream: WatchStreamId,
+        out: &mut Vec<WatchResponse>,
+    ) -> Result<(), Fault> {
+        self.hub.poll(stream, &self.source.snapshot, self.reads.watches(), out)
+    }
+
+    /// When the edge has something to do without a turn of the driver: at once while reads or watches
+    /// wait for their next piece.
+    pub fn deadline(&self) -> Instant {
+        if self.reads.is_busy() { Instant(0) } else { self.hub.deadline() }
     }
 
     /// The state as last published.
     pub fn snapshot(&self) -> &Snapshot {
-        &self.snapshot
+        &self.source.snapshot
     }
 
     /// What the node last said of itself.
@@ -279,19 +314,64 @@ impl Edge {
 
     /// The watch streams, with the snapshot they read from.
     pub fn watches(&mut self) -> (&mut Hub, &Snapshot) {
-        (&mut self.hub, &self.snapshot)
+        (&mut self.hub, &self.source.snapshot)
     }
 
     fn request(&mut self, now: Instant, waiting: Waiting, identity: Identity, ask: Ask) -> Request {
         self.next_sequence += 1;
-        self.waiting.insert(self.next_sequence, waiting);
+        let deadline = now + self.config.limits.request_timeout;
+        self.waiting.insert(self.next_sequence, (deadline, waiting));
         let (member, incarnation) = (self.config.member, self.config.incarnation);
         Request {
             id: RequestId { member, incarnation, sequence: self.next_sequence },
             identity,
             ask,
-            deadline: now + self.config.limits.request_timeout,
+            deadline,
         }
+    }
+
+    /// A read comes: a local one is read from what is there, others gather for a read index.
+    fn take_read(&mut self, call: StreamId, local: bool, read: Read) {
+        let held = self.gathering.len() + self.indexing + self.lagging.len() + self.reads.len();
+        if held >= self.config.limits.pending_commands_max {
+            self.reads.answers.push((call, Err(Rejection::TooManyRequests)));
+        } else if local {
+            self.read(call, read);
+        } else {
+            self.gathering.push((call, read));
+        }
+    }
+
+    fn refuse(&mut self, waiting: Waiting, rejection: Rejection) {
+        let answers = &mut self.reads.answers;
+        match waiting {
+            Waiting::Reads(reads) => {
+                self.indexing -= reads.len();
+                answers.extend(reads.into_iter().map(|(call, _)| (call, Err(rejection))));
+            }
+            Waiting::Write(call)
+            | Waiting::Physical(call, _)
+            | Waiting::KeepAlive(call, _)
+            | Waiting::TimeToLive(call, _, _) => answers.push((call, Err(rejection))),
+        }
+    }
+
+    /// Refuses what has waited too long (law 4). Deadlines ascend with the requests' numbers, since a
+    /// member's clock does not go back.
+    fn expire(&mut self, now: Instant) {
+        let grace = self.config.limits.election_timeout;
+        while let Some(request) = self.waiting.first_entry().filter(|r| r.get().0 + grace <= now) {
+            let (_, waiting) = request.remove();
+            self.refuse(waiting, Rejection::Timeout);
+        }
+        let answers = &mut self.reads.answers;
+        self.lagging.retain(|look| {
+            let late = look.deadline <= now;
+            if late {
+                answers.push((look.call, Err(Rejection::Timeout)));
+            }
+            !late
+        });
     }
 
     /// What is chosen at the edge, before the log: lease ids and raised TTLs.
@@ -318,51 +398,22 @@ impl Edge {
     }
 
     fn read(&mut self, call: StreamId, read: Read) {
-        let view: &dyn View = &self.snapshot;
-        let body = match read {
-            Read::Range(range) => match RangeScan::new(view, &range) {
-                Ok(scan) => {
-                    let (header, snapshot) = (self.header(), self.snapshot.clone());
-                    return self.scan(Scanning { call, header, snapshot, scan });
-                }
-                Err(rejection) => Err(rejection.into()),
-            },
-            Read::Txn(txn) => resolve::read_txn(view, &txn).map(AnswerBody::Txn),
-            Read::Members => Ok(AnswerBody::MemberList(machine::members(view))),
-        };
-        self.answer(call, body.map_err(refusal));
-    }
-
-    /// One slice of a range; the rest waits for its next turn behind the other long ranges.
-    fn scan(&mut self, mut scanning: Scanning) {
-        let call = scanning.call;
-        match scanning.scan.step(&scanning.snapshot, SLICE) {
-            Ok(false) => self.scans.push_back(scanning),
-            Ok(true) => {
-                let body = AnswerBody::Range(scanning.scan.into_answer());
-                self.answers.push((call, Ok(Answer { header: scanning.header, body })));
-            }
-            Err(error) => self.answers.push((call, Err(refusal(error)))),
-        }
-    }
-
-    fn answer(&mut self, call: StreamId, body: Result<AnswerBody, Rejection>) {
-        let header = self.header();
-        self.answers.push((call, body.map(|body| Answer { header, body })));
-    }
-
-    fn header(&self) -> Header {
-        Header { revision: self.snapshot.mark().revision, term: self.status.term }
+        self.reads.read(call, read, &self.source);
     }
 
     fn answer_write(&mut self, call: StreamId, response: Response) {
         let header = Header { revision: response.revision, term: response.term };
-        let answered = match resolve::resolve(&self.snapshot, response.body) {
+        let body = match resolve::begin(response.body) {
+            Resolved::Complete(body) => body,
             // Only the member's own requests have no body of an answer; their askers want none.
-            Ok(body) => Ok(Answer { header, body: body.unwrap_or(AnswerBody::Compact) }),
-            Err(_) => Err(Rejection::Corrupt),
+            Resolved::Nothing => AnswerBody::Compact,
+            Resolved::Reading(resolution) => {
+                let source = Source { header, snapshot: self.source.snapshot.clone() };
+                let work = Work::Resolution(resolution);
+                return self.reads.resolve(Reading { call, source, work });
+            }
         };
-        self.answers.push((call, answered));
+        self.reads.answers.push((call, Ok(Answer { header, body })));
     }
 
     fn answer_renewal(&mut self, call: StreamId, id: LeaseId, response: Response) {
@@ -372,33 +423,39 @@ impl Edge {
         };
         let header = Header { revision: response.revision, term: response.term };
         let body = AnswerBody::LeaseKeepAlive { id, ttl };
-        self.answers.push((call, Ok(Answer { header, body })));
+        self.reads.answers.push((call, Ok(Answer { header, body })));
     }
 
-    fn answer_time_to_live(&mut self, call: StreamId, id: LeaseId, keys: bool, response: Response) {
-        let (ttl, granted) = match response.body {
-            Body::LeaseTimeToLive { ttl, granted } => (ttl, granted),
-            _ => (-1, 0),
+    fn answer_time_to_live(
+        &mut self,
+        (call, keys, deadline): (StreamId, bool, Instant),
+        id: LeaseId,
+        response: Response,
+    ) {
+        let (ttl, granted, applied) = match response.body {
+            Body::LeaseTimeToLive { ttl, granted, applied } => (ttl, granted, applied),
+            _ => (-1, 0, Index(0)),
         };
-        let mut attached = Vec::new();
         if keys && ttl >= 0 {
-            machine::lease_keys(&self.snapshot, id, &mut |key| {
-                attached.push(Bytes::copy_from_slice(key));
-                ControlFlow::Continue(())
-            });
+            let lease = Lease { id, ttl, granted };
+            return self.read_lease(Lagging { call, lease, applied, deadline });
         }
         let header = Header { revision: response.revision, term: response.term };
-        let body = AnswerBody::LeaseTimeToLive { id, ttl, granted, keys: attached };
-        self.answers.push((call, Ok(Answer { header, body })));
+        let body = AnswerBody::LeaseTimeToLive { id, ttl, granted, keys: Vec::new() };
+        self.reads.answers.push((call, Ok(Answer { header, body })));
     }
 
-    fn answer_leases(&mut self, call: StreamId) {
-        let leases = machine::leases(&self.snapshot).into_iter().map(|(id, _)| id).collect();
-        self.answer(call, Ok(AnswerBody::LeaseLeases(leases)));
+    /// Reads the keys of a lease, now or once there is a snapshot to read them from (law 3).
+    fn read_lease(&mut self, look: Lagging) {
+        if self.source.snapshot.mark().applied.index < look.applied {
+            self.lagging.push(look);
+        } else {
+            self.read(look.call, Read::LeaseKeys(look.lease));
+        }
     }
 
     fn answer_status(&mut self, call: StreamId) {
-        let (total, live) = self.snapshot.bytes();
+        let (total, live) = self.source.snapshot.bytes();
         let errors = match self.status.leader {
             Some(_) => Vec::new(),
             None => vec![Rejection::NoLeader.text().to_string()],
@@ -410,12 +467,13 @@ impl Edge {
             quota: self.config.quota,
             errors,
         };
-        self.answer(call, Ok(AnswerBody::Status(status)));
+        let (header, body) = (self.source.header, AnswerBody::Status(status));
+        self.reads.answers.push((call, Ok(Answer { header, body })));
     }
 
     fn answer_physical(&mut self) {
         let done = self.compacted;
-        let answers = &mut self.answers;
+        let answers = &mut self.reads.answers;
         self.physical.retain(|(revision, call, header)| {
             let finished = *revision <= done;
             if finished {
@@ -423,13 +481,5 @@ impl Edge {
             }
             !finished
         });
-    }
-}
-
-/// A member that cannot read its own data must not answer as if it had none.
-fn refusal(error: ReadError) -> Rejection {
-    match error {
-        ReadError::Rejection(rejection) => rejection,
-        ReadError::Fault(_) => Rejection::Corrupt,
     }
 }

@@ -155,18 +155,18 @@ impl Sessions {
 
     /// Hands out what is ready after a turn: answers, watch events, ended streams.
     pub fn deliver(&mut self) {
-        for (call, answered) in self.edge.take_answers() {
+        let now = (self.clock)();
+        for (call, answered) in self.edge.take_answers(now) {
             match self.internal.remove(&call) {
                 // The asker may have given up; then nobody wants the answer.
                 Some(waiting) => drop(waiting.send(answered)),
                 None => self.answer(call, answered),
             }
         }
-        let now = (self.clock)();
-        let (hub, _) = self.edge.watches();
-        hub.tick(now);
-        for stream in hub.ready() {
+        self.edge.watches().0.tick(now);
+        while let Some(stream) = self.edge.next_watch() {
             let stream = StreamId(stream.0);
+            // A full one is named again once its transport can take more.
             if !self.full.contains(&stream) {
                 self.poll_watch(stream);
             }
@@ -175,8 +175,8 @@ impl Sessions {
     }
 
     /// When [`Sessions::deliver`] has something to do without a turn.
-    pub fn deadline(&mut self) -> Instant {
-        if self.edge.is_scanning() { Instant(0) } else { self.edge.watches().0.deadline() }
+    pub fn deadline(&self) -> Instant {
+        self.edge.deadline()
     }
 
     fn expect_answer(&mut self) -> (StreamId, oneshot::Receiver<Answered>) {
@@ -303,15 +303,14 @@ impl Sessions {
     fn answer(&mut self, stream: StreamId, answered: Answered) {
         let Some(open) = self.calls.get_mut(&stream) else { return };
         open.asked = open.asked.saturating_sub(1);
-        let method = open.method;
+        let last = !open.method.is_client_stream();
+        if last {
+            self.calls.remove(&stream);
+        }
         match answered {
             Ok(answer) => {
                 let mut out = BytesMut::new();
                 wire::encode_answer(self.origin, &answer, &mut out);
-                let last = !method.is_client_stream();
-                if last {
-                    self.calls.remove(&stream);
-                }
                 self.send(stream, out.freeze(), last);
                 self.end_if_done(stream);
             }
@@ -322,8 +321,7 @@ impl Sessions {
     fn poll_watch(&mut self, stream: StreamId) {
         let term = self.edge.status().term;
         let mut responses = std::mem::take(&mut self.scratch);
-        let (hub, snapshot) = self.edge.watches();
-        if hub.poll(Instant(0), WatchStreamId(stream.0), snapshot, &mut responses).is_err() {
+        if self.edge.poll_watch(WatchStreamId(stream.0), &mut responses).is_err() {
             self.end(stream, wire::status_of(Rejection::Corrupt));
         }
         for response in responses.drain(..) {
@@ -355,9 +353,11 @@ impl Sessions {
 
     fn forget(&mut self, stream: StreamId) {
         self.full.remove(&stream);
-        self.edge.cancel(stream);
-        if self.calls.remove(&stream).is_some_and(|open| open.method == Method::Watch) {
-            self.edge.watches().0.close(WatchStreamId(stream.0));
+        match self.calls.remove(&stream).map(|open| open.method) {
+            Some(Method::Watch) => self.edge.watches().0.close(WatchStreamId(stream.0)),
+            // Answers to these find no call, and nothing of them waits for long.
+            Some(Method::LeaseKeepAlive | Method::HealthWatch) | None => {}
+            Some(_) => self.edge.cancel(stream),
         }
     }
 
@@ -393,7 +393,7 @@ impl holdfast_net::grpc::Services for Sessions {
             FromClient::Cancelled { stream } => self.forget(stream),
             FromClient::Writable { stream } => {
                 self.full.remove(&stream);
-                self.poll_watch(stream);
+                self.edge.watches().0.resume(WatchStreamId(stream.0));
             }
         }
     }

@@ -136,7 +136,7 @@ impl<R: Runtime> Worker<R> {
             }
             self.peers.set_hello(driver.hello());
             self.deliver(&mut driver);
-            let deadline = driver.deadline().min(self.sessions.borrow_mut().deadline());
+            let deadline = driver.deadline().min(self.sessions.borrow().deadline());
             self.wait(deadline).await;
         }
     }

@@ -44,6 +44,8 @@ pub enum Stream {
     Members,
     /// The order of events of one instant.
     Ties,
+    /// How much an edge reads in one turn.
+    Slices,
 }
 
 impl Stream {
@@ -143,7 +145,7 @@ impl Swarm {
         let mut rng = Stream::Limits.rng(seed);
         let members = *pick(&mut rng, &[3, 3, 3, 3, 3, 3, 3, 5, 5, 1]);
         let chaos = Duration::from_millis(rng.between(52_000, 60_000));
-        let limits = draw_limits(&mut rng);
+        let limits = draw_slices(&mut Stream::Slices.rng(seed), draw_limits(&mut rng));
         let storage = StorageMix {
             segment_bytes: *pick(&mut rng, &[64 << 10, 128 << 10, 256 << 10]),
             chunk_bytes: *pick(&mut rng, &[4 << 10, 4 << 10, 8 << 10, 16 << 10]),
@@ -197,6 +199,17 @@ fn draw_limits(rng: &mut Rng) -> Limits {
         ..Limits::default()
     };
     limits.validate().expect("the ranges above lie within what is valid");
+    limits
+}
+
+/// A generator of its own: what was drawn for a seed before there were slices stays so.
+fn draw_slices(rng: &mut Rng, limits: Limits) -> Limits {
+    let limits = Limits {
+        edge_slice_keys: *pick(rng, &[2048, 256, 64, 16]),
+        edge_slice_bytes: *pick(rng, &[1 << 20, 64 << 10, 4 << 10]),
+        ..limits
+    };
+    limits.validate().expect("the values above are valid");
     limits
 }
 

@@ -32,11 +32,25 @@ const TTL_MAX: i64 = 9_000_000_000;
 /// Every lease and its granted TTL in seconds, by ascending id.
 pub fn leases(view: &dyn View) -> Vec<(LeaseId, i64)> {
     let mut found = Vec::new();
-    view.table_scan(Table::Leases, b"", &mut |key, value| {
-        found.extend(id_of(key).zip(ttl_of(value)));
+    leases_from(view, LeaseId(i64::MIN), &mut |id, ttl| {
+        found.push((id, ttl));
         ControlFlow::Continue(())
     });
     found
+}
+
+/// Visits the leases from `from` on, with their granted TTLs, by ascending id, until `visit` breaks.
+pub fn leases_from(
+    view: &dyn View,
+    from: LeaseId,
+    visit: &mut dyn FnMut(LeaseId, i64) -> ControlFlow<()>,
+) {
+    view.table_scan(Table::Leases, &key_of(from), &mut |key, value| match id_of(key)
+        .zip(ttl_of(value))
+    {
+        Some((id, ttl)) => visit(id, ttl),
+        None => ControlFlow::Continue(()),
+    });
 }
 
 /// The granted TTL of a lease in seconds; `None` when there is no such lease.
@@ -46,8 +60,18 @@ pub fn lease_ttl(view: &dyn View, id: LeaseId) -> Option<i64> {
 
 /// Visits the keys attached to a lease, in byte order, until `visit` breaks.
 pub fn lease_keys(view: &dyn View, id: LeaseId, visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) {
+    lease_keys_from(view, (id, b""), visit);
+}
+
+/// Like [`lease_keys`], from a key on.
+pub fn lease_keys_from(
+    view: &dyn View,
+    (id, from): (LeaseId, &[u8]),
+    visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+) {
     let prefix = key_of(id);
-    view.table_scan(Table::LeaseKeys, &prefix, &mut |row, _| match row.strip_prefix(&prefix) {
+    let from = attachment(id, from);
+    view.table_scan(Table::LeaseKeys, &from, &mut |row, _| match row.strip_prefix(&prefix) {
         Some(key) => visit(key),
         None => ControlFlow::Break(()),
     });

@@ -19,9 +19,12 @@ use std::ops::ControlFlow;
 
 use crate::id::{LeaseId, RevSub, Revision};
 use crate::machine::lease::lease_ttl;
-use crate::mvcc::decode;
+use crate::mvcc::range::after;
+use crate::mvcc::{Budget, decode};
 use crate::rejection::Rejection;
-use crate::request::{Compare, CompareResult, CompareTarget, Put, Range, Txn, TxnOp};
+use crate::request::{
+    Compare, CompareResult, CompareTarget, KeyRange, Put, Range, RangeEnd, Txn, TxnOp,
+};
 use crate::store::{Fault, Row, View};
 
 /// The way through a transaction.
@@ -105,34 +108,83 @@ fn check_lease(view: &dyn View, put: &Put) -> Result<(), Rejection> {
 }
 
 fn holds(view: &dyn View, compare: &Compare) -> Result<bool, Fault> {
-    let mut rows = 0u64;
-    let mut all = true;
-    // Values are read after the scan, so that a view is never re-entered.
-    let mut values = Vec::new();
-    view.scan(&compare.keys, &mut |_, row| {
-        if row.is_tombstone() {
-            return ControlFlow::Continue(());
-        }
-        rows += 1;
-        match ordering(row, &compare.target) {
-            Some(ordering) => all = relates(compare.result, ordering),
-            None => values.push(row.modified),
-        }
-        if all { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    });
-    if rows == 0 {
-        let zeros = ordering(&MISSING, &compare.target);
-        return Ok(zeros.is_some_and(|ordering| relates(compare.result, ordering)));
-    }
-    let CompareTarget::Value(operand) = &compare.target else { return Ok(all) };
-    for at in values {
-        let record = view.record(at)?;
-        if !relates(compare.result, decode(&record)?.value.cmp(operand)) {
-            return Ok(false);
+    let mut comparison = Comparison::new(compare);
+    loop {
+        if let Some(holds) = comparison.step(view, compare, &mut Budget::unbounded())? {
+            return Ok(holds);
         }
     }
-    Ok(true)
 }
+
+/// A compare under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Comparison {
+    /// What has not been looked at.
+    rest: KeyRange,
+    /// Whether there was a key.
+    seen: bool,
+}
+
+impl Comparison {
+    /// Nothing was looked at.
+    pub(crate) fn new(compare: &Compare) -> Comparison {
+        Comparison { rest: compare.keys.clone(), seen: false }
+    }
+
+    /// Looks at some keys more; says whether the compare holds once that is known. `compare` is the
+    /// one it began with.
+    pub(crate) fn step(
+        &mut self,
+        view: &dyn View,
+        compare: &Compare,
+        budget: &mut Budget,
+    ) -> Result<Option<bool>, Fault> {
+        let batch = budget.keys().min(BATCH);
+        let (mut rows, mut bytes, mut all, mut last) = (0, 0, true, None);
+        // Values are read after the scan, so that a view is never re-entered.
+        let mut values = Vec::new();
+        view.scan(&self.rest, &mut |key, row| {
+            (rows, bytes) = (rows + 1, bytes + key.len());
+            if !row.is_tombstone() {
+                self.seen = true;
+                match ordering(row, &compare.target) {
+                    Some(ordering) => all = relates(compare.result, ordering),
+                    None => values.push(row.modified),
+                }
+            }
+            let full = rows >= batch;
+            if full && self.rest.end != RangeEnd::Single {
+                last = Some(after(key));
+            }
+            if all && !full { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        budget.spend(rows.max(1), bytes);
+        if let CompareTarget::Value(operand) = &compare.target {
+            for at in values {
+                let record = view.record(at)?;
+                budget.spend(1, record.kv.len());
+                if !relates(compare.result, decode(&record)?.value.cmp(operand)) {
+                    return Ok(Some(false));
+                }
+            }
+        }
+        match last {
+            _ if !all => Ok(Some(false)),
+            Some(start) => {
+                self.rest.start = start;
+                Ok(None)
+            }
+            None if self.seen => Ok(Some(true)),
+            None => {
+                let zeros = ordering(&MISSING, &compare.target);
+                Ok(Some(zeros.is_some_and(|ordering| relates(compare.result, ordering))))
+            }
+        }
+    }
+}
+
+/// Rows looked at before their values are compared.
+const BATCH: usize = 256;
 
 /// What a key that does not exist compares as.
 const MISSING: Row = Row {

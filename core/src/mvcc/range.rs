@@ -17,14 +17,14 @@
 //! sorts them to b, a, cuts to b, more = true, count = 3. With order ascending: b as well, but c was
 //! considered.
 
-use std::cmp::Ordering;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::id::{LeaseId, RevSub, Revision};
 use crate::kv::KeyValue;
-use crate::mvcc::{ReadError, decode, visible};
+use crate::mvcc::{Budget, Look, ReadError, decode};
 use crate::query::RangeAnswer;
 use crate::rejection::Rejection;
 use crate::request::{KeyRange, Range, RangeEnd, SortOrder, SortTarget};
@@ -41,7 +41,7 @@ pub fn range(
         Some(below) => RangeScan::within(view, range, below),
         None => RangeScan::new(view, range)?,
     };
-    while !scan.step(view, Budget { keys: SLICE_KEYS, bytes: usize::MAX })? {}
+    while !scan.step(view, &mut Budget::unbounded())? {}
     Ok(scan.into_answer())
 }
 
@@ -55,15 +55,6 @@ pub fn bound(mark: Mark, revision: i64) -> Result<RevSub, Rejection> {
     }
 }
 
-/// How much one slice of a scan may do. Each row looked at and each value read counts as a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
-    /// Keys to look at; at least one is.
-    pub keys: usize,
-    /// Bytes of values to read; the value that crosses the line is still read.
-    pub bytes: usize,
-}
-
 /// A Range under way, so that the edge can do something else between slices.
 #[derive(Clone, Debug)]
 pub struct RangeScan {
@@ -71,12 +62,19 @@ pub struct RangeScan {
     below: RevSub,
     /// The revision a client named must stay readable while the scan lasts.
     pinned: bool,
-    /// What has not been looked at.
+    /// What has not been fetched; nothing when `fetched`.
     rest: KeyRange,
+    fetched: bool,
+    /// Rows fetched and not yet looked at, with their keys if those are needed.
+    rows: VecDeque<(Option<Bytes>, Row)>,
+    /// How far the look at the first of them is.
+    look: Look,
     /// The count comes from looking at every key; otherwise it is known already.
     counting: bool,
     count: i64,
     found: Vec<Found>,
+    /// Found keys in order, ties by their place among those found.
+    sorted: BTreeMap<(SortKey, i64), Found>,
     more: bool,
     phase: Phase,
 }
@@ -87,6 +85,10 @@ enum Phase {
     Scan,
     /// Reading the values to sort by, from this one on.
     Values(usize),
+    /// Sorting by something else than the key.
+    Sort,
+    /// Taking what is in order.
+    Sorted,
     /// Reading what the answer holds, from this one on.
     Fetch(usize),
     Done,
@@ -124,28 +126,36 @@ impl RangeScan {
             below,
             pinned: false,
             rest: range.keys.clone(),
+            fetched: false,
+            rows: VecDeque::new(),
+            look: Look::default(),
             counting: !newest,
             count,
             found: Vec::new(),
+            sorted: BTreeMap::new(),
             more: false,
             phase: if newest && range.count_only { Phase::Done } else { Phase::Scan },
             range: range.clone(),
         }
     }
 
-    /// Goes on within `budget`; true when the answer is complete. `view` is the one the scan began
-    /// on or a newer one; on a newer one a compaction may have passed the read.
-    pub fn step(&mut self, view: &dyn View, mut budget: Budget) -> Result<bool, ReadError> {
+    /// Goes on until the budget is spent; true when the answer is complete. `view` is the one the scan
+    /// began on or a newer one; on a newer one a compaction may have passed the read.
+    pub fn step(&mut self, view: &dyn View, budget: &mut Budget) -> Result<bool, ReadError> {
         if self.pinned && self.below.main <= view.mark().compacted {
             return Err(Rejection::Compacted.into());
         }
-        budget.keys = budget.keys.max(1);
-        while budget.keys > 0 && self.phase != Phase::Done {
+        while self.phase != Phase::Done {
             match self.phase {
-                Phase::Scan => self.scan(view, &mut budget)?,
-                Phase::Values(next) => self.read_sort_value(view, next, &mut budget)?,
-                Phase::Fetch(next) => self.fetch(view, next, &mut budget)?,
+                Phase::Scan => self.scan(view, budget)?,
+                Phase::Values(next) => self.read_sort_value(view, next, budget)?,
+                Phase::Sort => self.sort(budget),
+                Phase::Sorted => self.take_sorted(budget),
+                Phase::Fetch(next) => self.fetch(view, next, budget)?,
                 Phase::Done => {}
+            }
+            if budget.is_spent() {
+                break;
             }
         }
         Ok(self.phase == Phase::Done)
@@ -177,37 +187,62 @@ impl RangeScan {
         self.range.keys_only && self.range.target != SortTarget::Value
     }
 
+    /// Looks at the rows that are there, or fetches some. A count forbids stopping early.
     fn scan(&mut self, view: &dyn View, budget: &mut Budget) -> Result<(), Fault> {
+        if self.rows.is_empty() {
+            self.fetch_rows(view, budget);
+        }
+        while let Some((_, row)) = self.rows.front() {
+            let Some(seen) = self.look.visible(view, (row, self.below), budget)? else {
+                return Ok(());
+            };
+            self.look = Look::default();
+            let (key, row) = self.rows.pop_front().expect("there is a front");
+            if let Some(at) = seen {
+                self.consider(view, (key, &row, at), budget)?;
+            }
+            if budget.is_spent() && !self.rows.is_empty() {
+                return Ok(());
+            }
+        }
+        let enough = !self.counting && self.wanted().is_some_and(|n| self.found.len() >= n);
+        if enough || self.fetched {
+            self.scanned();
+        }
+        Ok(())
+    }
+
+    /// Fetches rows: as many as the budget allows, and no more than are still wanted.
+    fn fetch_rows(&mut self, view: &dyn View, budget: &mut Budget) {
         let left = self.wanted().map_or(usize::MAX, |wanted| wanted - self.found.len());
-        // A count forbids stopping early; else a batch is no longer than what is still wanted.
-        let batch = budget.keys.min(SLICE_KEYS).min(if self.counting { usize::MAX } else { left });
+        let batch = budget.keys().min(SLICE_KEYS);
+        let batch = batch.min(if self.counting { usize::MAX } else { left });
         let with_keys = self.index_only();
-        let mut rows = Vec::new();
-        let mut last = None;
+        let mut bytes = 0;
+        let (rows, mut last) = (&mut self.rows, None);
         view.scan(&self.rest, &mut |key, row| {
-            rows.push((with_keys.then(|| Bytes::copy_from_slice(key)), *row));
+            bytes += key.len();
+            rows.push_back((with_keys.then(|| Bytes::copy_from_slice(key)), *row));
             if rows.len() < batch {
                 return ControlFlow::Continue(());
             }
             last = Some(after(key));
             ControlFlow::Break(())
         });
-        budget.keys = budget.keys.saturating_sub(rows.len());
-        for (key, row) in rows {
-            self.consider(view, key, &row)?;
-        }
-        let enough = !self.counting && self.wanted().is_some_and(|n| self.found.len() >= n);
+        budget.spend(rows.len().max(1), bytes);
         match last {
-            Some(start) if !enough && self.range.keys.end != RangeEnd::Single => {
-                self.rest.start = start;
-            }
-            _ => self.scanned(),
+            Some(start) if self.range.keys.end != RangeEnd::Single => self.rest.start = start,
+            _ => self.fetched = true,
         }
-        Ok(())
     }
 
-    fn consider(&mut self, view: &dyn View, key: Option<Bytes>, row: &Row) -> Result<(), Fault> {
-        let Some(at) = visible(view, row, self.below)? else { return Ok(()) };
+    /// Takes the version at `at` of a key, unless it is one too many.
+    fn consider(
+        &mut self,
+        view: &dyn View,
+        (key, row, at): (Option<Bytes>, &Row, RevSub),
+        budget: &mut Budget,
+    ) -> Result<(), Fault> {
         if self.counting {
             self.count += 1;
         }
@@ -220,6 +255,7 @@ impl RangeScan {
             Found { at, created: row.created, version: row.version, kv }
         } else if self.filters() || self.range.target != SortTarget::Key {
             let record = view.record(at)?;
+            budget.spend(1, record.kv.len());
             let kv = decode(&record)?;
             Found {
                 at,
@@ -294,11 +330,7 @@ impl RangeScan {
         let kv = decode(&record)?;
         self.found[index].kv =
             Some(if self.index_only() { self.shape(&kv) } else { record.kv.clone() });
-        budget.keys = budget.keys.saturating_sub(1);
-        budget.bytes = budget.bytes.saturating_sub(record.kv.len());
-        if budget.bytes == 0 {
-            budget.keys = 0;
-        }
+        budget.spend(1, record.kv.len());
         Ok(())
     }
 
@@ -310,41 +342,82 @@ impl RangeScan {
         kv.encode()
     }
 
+    /// Sorts what was found, then cuts. Only a sort by something else than the key takes work.
     fn sort_and_cut(&mut self) {
-        let Range { order, target, limit, .. } = self.range;
-        match (order, target) {
-            (SortOrder::None | SortOrder::Ascend, SortTarget::Key) => {}
-            (SortOrder::Descend, SortTarget::Key) => self.found.reverse(),
-            (SortOrder::Descend, _) => self.found.sort_by(|a, b| compare(target, b, a)),
-            (SortOrder::None | SortOrder::Ascend, _) => {
-                self.found.sort_by(|a, b| compare(target, a, b));
-            }
+        if self.range.target != SortTarget::Key {
+            self.phase = Phase::Sort;
+            return;
         }
-        let limit = usize::try_from(limit).unwrap_or(0);
-        if limit > 0 && self.found.len() > limit {
+        if self.range.order == SortOrder::Descend {
+            self.found.reverse();
+        }
+        if let Some(limit) = self.limit().filter(|limit| self.found.len() > *limit) {
             self.found.truncate(limit);
             self.more = true;
         }
         self.phase = Phase::Fetch(0);
     }
-}
 
-/// Rows looked at before their values are read, in one go.
-const SLICE_KEYS: usize = 1024;
+    fn limit(&self) -> Option<usize> {
+        usize::try_from(self.range.limit).ok().filter(|limit| *limit > 0)
+    }
 
-fn compare(target: SortTarget, a: &Found, b: &Found) -> Ordering {
-    match target {
-        SortTarget::Key => Ordering::Equal,
-        SortTarget::Version => a.version.cmp(&b.version),
-        SortTarget::Create => a.created.cmp(&b.created),
-        SortTarget::Mod => a.at.main.cmp(&b.at.main),
-        SortTarget::Value => value(a).cmp(value(b)),
+    /// Moves what was found into order, the last key first, and drops what the limit cuts off.
+    fn sort(&mut self, budget: &mut Budget) {
+        let descend = self.range.order == SortOrder::Descend;
+        while let Some(found) = self.found.pop() {
+            let place = self.found.len() as i64;
+            let place = if descend { -place } else { place };
+            self.sorted.insert((sort_key(self.range.target, &found), place), found);
+            if self.limit().is_some_and(|limit| self.sorted.len() > limit) {
+                let _ = if descend { self.sorted.pop_first() } else { self.sorted.pop_last() };
+                self.more = true;
+            }
+            budget.spend(1, 0);
+            if budget.is_spent() {
+                return;
+            }
+        }
+        self.phase = Phase::Sorted;
+    }
+
+    /// Moves what is in order back to where it is fetched from.
+    fn take_sorted(&mut self, budget: &mut Budget) {
+        let descend = self.range.order == SortOrder::Descend;
+        let mut next = || if descend { self.sorted.pop_last() } else { self.sorted.pop_first() };
+        while let Some((_, found)) = next() {
+            self.found.push(found);
+            budget.spend(1, 0);
+            if budget.is_spent() {
+                return;
+            }
+        }
+        self.phase = Phase::Fetch(0);
     }
 }
 
-fn value(found: &Found) -> &[u8] {
-    let kv = found.kv.as_deref().and_then(KeyValue::decode);
-    kv.expect("values were read, and checked, before sorting by them").value
+/// Rows fetched in one go at most.
+const SLICE_KEYS: usize = 1024;
+
+/// What found keys are sorted by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum SortKey {
+    Number(i64),
+    Value(Bytes),
+}
+
+fn sort_key(target: SortTarget, found: &Found) -> SortKey {
+    SortKey::Number(match target {
+        SortTarget::Key => 0,
+        SortTarget::Version => found.version,
+        SortTarget::Create => found.created.0,
+        SortTarget::Mod => found.at.main.0,
+        SortTarget::Value => {
+            let kv = found.kv.as_ref().expect("values were read before sorting by them");
+            let decoded = KeyValue::decode(kv).expect("values were checked when they were read");
+            return SortKey::Value(kv.slice_ref(decoded.value));
+        }
+    })
 }
 
 fn index_kv(key: &[u8], row: &Row) -> Bytes {
@@ -360,7 +433,7 @@ fn index_kv(key: &[u8], row: &Row) -> Bytes {
 }
 
 /// The first key after `key`.
-fn after(key: &[u8]) -> Bytes {
+pub fn after(key: &[u8]) -> Bytes {
     let mut next = BytesMut::with_capacity(key.len() + 1);
     next.put_slice(key);
     next.put_u8(0);

@@ -4,88 +4,284 @@
 //! question again (keep-alive, time-to-live).
 //!
 //! Laws:
-//!  1. Resolution happens on the snapshot published together with the answer. Records named by it
-//!     are still there even when a later command of the same batch compacted past them, because
-//!     nothing is physically removed before the publication.
-//!  2. It never refuses: everything refusable was refused by apply.
+//!  1. Resolution happens on the snapshot published together with the answer, however many steps it
+//!     takes. Records named by it are still there even when a later command of the same batch
+//!     compacted past them, because nothing is physically removed before the publication.
+//!  2. It never refuses: everything refusable was refused by apply. A transaction of plain ranges,
+//!     which apply does not see, refuses when it has decided which branch it takes.
+//!  3. A step reads what its budget allows: one operation at a time, a long one in pieces.
 //!
 //! Worked example: `TxnDone { ops: [Range { below: r5.1, .. }] }` reads the published state as it was
 //! strictly below r5.1, after the first change of that transaction.
 
+use std::vec::IntoIter;
+
 use bytes::Bytes;
 
-use crate::id::RevSub;
-use crate::machine::precheck;
-use crate::mvcc::ReadError;
-use crate::mvcc::range::range;
+use crate::id::{RevSub, Revision};
+use crate::machine::precheck::{self, Comparison, Path};
+use crate::mvcc::range::RangeScan;
+use crate::mvcc::{Budget, ReadError};
 use crate::query::{AnswerBody, DeleteAnswer, OpAnswer, TxnAnswer};
 use crate::request::{Txn, TxnOp};
-use crate::response::{Body, DeleteDone, OpDone, PutDone, TxnDone};
+use crate::response::{Body, DeleteDone, OpDone, TxnDone};
 use crate::store::{Fault, View};
 
-/// The client's answer for `body`; `None` for the kinds that are none by themselves (`ReadIndex`,
-/// `Publish`, `TransferLeadership`, `LeaseKeepAlive`, `LeaseTimeToLive`).
-pub fn resolve(view: &dyn View, body: Body) -> Result<Option<AnswerBody>, Fault> {
-    Ok(Some(match body {
-        Body::Put(done) => AnswerBody::Put(put(view, &done)?),
-        Body::DeleteRange(done) => AnswerBody::DeleteRange(delete(view, &done)?),
-        Body::Txn(done) => AnswerBody::Txn(txn(view, &done)?),
-        Body::Compact => AnswerBody::Compact,
-        Body::LeaseGrant { id, ttl } => AnswerBody::LeaseGrant { id, ttl },
-        Body::LeaseRevoke => AnswerBody::LeaseRevoke,
-        Body::Alarms(alarms) => AnswerBody::Alarms(alarms),
+/// What becomes of a body.
+#[derive(Clone, Debug)]
+pub enum Resolved {
+    /// The client's answer.
+    Complete(AnswerBody),
+    /// It takes reading.
+    Reading(Box<Resolution>),
+    /// None of the kinds that are an answer by themselves (`ReadIndex`, `Publish`,
+    /// `TransferLeadership`, `LeaseKeepAlive`, `LeaseTimeToLive`).
+    Nothing,
+}
+
+/// Begins to turn `body` into the client's answer; reads nothing yet.
+pub fn begin(body: Body) -> Resolved {
+    let op = match body {
+        Body::Put(done) if done.prev.is_none() => {
+            return Resolved::Complete(AnswerBody::Put(None));
+        }
+        Body::DeleteRange(done) if done.prev.is_empty() => {
+            return Resolved::Complete(AnswerBody::DeleteRange(deleted(done.deleted, Vec::new())));
+        }
+        Body::Put(done) => OpDone::Put(Revision::EMPTY, done),
+        Body::DeleteRange(done) => OpDone::DeleteRange(Revision::EMPTY, done),
+        Body::Txn(done) => OpDone::Txn(done),
+        Body::Compact => return Resolved::Complete(AnswerBody::Compact),
+        Body::LeaseGrant { id, ttl } => {
+            return Resolved::Complete(AnswerBody::LeaseGrant { id, ttl });
+        }
+        Body::LeaseRevoke => return Resolved::Complete(AnswerBody::LeaseRevoke),
+        Body::Alarms(alarms) => return Resolved::Complete(AnswerBody::Alarms(alarms)),
         Body::Publish
         | Body::ReadIndex
         | Body::LeaseKeepAlive { .. }
         | Body::LeaseTimeToLive { .. }
-        | Body::TransferLeadership => return Ok(None),
-    }))
+        | Body::TransferLeadership => return Resolved::Nothing,
+    };
+    Resolved::Reading(Box::new(Resolution::of(Stage::Next(op))))
 }
 
-/// Evaluates a transaction of plain ranges on a snapshot. The header's revision is the snapshot's.
+/// The client's answer for `body`, read at once; `None` where [`begin`] gives nothing.
+pub fn resolve(view: &dyn View, body: Body) -> Result<Option<AnswerBody>, Fault> {
+    match begin(body) {
+        Resolved::Complete(body) => Ok(Some(body)),
+        Resolved::Reading(reading) => reading.finish(view).map(Some).map_err(unrefusable),
+        Resolved::Nothing => Ok(None),
+    }
+}
+
+/// Evaluates a transaction of plain ranges on a snapshot, at once. The header's revision is the
+/// snapshot's.
 pub fn read_txn(view: &dyn View, request: &Txn) -> Result<TxnAnswer, ReadError> {
-    assert!(request.is_read_only(), "any other transaction goes through the log");
-    let path = precheck::path(view, request)?;
-    precheck::check(view, request, &path)?;
-    let revision = view.mark().revision;
-    let branch = if path.succeeded { &request.success } else { &request.failure };
-    let ranges = branch.iter().filter_map(|op| match op {
-        TxnOp::Range(range) => Some(range),
-        TxnOp::Put(_) | TxnOp::DeleteRange(_) | TxnOp::Txn(_) => None,
-    });
-    let ops =
-        ranges.map(|op| Ok(OpAnswer::Range(revision, range(view, op, Some(revision.after()))?)));
-    Ok(TxnAnswer { succeeded: path.succeeded, ops: ops.collect::<Result<_, ReadError>>()? })
+    match Resolution::of_reads(request.clone()).finish(view)? {
+        AnswerBody::Txn(answer) => Ok(answer),
+        other => unreachable!("a transaction is answered by one, not by {other:?}"),
+    }
 }
 
-fn put(view: &dyn View, done: &PutDone) -> Result<Option<Bytes>, Fault> {
-    done.prev.map(|at| pair(view, at)).transpose()
+/// An answer that is being read, on one and the same snapshot throughout (law 1).
+#[derive(Clone, Debug)]
+pub struct Resolution {
+    /// The transactions that the present operation is in, the innermost last.
+    around: Vec<Branch>,
+    stage: Stage,
 }
 
-fn delete(view: &dyn View, done: &DeleteDone) -> Result<DeleteAnswer, Fault> {
-    let prev_kvs = done.prev.iter().map(|at| pair(view, *at)).collect::<Result<_, Fault>>()?;
-    Ok(DeleteAnswer { deleted: done.deleted as i64, prev_kvs })
+/// What comes next.
+#[derive(Clone, Debug)]
+enum Stage {
+    /// Finding out which branch a transaction of plain ranges takes.
+    Deciding { txn: Txn, compare: usize, comparison: Option<Comparison> },
+    /// This operation.
+    Next(OpDone),
+    /// A read under way.
+    Range(Revision, RangeScan),
+    /// The pair before a put.
+    Put(Revision, RevSub),
+    /// The pairs before a removal.
+    Delete { revision: Revision, deleted: u64, rest: IntoIter<RevSub>, kvs: Vec<Bytes> },
+    /// Handing this to the transaction around it.
+    Done(OpAnswer),
+    /// All is read.
+    Complete(AnswerBody),
 }
 
-fn txn(view: &dyn View, done: &TxnDone) -> Result<TxnAnswer, Fault> {
-    let ops = done.ops.iter().map(|op| {
-        Ok(match op {
-            OpDone::Range { revision, below, range: asked } => {
-                let answer = range(view, asked, Some(*below)).map_err(unrefusable)?;
-                OpAnswer::Range(*revision, answer)
+/// A branch of a transaction, partly answered.
+#[derive(Clone, Debug)]
+struct Branch {
+    succeeded: bool,
+    rest: IntoIter<OpDone>,
+    answers: Vec<OpAnswer>,
+}
+
+impl Resolution {
+    /// A transaction of plain ranges.
+    pub fn of_reads(txn: Txn) -> Resolution {
+        assert!(txn.is_read_only(), "any other transaction goes through the log");
+        Resolution::of(Stage::Deciding { txn, compare: 0, comparison: None })
+    }
+
+    fn of(stage: Stage) -> Resolution {
+        Resolution { around: Vec::new(), stage }
+    }
+
+    /// Goes on until the budget is spent; true when the answer is complete. `view` is the same each
+    /// time.
+    pub fn step(&mut self, view: &dyn View, budget: &mut Budget) -> Result<bool, ReadError> {
+        loop {
+            let stage = std::mem::replace(&mut self.stage, Stage::Complete(AnswerBody::Compact));
+            self.stage = self.advance(stage, view, budget)?;
+            if let Stage::Complete(_) = self.stage {
+                return Ok(true);
             }
-            OpDone::Put(revision, done) => OpAnswer::Put(*revision, put(view, done)?),
-            OpDone::DeleteRange(revision, done) => {
-                OpAnswer::DeleteRange(*revision, delete(view, done)?)
+            if budget.is_spent() {
+                return Ok(false);
             }
-            OpDone::Txn(done) => OpAnswer::Txn(txn(view, done)?),
+        }
+    }
+
+    /// The answer, once a step has said that it is complete.
+    pub fn into_answer(self) -> AnswerBody {
+        match self.stage {
+            Stage::Complete(body) => body,
+            other => unreachable!("step said that nothing is left, not {other:?}"),
+        }
+    }
+
+    fn finish(mut self, view: &dyn View) -> Result<AnswerBody, ReadError> {
+        while !self.step(view, &mut Budget::unbounded())? {}
+        Ok(self.into_answer())
+    }
+
+    fn advance(
+        &mut self,
+        stage: Stage,
+        view: &dyn View,
+        budget: &mut Budget,
+    ) -> Result<Stage, ReadError> {
+        Ok(match stage {
+            Stage::Deciding { txn, compare, comparison } => {
+                return decide(view, (txn, compare, comparison), budget);
+            }
+            Stage::Next(op) => {
+                budget.spend(1, 0);
+                self.start(view, op)
+            }
+            Stage::Range(revision, mut scan) => match scan.step(view, budget)? {
+                true => Stage::Done(OpAnswer::Range(revision, scan.into_answer())),
+                false => Stage::Range(revision, scan),
+            },
+            Stage::Put(revision, prev) => {
+                Stage::Done(OpAnswer::Put(revision, Some(pair(view, prev, budget)?)))
+            }
+            Stage::Delete { revision, deleted: count, mut rest, mut kvs } => {
+                while let Some(at) = rest.next() {
+                    kvs.push(pair(view, at, budget)?);
+                    if budget.is_spent() {
+                        return Ok(Stage::Delete { revision, deleted: count, rest, kvs });
+                    }
+                }
+                Stage::Done(OpAnswer::DeleteRange(revision, deleted(count, kvs)))
+            }
+            Stage::Done(answer) => self.put_in(answer),
+            Stage::Complete(body) => Stage::Complete(body),
         })
-    });
-    Ok(TxnAnswer { succeeded: done.succeeded, ops: ops.collect::<Result<_, Fault>>()? })
+    }
+
+    fn start(&mut self, view: &dyn View, op: OpDone) -> Stage {
+        match op {
+            OpDone::Range { revision, below, range } => {
+                Stage::Range(revision, RangeScan::within(view, &range, below))
+            }
+            OpDone::Put(revision, done) => match done.prev {
+                Some(prev) => Stage::Put(revision, prev),
+                None => Stage::Done(OpAnswer::Put(revision, None)),
+            },
+            OpDone::DeleteRange(revision, DeleteDone { deleted, prev }) => {
+                let kvs = Vec::with_capacity(prev.len());
+                Stage::Delete { revision, deleted, rest: prev.into_iter(), kvs }
+            }
+            OpDone::Txn(TxnDone { succeeded, ops }) => {
+                let answers = Vec::with_capacity(ops.len());
+                self.around.push(Branch { succeeded, rest: ops.into_iter(), answers });
+                self.go_on()
+            }
+        }
+    }
+
+    /// Puts an answer in its place, and goes on behind it.
+    fn put_in(&mut self, answer: OpAnswer) -> Stage {
+        match self.around.last_mut() {
+            Some(branch) => {
+                branch.answers.push(answer);
+                self.go_on()
+            }
+            None => Stage::Complete(match answer {
+                OpAnswer::Range(_, answer) => AnswerBody::Range(answer),
+                OpAnswer::Put(_, prev) => AnswerBody::Put(prev),
+                OpAnswer::DeleteRange(_, answer) => AnswerBody::DeleteRange(answer),
+                OpAnswer::Txn(answer) => AnswerBody::Txn(answer),
+            }),
+        }
+    }
+
+    /// The next operation of the innermost branch, or its end.
+    fn go_on(&mut self) -> Stage {
+        let branch = self.around.last_mut().expect("the caller has just seen it, or pushed it");
+        if let Some(op) = branch.rest.next() {
+            return Stage::Next(op);
+        }
+        let branch = self.around.pop().expect("there is a last branch");
+        let answer = TxnAnswer { succeeded: branch.succeeded, ops: branch.answers };
+        Stage::Done(OpAnswer::Txn(answer))
+    }
 }
 
-fn pair(view: &dyn View, at: RevSub) -> Result<Bytes, Fault> {
-    Ok(view.record(at)?.kv)
+/// Goes on with the compares of a transaction of plain ranges; checks its branch once that is known.
+fn decide(
+    view: &dyn View,
+    (txn, compare, comparison): (Txn, usize, Option<Comparison>),
+    budget: &mut Budget,
+) -> Result<Stage, ReadError> {
+    let mut succeeded = true;
+    if let Some(asked) = txn.compares.get(compare) {
+        let mut comparison = comparison.unwrap_or_else(|| Comparison::new(asked));
+        match comparison.step(view, asked, budget)? {
+            None => {
+                return Ok(Stage::Deciding { txn, compare, comparison: Some(comparison) });
+            }
+            Some(true) => {
+                return Ok(Stage::Deciding { txn, compare: compare + 1, comparison: None });
+            }
+            Some(false) => succeeded = false,
+        }
+    }
+    let path = Path { succeeded, nested: Vec::new() };
+    precheck::check(view, &txn, &path)?;
+    let revision = view.mark().revision;
+    let branch = if succeeded { txn.success } else { txn.failure };
+    let reads = branch.into_iter().map(|op| match op {
+        TxnOp::Range(range) => OpDone::Range { revision, below: revision.after(), range },
+        TxnOp::Put(_) | TxnOp::DeleteRange(_) | TxnOp::Txn(_) => {
+            unreachable!("of_reads takes plain ranges only")
+        }
+    });
+    Ok(Stage::Next(OpDone::Txn(TxnDone { succeeded, ops: reads.collect() })))
+}
+
+fn deleted(count: u64, prev_kvs: Vec<Bytes>) -> DeleteAnswer {
+    DeleteAnswer { deleted: count as i64, prev_kvs }
+}
+
+fn pair(view: &dyn View, at: RevSub, budget: &mut Budget) -> Result<Bytes, Fault> {
+    let kv = view.record(at)?.kv;
+    budget.spend(1, kv.len());
+    Ok(kv)
 }
 
 /// A range with a bound of its own is not checked against the mark, so no refusal comes back.

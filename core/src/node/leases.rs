@@ -5,7 +5,7 @@
 //! leads: a deposed one must not promise time that its successor does not know of.
 
 use crate::fact::Fact;
-use crate::id::{LeaseId, MemberId, RequestId};
+use crate::id::{Index, LeaseId, MemberId, RequestId};
 use crate::lessor::Renewal;
 use crate::message::{LeaseAnswer, LeaseAsk, LeaseOutcome, Message};
 use crate::mutant;
@@ -119,7 +119,7 @@ impl Node {
     /// Answers everybody whose read index is applied, and the renewals that waited for a revocation.
     pub(super) fn finish_reads(&mut self, now: Instant, store: &impl Store, out: &mut Output) {
         let applied = match mutant::on(9) {
-            true => crate::id::Index(u64::MAX),
+            true => Index(u64::MAX),
             false => store.mark().applied.index,
         };
         let mut work = std::mem::take(&mut self.expiring);
@@ -130,7 +130,7 @@ impl Node {
             }
         }
         for work in work {
-            self.answer_lease(now, work, out);
+            self.answer_lease(now, (work, store.mark().applied.index), out);
         }
         for (request, body) in std::mem::take(&mut self.turn.lease_answers) {
             self.answer_body(request, body, store);
@@ -138,8 +138,13 @@ impl Node {
     }
 
     /// Law 4 of the node: the read index has confirmed the leadership, and the lessor is primary only
-    /// after an entry of this term was applied.
-    fn answer_lease(&mut self, now: Instant, work: LeaseWork, out: &mut Output) {
+    /// after an entry of this term was applied. `applied` is where this member's state is.
+    fn answer_lease(
+        &mut self,
+        now: Instant,
+        (work, applied): (LeaseWork, Index),
+        out: &mut Output,
+    ) {
         if self.raft.role() != Role::Leader || !self.lessor.is_primary() {
             return match work.asker {
                 Asker::Request(request) if self.is_pending(request) => {
@@ -150,7 +155,7 @@ impl Node {
         }
         if !work.renew {
             let outcome = match self.lessor.remaining(now, work.lease) {
-                Some((ttl, granted)) => LeaseOutcome::Alive { ttl, granted },
+                Some((ttl, granted)) => LeaseOutcome::Alive { ttl, granted, applied },
                 None => LeaseOutcome::Missing,
             };
             return self.tell(work.asker, work.renew, outcome, out);
@@ -158,7 +163,8 @@ impl Node {
         match self.lessor.renew(now, work.lease) {
             Renewal::Renewed { ttl } => {
                 out.facts.push(Fact::LeaseRenewed { id: work.lease, ttl });
-                self.tell(work.asker, work.renew, LeaseOutcome::Alive { ttl, granted: ttl }, out);
+                let outcome = LeaseOutcome::Alive { ttl, granted: ttl, applied };
+                self.tell(work.asker, work.renew, outcome, out);
             }
             Renewal::Missing => self.tell(work.asker, work.renew, LeaseOutcome::Missing, out),
             Renewal::Expiring => self.expiring.push(work),
@@ -183,10 +189,12 @@ impl Node {
         match (outcome, renew) {
             (LeaseOutcome::Alive { ttl, .. }, true) => Some(Body::LeaseKeepAlive { ttl }),
             (LeaseOutcome::Missing, true) => Some(Body::LeaseKeepAlive { ttl: 0 }),
-            (LeaseOutcome::Alive { ttl, granted }, false) => {
-                Some(Body::LeaseTimeToLive { ttl, granted })
+            (LeaseOutcome::Alive { ttl, granted, applied }, false) => {
+                Some(Body::LeaseTimeToLive { ttl, granted, applied })
             }
-            (LeaseOutcome::Missing, false) => Some(Body::LeaseTimeToLive { ttl: -1, granted: 0 }),
+            (LeaseOutcome::Missing, false) => {
+                Some(Body::LeaseTimeToLive { ttl: -1, granted: 0, applied: Index(0) })
+            }
             (LeaseOutcome::NotLeader, _) => None,
         }
     }

@@ -6,8 +6,8 @@
 //!
 //! Laws:
 //!  1. A stretch ends between two revisions, so no revision is torn.
-//!  2. It is bounded in revisions, in bytes read and handed out, and in watchers served, except that
-//!     its first revision is always taken whole.
+//!  2. It is bounded in revisions, in changes looked at and handed out, in their bytes, and in watchers
+//!     served, except that its first revision is always taken whole.
 //!
 //! Worked example: at r90, watchers 1 and 2 want r10 and r40. With a bound of 50 revisions the first
 //! pass reads r10 to r59 and leaves both wanting r60, the second brings both up to date.
@@ -26,6 +26,8 @@ use crate::store::{Fault, Record, View};
 pub(super) struct Bounds {
     /// Revisions looked at.
     pub revisions: usize,
+    /// Changes looked at, plus one for each watcher they may concern.
+    pub changes: usize,
     /// Bytes read, plus bytes for each watcher they go to.
     pub bytes: usize,
     /// Watchers with something to be handed.
@@ -39,10 +41,15 @@ pub(super) struct Stretch {
     pub upto: Revision,
     /// What each watcher is to be handed, in order.
     pub found: BTreeMap<i64, Vec<Event>>,
+    /// What was spent, as [`Bounds`] counts it.
+    pub changes: usize,
+    /// Likewise.
+    pub bytes: usize,
 }
 
 /// Says which watchers want a change: key, revision, whether it is a delete, where to put their ids.
-pub(super) type Wanted<'a> = dyn Fn(&[u8], Revision, bool, &mut Vec<i64>) + 'a;
+/// Gives the number of those it has asked.
+pub(super) type Wanted<'a> = dyn Fn(&[u8], Revision, bool, &mut Vec<i64>) -> usize + 'a;
 
 /// Reads from `from` at most to `to`, the hub's revision.
 pub(super) fn read(
@@ -93,16 +100,16 @@ struct Pass {
     to: Revision,
     stopped: bool,
     revisions: usize,
-    bytes: usize,
     /// Who wants the change being looked at.
     ids: Vec<i64>,
 }
 
 impl Pass {
     fn new(from: Revision, to: Revision, bounds: Bounds) -> Pass {
-        let stretch = Stretch { upto: Revision(from.0 - 1), found: BTreeMap::new() };
+        let upto = Revision(from.0 - 1);
+        let stretch = Stretch { upto, found: BTreeMap::new(), changes: 0, bytes: 0 };
         let (current, ids) = (None, Vec::new());
-        Pass { stretch, bounds, current, to, stopped: false, revisions: 0, bytes: 0, ids }
+        Pass { stretch, bounds, current, to, stopped: false, revisions: 0, ids }
     }
 
     /// Whether a change of `main` still belongs to this stretch (laws 1 and 2).
@@ -111,9 +118,12 @@ impl Pass {
             return true;
         }
         self.stretch.upto = self.current.unwrap_or(self.stretch.upto);
-        self.stopped = self.revisions >= self.bounds.revisions
-            || self.revisions > 0 && self.bytes >= self.bounds.bytes
-            || self.revisions > 0 && self.stretch.found.len() >= self.bounds.watchers;
+        let (stretch, bounds) = (&self.stretch, &self.bounds);
+        let over = self.revisions >= bounds.revisions
+            || stretch.changes >= bounds.changes
+            || stretch.bytes >= bounds.bytes
+            || stretch.found.len() >= bounds.watchers;
+        self.stopped = self.revisions > 0 && over;
         if !self.stopped {
             self.current = Some(main);
             self.revisions += 1;
@@ -123,12 +133,13 @@ impl Pass {
 
     fn take(&mut self, key: &[u8], main: Revision, delete: bool, wanted: &Wanted<'_>) {
         self.ids.clear();
-        wanted(key, main, delete, &mut self.ids);
+        self.stretch.changes += 1 + wanted(key, main, delete, &mut self.ids);
     }
 
     /// Gives the change just looked at to those who want it; it is only made if somebody does.
     fn hand_out(&mut self, len: usize, make: impl FnOnce() -> Event) {
-        self.bytes = self.bytes.saturating_add(len.saturating_mul(1 + self.ids.len()));
+        let bytes = len.saturating_mul(1 + self.ids.len());
+        self.stretch.bytes = self.stretch.bytes.saturating_add(bytes);
         if self.ids.is_empty() {
             return;
         }

@@ -20,6 +20,7 @@
 //! without anything having been done for it: asked for progress, it says r7.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::Duration;
 
 use super::index::KeyIndex;
@@ -27,6 +28,7 @@ use super::log::EventLog;
 use super::stream::{Stream, Turn};
 use super::{WatchRequest, WatchResponse, WatchStreamId};
 use crate::id::Revision;
+use crate::mvcc::Budget;
 use crate::response::Event;
 use crate::rng::Rng;
 use crate::store::{Fault, Mark, View};
@@ -44,6 +46,8 @@ pub struct HubOptions {
     pub catchup_revisions: usize,
     /// Bytes after which a response, or a poll that reads history, takes no further revision.
     pub catchup_bytes: usize,
+    /// Watchers of a stream that read history together.
+    pub catchup_watchers: usize,
     /// Recent events kept in memory for all watchers.
     pub log_bytes: usize,
     /// Responses made in one poll; also how many unsent answers make a stream congested.
@@ -62,6 +66,7 @@ impl Default for HubOptions {
             fragment_bytes: 1_572_864 + (512 << 10),
             catchup_revisions: 1000,
             catchup_bytes: 1 << 20,
+            catchup_watchers: 512,
             log_bytes: 16 << 20,
             stream_responses_max: 128,
             queue_runs_max: 1024,
@@ -98,6 +103,8 @@ pub struct Hub {
     /// Synced watchers by their keys.
     routes: KeyIndex<Target>,
     ready: BTreeSet<WatchStreamId>,
+    /// The stream that [`Hub::next_ready`] named last: those behind it come first.
+    named: WatchStreamId,
     ticks: BTreeSet<(Instant, WatchStreamId)>,
     rng: Rng,
     /// Reused from event to event.
@@ -111,6 +118,7 @@ impl Hub {
         let options = HubOptions {
             catchup_revisions: options.catchup_revisions.max(1),
             catchup_bytes: options.catchup_bytes.max(1),
+            catchup_watchers: options.catchup_watchers.max(1),
             stream_responses_max: options.stream_responses_max.max(1),
             queue_runs_max: options.queue_runs_max.max(1),
             ..options
@@ -121,6 +129,7 @@ impl Hub {
             streams: BTreeMap::new(),
             routes: KeyIndex::new(rng.fork(1)),
             ready: BTreeSet::new(),
+            named: WatchStreamId(0),
             ticks: BTreeSet::new(),
             rng,
             options,
@@ -200,13 +209,15 @@ impl Hub {
         self.resynchronise(mark);
     }
 
-    /// Appends to `out` what a stream has to say, up to a bound; if there is more, `ready` names the
-    /// stream again. `view` is at least as new as the last publication.
+    /// Appends to `out` what a stream has to say, up to a bound and until the budget is spent; if there
+    /// is more, `ready` names the stream again. `view` is at least as new as the last publication. With
+    /// a spent budget only answers to the client's requests leave. The last revision, which is whole,
+    /// may overspend.
     pub fn poll(
         &mut self,
-        _now: Instant,
         stream: WatchStreamId,
         view: &impl View,
+        budget: &mut Budget,
         out: &mut Vec<WatchResponse>,
     ) -> Result<(), Fault> {
         self.learn(view.mark());
@@ -217,10 +228,12 @@ impl Hub {
             options: &self.options,
             view,
             routes: &mut self.routes,
+            budget,
             full: out.len() + self.options.stream_responses_max,
             out,
         };
         state.poll(&mut turn)?;
+        turn.budget.spend(1, 0);
         if state.has_more() {
             self.ready.insert(stream);
         } else {
@@ -234,6 +247,23 @@ impl Hub {
     /// take more.
     pub fn ready(&mut self) -> Vec<WatchStreamId> {
         std::mem::take(&mut self.ready).into_iter().collect()
+    }
+
+    /// Like [`Hub::ready`], one stream at a time and in turn: whoever has more after a poll is named
+    /// again behind all others, so that a bounded number of polls starves nobody.
+    pub fn next_ready(&mut self) -> Option<WatchStreamId> {
+        let behind = (Bound::Excluded(self.named), Bound::Unbounded);
+        let next = self.ready.range(behind).next().or(self.ready.first()).copied()?;
+        self.ready.remove(&next);
+        self.named = next;
+        Some(next)
+    }
+
+    /// A stream whose transport could take no more now can: it is named again if it has more to say.
+    pub fn resume(&mut self, stream: WatchStreamId) {
+        if self.streams.get(&stream).is_some_and(Stream::has_more) {
+            self.ready.insert(stream);
+        }
     }
 
     /// The client is gone.

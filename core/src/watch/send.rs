@@ -15,6 +15,7 @@ use super::watcher::Watcher;
 use super::{WatchEvent, WatchResponse};
 use crate::id::Revision;
 use crate::kv::varint_len;
+use crate::mvcc::Budget;
 use crate::response::Event;
 use crate::store::{Fault, View};
 
@@ -38,24 +39,23 @@ pub(super) fn compacted(compacted: Revision, id: i64) -> WatchResponse {
     response
 }
 
-/// Makes the response that hands `events` to a watcher.
-pub(super) fn response<'a>(
+/// Makes of an event what a watcher gets, and spends what that takes to read.
+pub(super) fn event(
     watcher: &Watcher,
-    header: WatchResponse,
-    events: impl IntoIterator<Item = &'a Event>,
+    event: &Event,
     view: &dyn View,
-) -> Result<WatchResponse, Fault> {
-    let compacted = view.mark().compacted;
-    let mut response = header;
-    for event in events {
-        let readable = watcher.prev_kv && event.at.main > compacted;
-        let prev_kv = match event.prev.filter(|_| readable) {
-            Some(prev) => Some(view.record(prev)?.kv),
-            None => None,
-        };
-        response.events.push(WatchEvent { delete: event.delete, kv: event.kv.clone(), prev_kv });
-    }
-    Ok(response)
+    budget: &mut Budget,
+) -> Result<WatchEvent, Fault> {
+    let readable = watcher.prev_kv && event.at.main > view.mark().compacted;
+    let prev_kv = match event.prev.filter(|_| readable) {
+        Some(prev) => {
+            let kv = view.record(prev)?.kv;
+            budget.spend(1, kv.len());
+            Some(kv)
+        }
+        None => None,
+    };
+    Ok(WatchEvent { delete: event.delete, kv: event.kv.clone(), prev_kv })
 }
 
 /// Appends a response to `out`, in pieces smaller than `limit` bytes as far as single events are.

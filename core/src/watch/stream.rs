@@ -3,10 +3,13 @@
 //! Laws:
 //!  1. What answers the client's requests leaves in their order, and before any event: a watcher's
 //!     first message is `created`, and nothing follows its cancellation.
-//!  2. A watcher is in the hub's routes exactly while it is synced, in `behind` and `behind_keys`
-//!     exactly while it reads history, in neither once it is compacted.
+//!  2. A watcher is in the hub's routes exactly while it is synced, and among those behind exactly
+//!     while it reads history, in neither once it is compacted. Of those behind a bounded number reads
+//!     together (`reading`, found by `reading_keys`); the others (`waiting`) follow as places get free.
 //!  3. Every synced watcher with a queue is listed.
-//!  4. Progress for a revision leaves only when every watcher it speaks for has been handed all of it.
+//!  4. A poll with a budget does some work of each kind, and stops between two watchers, or between
+//!     two revisions of one, once the budget is spent. With a spent one only answers leave.
+//!  5. Progress for a revision leaves only when every watcher it speaks for has been handed all of it.
 //!
 //! Worked example: the client creates watcher 0 on `a` from r5 while the store is at r9, then asks
 //! for progress: nothing, since 0 reads history. Polled, the stream says `created` at r9, then the
@@ -15,15 +18,16 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::catchup::{self, Bounds};
+use super::catchup::{self, Bounds, Stretch};
 use super::hub::{HubOptions, Target};
 use super::index::KeyIndex;
 use super::log::EventLog;
 use super::send;
 use super::watcher::{Phase, Queue, Watcher};
-use super::{WatchCreate, WatchResponse, WatchStreamId};
+use super::{WatchCreate, WatchEvent, WatchResponse, WatchStreamId};
 use crate::id::Revision;
 use crate::mutant;
+use crate::mvcc::Budget;
 use crate::rejection::Rejection;
 use crate::response::Event;
 use crate::rng::Rng;
@@ -42,8 +46,10 @@ pub(super) struct Stream {
     /// Synced watchers with a queue, the longest waiting first; may name some that no longer have one.
     listed: VecDeque<i64>,
     /// Watchers that read history, by the revision each wants next.
-    behind: BTreeSet<(Revision, i64)>,
-    behind_keys: KeyIndex<i64>,
+    reading: BTreeSet<(Revision, i64)>,
+    reading_keys: KeyIndex<i64>,
+    /// Those that will, likewise.
+    waiting: BTreeSet<(Revision, i64)>,
     /// The client asked how far the stream is, and was not answered yet.
     progress_wanted: bool,
     /// When it reports progress next, and how often.
@@ -63,6 +69,8 @@ pub(super) struct Turn<'a> {
     pub view: &'a dyn View,
     /// Where synced watchers stand.
     pub routes: &'a mut KeyIndex<Target>,
+    /// How much may be done.
+    pub budget: &'a mut Budget,
     /// Where responses go.
     pub out: &'a mut Vec<WatchResponse>,
     /// Fill `out` up to this length; the last revision or response may go over it.
@@ -72,6 +80,19 @@ pub(super) struct Turn<'a> {
 impl Turn<'_> {
     fn room(&self) -> usize {
         self.full.saturating_sub(self.out.len())
+    }
+
+    /// Lets `work` spend half of what is left.
+    fn halve<T>(&mut self, work: impl FnOnce(&mut Turn<'_>) -> T) -> T {
+        let mut whole = *self.budget;
+        let result = whole.lend(whole.divided(2), |half| {
+            *self.budget = *half;
+            let result = work(self);
+            *half = *self.budget;
+            result
+        });
+        *self.budget = whole;
+        result
     }
 }
 
@@ -84,8 +105,9 @@ impl Stream {
             next_id: 0,
             control: VecDeque::new(),
             listed: VecDeque::new(),
-            behind: BTreeSet::new(),
-            behind_keys: KeyIndex::new(rng),
+            reading: BTreeSet::new(),
+            reading_keys: KeyIndex::new(rng),
+            waiting: BTreeSet::new(),
             progress_wanted: false,
             tick,
             period,
@@ -111,8 +133,7 @@ impl Stream {
         let watcher = Watcher::new(create, mark.revision);
         match watcher.phase {
             Phase::Behind { next } => {
-                self.behind.insert((next, id));
-                self.behind_keys.insert(&watcher.keys, id);
+                self.waiting.insert((next, id));
             }
             Phase::Synced(_) => {
                 routes.insert(&watcher.keys, Target { stream: self.id, watcher: id })
@@ -205,8 +226,12 @@ impl Stream {
     pub fn has_more(&self) -> bool {
         !self.control.is_empty()
             || !self.listed.is_empty()
-            || !self.behind.is_empty()
+            || self.is_behind()
             || self.progress_wanted
+    }
+
+    fn is_behind(&self) -> bool {
+        !self.reading.is_empty() || !self.waiting.is_empty()
     }
 
     /// Answers that wait to be polled.
@@ -216,18 +241,18 @@ impl Stream {
 
     /// Number of watchers, and how many of them read history.
     pub fn counts(&self) -> (usize, usize) {
-        (self.watchers.len(), self.behind.len())
+        (self.watchers.len(), self.reading.len() + self.waiting.len())
     }
 
-    /// Says what there is to say, up to the turn's bounds.
+    /// Says what there is to say, up to the turn's bounds (law 4).
     pub fn poll(&mut self, turn: &mut Turn<'_>) -> Result<(), Fault> {
         let answers = self.control.len().min(turn.room());
         turn.out.extend(self.control.drain(..answers));
-        if !self.control.is_empty() {
+        if !self.control.is_empty() || turn.budget.is_spent() {
             return Ok(());
         }
         self.drop_compacted(turn);
-        self.catch_up(turn)?;
+        turn.halve(|turn| self.catch_up(turn))?;
         self.drain(turn)?;
         self.answer_progress(turn);
         Ok(())
@@ -237,56 +262,115 @@ impl Stream {
     fn drop_compacted(&mut self, turn: &mut Turn<'_>) {
         let compacted = turn.mark.compacted;
         while turn.room() > 0 {
-            let Some(&(next, id)) = self.behind.first().filter(|(next, _)| *next < compacted)
-            else {
+            let firsts = self.reading.first().into_iter().chain(self.waiting.first());
+            let Some(&(next, id)) = firsts.min().filter(|(next, _)| *next < compacted) else {
                 return;
             };
-            self.behind.remove(&(next, id));
-            let watcher =
-                self.watchers.get_mut(&id).expect("behind names existing watchers (law 2)");
-            self.behind_keys.remove(&watcher.keys, id);
-            watcher.phase = Phase::Compacted;
+            self.leave_history(next, id);
+            self.watcher(id).phase = Phase::Compacted;
             turn.out.push(send::compacted(compacted, id));
+            turn.budget.spend(1, 0);
+            if turn.budget.is_spent() {
+                return;
+            }
         }
     }
 
-    /// One stretch of history for those who are behind. It may use half of the room that is left:
-    /// those who are up to date wait no longer because others are not.
+    /// One stretch of history for those who are behind. It may use half of the room that is left, and
+    /// gets half of the budget: those who are up to date wait no longer because others are not.
     fn catch_up(&mut self, turn: &mut Turn<'_>) -> Result<(), Fault> {
-        let Some(&(from, _)) = self.behind.first().filter(|_| turn.room() > 0) else {
+        self.fill_reading(turn);
+        let Some(&(from, _)) = self.reading.first() else { return Ok(()) };
+        // Those whose history is gone are told first, however many polls that takes.
+        if turn.room() == 0 || from < turn.mark.compacted {
             return Ok(());
-        };
+        }
+        let half = turn.budget.divided(2);
         let bounds = Bounds {
             revisions: turn.options.catchup_revisions,
-            bytes: turn.options.catchup_bytes,
+            changes: half.keys(),
+            bytes: turn.options.catchup_bytes.min(half.bytes()),
             watchers: turn.room().div_ceil(2),
         };
-        let (watchers, keys) = (&self.watchers, &self.behind_keys);
+        let (watchers, keys) = (&self.watchers, &self.reading_keys);
         let to = turn.mark.revision;
-        let mut stretch =
+        let stretch =
             catchup::read(from, to, (turn.log, turn.view), bounds, &|key, at, delete, ids| {
+                let mut asked = 0;
                 keys.find(key, &mut |id| {
+                    asked += 1;
                     let watcher = &watchers[&id];
                     if watcher.next(to) <= at && watcher.accepts(at, delete) {
                         ids.push(id);
                     }
                 });
+                asked
             })?;
-        while let Some(&(next, id)) = self.behind.first().filter(|(next, _)| *next <= stretch.upto)
-        {
-            self.behind.remove(&(next, id));
-            if let Some(events) = stretch.found.remove(&id) {
-                self.hand_out(id, turn.mark.revision, &mut events.iter(), turn)?;
+        turn.budget.spend(stretch.changes, stretch.bytes);
+        self.hand_out_stretch(stretch, turn)
+    }
+
+    /// Lets as many read history together as may. They stay until they are up to date: the others'
+    /// history is read once for each such group, not again for each of them.
+    fn fill_reading(&mut self, turn: &mut Turn<'_>) {
+        while self.reading.len() < turn.options.catchup_watchers {
+            let Some((next, id)) = self.waiting.pop_first() else { return };
+            self.reading.insert((next, id));
+            self.reading_keys.insert(&self.watchers[&id].keys, id);
+            turn.budget.spend(1, 0);
+            if turn.budget.is_spent() {
+                return;
             }
-            if stretch.upto == turn.mark.revision {
+        }
+    }
+
+    /// Gives each reader its part of a stretch. Who is not reached, or not given all, reads the rest
+    /// again.
+    fn hand_out_stretch(&mut self, mut stretch: Stretch, turn: &mut Turn<'_>) -> Result<(), Fault> {
+        while let Some(&(next, id)) = self.reading.first().filter(|(next, _)| *next <= stretch.upto)
+        {
+            let events = stretch.found.remove(&id).unwrap_or_default();
+            let cut = self.hand_out_history(id, &events, turn)?;
+            self.reading.remove(&(next, id));
+            if cut.is_none() && stretch.upto == turn.mark.revision {
+                self.reading_keys.remove(&self.watchers[&id].keys, id);
                 self.set_synced(id, turn.routes);
             } else {
-                let next = stretch.upto.next();
+                let next = cut.unwrap_or(stretch.upto.next());
                 self.watcher(id).phase = Phase::Behind { next };
-                self.behind.insert((next, id));
+                self.reading.insert((next, id));
+            }
+            turn.budget.spend(1, 0);
+            if turn.budget.is_spent() {
+                return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// Hands a watcher what a stretch has found for it. Gives the revision before which it had to stop
+    /// since reading the previous pairs has spent the budget.
+    fn hand_out_history(
+        &mut self,
+        id: i64,
+        events: &[Event],
+        turn: &mut Turn<'_>,
+    ) -> Result<Option<Revision>, Fault> {
+        let watcher = &self.watchers[&id];
+        let (mut made, mut cut, mut last) = (Vec::new(), None, Revision::EMPTY);
+        for event in events {
+            let main = event.at.main;
+            if !made.is_empty() && main != last && watcher.prev_kv && turn.budget.is_spent() {
+                cut = Some(main);
+                break;
+            }
+            last = main;
+            made.push(send::event(watcher, event, turn.view, turn.budget)?);
+        }
+        if !made.is_empty() {
+            self.hand_out(id, turn.mark.revision, made, turn);
+        }
+        Ok(cut)
     }
 
     /// Hands out queued events, one response for each watcher in turn.
@@ -294,7 +378,11 @@ impl Stream {
         let mut bytes = turn.options.catchup_bytes;
         while turn.room() > 0 && bytes > 0 {
             let Some(id) = self.listed.pop_front() else { return Ok(()) };
+            turn.budget.spend(1, 0);
             bytes = bytes.saturating_sub(self.drain_one(id, bytes, turn)?);
+            if turn.budget.is_spent() {
+                return Ok(());
+            }
         }
         Ok(())
     }
@@ -310,13 +398,14 @@ impl Stream {
             self.fall_behind(id, turn.routes);
             return Ok(0);
         }
-        let (events, taken) = take_front(queue, turn.log, turn.options.catchup_revisions, bytes);
+        let mut queue = std::mem::take(queue);
+        let (made, newest, taken) = take_front(&mut queue, watcher, bytes, turn)?;
         if !queue.is_empty() {
             watcher.listed = true;
             self.listed.push_back(id);
         }
-        let newest = events.last().expect("the queue had a front").at.main;
-        self.hand_out(id, newest, &mut events.into_iter(), turn)?;
+        watcher.phase = Phase::Synced(queue);
+        self.hand_out(id, newest, made, turn);
         Ok(taken)
     }
 
@@ -324,24 +413,23 @@ impl Stream {
         &mut self,
         id: i64,
         header: Revision,
-        events: &mut dyn Iterator<Item = &Event>,
+        events: Vec<WatchEvent>,
         turn: &mut Turn<'_>,
-    ) -> Result<(), Fault> {
+    ) {
         let watcher = self.watcher(id);
         watcher.quiet = false;
-        let response = send::response(watcher, send::control(header, id), events, turn.view)?;
+        let response = WatchResponse { events, ..send::control(header, id) };
         if watcher.fragment {
             send::fragments(response, turn.options.fragment_bytes, turn.out);
         } else {
             turn.out.push(response);
         }
-        Ok(())
     }
 
-    /// Answers a progress request once nothing is owed (law 4). What appeared since it was asked, a
+    /// Answers a progress request once nothing is owed (law 5). What appeared since it was asked, a
     /// watcher that waits for its start or one that was compacted, makes it go unanswered.
     fn answer_progress(&mut self, turn: &mut Turn<'_>) {
-        let idle = self.listed.is_empty() && self.behind.is_empty();
+        let idle = self.listed.is_empty() && !self.is_behind();
         if !self.progress_wanted || !idle || turn.room() == 0 {
             return;
         }
@@ -388,16 +476,14 @@ impl Stream {
         let target = Target { stream: self.id, watcher: id };
         let watcher = self.watchers.get_mut(&id).expect("named by this stream's own lists");
         routes.remove(&watcher.keys, target);
-        self.behind_keys.insert(&watcher.keys, id);
-        self.behind.insert((next, id));
+        self.waiting.insert((next, id));
         watcher.phase = Phase::Behind { next };
     }
 
-    /// A watcher that was taken out of `behind` is up to date.
+    /// A watcher that is no longer among those behind is up to date.
     fn set_synced(&mut self, id: i64, routes: &mut KeyIndex<Target>) {
         let target = Target { stream: self.id, watcher: id };
         let watcher = self.watchers.get_mut(&id).expect("named by this stream's own lists");
-        self.behind_keys.remove(&watcher.keys, id);
         routes.insert(&watcher.keys, target);
         watcher.phase = Phase::Synced(Queue::default());
     }
@@ -409,38 +495,52 @@ impl Stream {
                 routes.remove(&watcher.keys, Target { stream: self.id, watcher: id });
             }
             Phase::Behind { next } => {
-                self.behind.remove(&(next, id));
-                self.behind_keys.remove(&watcher.keys, id);
+                if self.reading.remove(&(next, id)) {
+                    self.reading_keys.remove(&watcher.keys, id);
+                }
+                self.waiting.remove(&(next, id));
             }
             Phase::Compacted => {}
         }
+    }
+
+    /// Takes a watcher off those behind.
+    fn leave_history(&mut self, next: Revision, id: i64) {
+        if self.reading.remove(&(next, id)) {
+            self.reading_keys.remove(&self.watchers[&id].keys, id);
+        }
+        self.waiting.remove(&(next, id));
     }
 }
 
 const EMPTY_RANGE: &str = "mvcc: watcher range is empty";
 const DUPLICATE_ID: &str = "mvcc: duplicate watch ID provided on the WatchStream";
 
-/// Takes whole revisions off a queue whose front the log holds: at least one, at most `revisions`,
-/// and none more once `bytes` are reached. Returns the events and their bytes.
-fn take_front<'a>(
+/// Takes whole revisions off a queue whose front the log holds: at least one, at most as many as the
+/// options say, and none more once `bytes` are reached or the budget is spent. Returns what the watcher
+/// gets, the newest revision of it, and its bytes.
+fn take_front(
     queue: &mut Queue,
-    log: &'a EventLog,
-    revisions: usize,
+    watcher: &Watcher,
     bytes: usize,
-) -> (Vec<&'a Event>, usize) {
-    let (mut events, mut taken, mut seen) = (Vec::<&Event>::new(), 0, 0);
+    turn: &mut Turn<'_>,
+) -> Result<(Vec<WatchEvent>, Revision, usize), Fault> {
+    let (mut made, mut newest, mut taken, mut seen) = (Vec::new(), Revision::EMPTY, 0, 0);
     while let Some(seq) = queue.front() {
-        let event = log.get(seq);
-        if events.last().is_none_or(|last| last.at.main != event.at.main) {
-            if seen > 0 && (seen >= revisions || taken >= bytes) {
+        let event = turn.log.get(seq);
+        if made.is_empty() || newest != event.at.main {
+            let full = seen >= turn.options.catchup_revisions || taken >= bytes;
+            if seen > 0 && (full || turn.budget.is_spent()) {
                 queue.owe(event.at.main);
                 break;
             }
             seen += 1;
+            newest = event.at.main;
         }
         taken += event.kv.len();
-        events.push(event);
+        turn.budget.spend(1, event.kv.len());
+        made.push(send::event(watcher, event, turn.view, turn.budget)?);
         queue.pop();
     }
-    (events, taken)
+    Ok((made, newest, taken))
 }

@@ -59,7 +59,9 @@ pub fn answer(result: &Result<Response, Rejection>) -> String {
         Err(rejection) => format!("error: {rejection}"),
         Ok(response) => match response.body {
             Body::LeaseKeepAlive { ttl } => format!("ok, {ttl}s again"),
-            Body::LeaseTimeToLive { ttl, granted } => format!("ok, {ttl}s of {granted}s left"),
+            Body::LeaseTimeToLive { ttl, granted, applied } => {
+                format!("ok, {ttl}s of {granted}s left when {applied} was applied")
+            }
             _ => format!("ok {} {}", response.revision, response.term),
         },
     }

@@ -53,7 +53,7 @@ pub fn frame_len(message: &Message) -> usize {
             RAFT_BYTES + entries.sum::<usize>() + raft.context.len() + snapshot
         }
         Message::LeaseAsk(_) => 17,
-        Message::LeaseAnswer(LeaseAnswer { outcome: LeaseOutcome::Alive { .. }, .. }) => 25,
+        Message::LeaseAnswer(LeaseAnswer { outcome: LeaseOutcome::Alive { .. }, .. }) => 33,
         Message::LeaseAnswer(_) => 9,
         Message::Transfer(Transfer::Offer { meta, files, .. }) => {
             let names = files.iter().map(|(name, _)| 4 + name.len() + 8);
@@ -181,10 +181,11 @@ fn take_ask(fields: &mut Fields) -> Result<LeaseAsk, FrameError> {
 fn put_answer(answer: LeaseAnswer, out: &mut BytesMut) {
     out.put_u64_le(answer.number);
     match answer.outcome {
-        LeaseOutcome::Alive { ttl, granted } => {
+        LeaseOutcome::Alive { ttl, granted, applied } => {
             out.put_u8(1);
             out.put_i64_le(ttl);
             out.put_i64_le(granted);
+            out.put_u64_le(applied.0);
         }
         LeaseOutcome::Missing => out.put_u8(2),
         LeaseOutcome::NotLeader => out.put_u8(3),
@@ -194,7 +195,11 @@ fn put_answer(answer: LeaseAnswer, out: &mut BytesMut) {
 fn take_answer(fields: &mut Fields) -> Result<LeaseAnswer, FrameError> {
     let number = fields.u64()?;
     let outcome = match fields.u8()? {
-        1 => LeaseOutcome::Alive { ttl: fields.u64()? as i64, granted: fields.u64()? as i64 },
+        1 => LeaseOutcome::Alive {
+            ttl: fields.u64()? as i64,
+            granted: fields.u64()? as i64,
+            applied: Index(fields.u64()?),
+        },
         2 => LeaseOutcome::Missing,
         3 => LeaseOutcome::NotLeader,
         _ => return Err(fields.bad("lease outcome")),

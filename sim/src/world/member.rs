@@ -331,14 +331,11 @@ impl World {
         match turned {
             Ok(Ok(())) => {
                 self.act(member, &mut life, now);
-                let more = self.serve_watches(member, &mut life, now);
-                let deadline = life.driver.deadline().min(life.edge.watches().0.deadline());
+                self.serve_watches(member, &mut life, now);
+                let deadline = life.driver.deadline().min(life.edge.deadline());
                 self.members[member].life = Some(life);
                 let when = self.members[member].clock.when(deadline);
                 self.wake(member, when.max(self.now.after(Duration::from_micros(20))));
-                if more {
-                    self.poke(member);
-                }
             }
             Ok(Err(fault)) => {
                 self.members[member].life = Some(life);
@@ -384,7 +381,7 @@ impl World {
             }
         }
         life.edge.turned(life.driver.host().status, &facts);
-        for (call, answered) in life.edge.take_answers() {
+        for (call, answered) in life.edge.take_answers(now) {
             self.send_answer(member, OpId(call.0 as usize), answered);
         }
     }
@@ -437,6 +434,7 @@ fn edge_config(config: &BootConfig) -> EdgeConfig {
             catchup_revisions: 20,
             catchup_bytes: 8 << 10,
             log_bytes: 16 << 10,
+            catchup_watchers: 2,
             stream_responses_max: 4,
             queue_runs_max: 8,
             seed: config.seed ^ 1,

@@ -81,8 +81,28 @@ impl World {
         }
     }
 
-    /// The hub's part of a turn. Says whether there was something to tell, and so perhaps more.
-    pub(super) fn serve_watches(&mut self, member: usize, life: &mut Life, now: Instant) -> bool {
+    /// The watches' part of a turn, as far as its share goes: a stream that has more to say is named
+    /// again.
+    pub(super) fn serve_watches(&mut self, member: usize, life: &mut Life, now: Instant) {
+        self.take_watch_asks(life, now);
+        while let Some(id) = life.edge.next_watch() {
+            let Some((client, stream)) = life.streams.get(&id).copied() else { continue };
+            if self.streams[client].in_flight >= WINDOW {
+                life.blocked.insert(id);
+                continue;
+            }
+            let mut responses = Vec::new();
+            if let Err(fault) = life.edge.poll_watch(id, &mut responses) {
+                let violation = format!("member {member} cannot read for a watcher: {fault}");
+                return self.broke("P1", violation);
+            }
+            self.watch_tell(member, client, stream, responses);
+        }
+    }
+
+    /// What has happened to streams since the last turn: requests, progress due, clients that have
+    /// left, and clients that can take more now.
+    fn take_watch_asks(&mut self, life: &mut Life, now: Instant) {
         let (hub, snapshot) = life.edge.watches();
         for (id, open, requests) in life.watch_asks.drain(..) {
             if open {
@@ -93,7 +113,6 @@ impl World {
             }
         }
         hub.tick(now);
-        // Streams that their clients have left.
         let watchers = &self.watchers;
         life.streams.retain(|id, (client, stream)| {
             let alive = watchers[*client].stream == Some(*stream);
@@ -102,29 +121,9 @@ impl World {
             }
             alive
         });
-        let mut told = Vec::new();
-        let mut ready = std::mem::take(&mut life.blocked);
-        ready.extend(hub.ready());
-        // One poll of each stream a turn: a stream that has more to say is ready again.
-        for id in ready {
-            let Some((client, stream)) = life.streams.get(&id).copied() else { continue };
-            if self.streams[client].in_flight >= WINDOW {
-                life.blocked.insert(id);
-                continue;
-            }
-            let mut responses = Vec::new();
-            if let Err(fault) = hub.poll(now, id, snapshot, &mut responses) {
-                let violation = format!("member {member} cannot read for a watcher: {fault}");
-                self.broke("P1", violation);
-                return false;
-            }
-            told.push(((client, stream), responses));
+        for id in std::mem::take(&mut life.blocked) {
+            hub.resume(id);
         }
-        let more = told.iter().any(|(_, responses)| !responses.is_empty());
-        for ((client, stream), responses) in told {
-            self.watch_tell(member, client, stream, responses);
-        }
-        more
     }
 
     fn watch_tell(

@@ -68,7 +68,9 @@ fn raft() -> impl Strategy<Value = RaftMessage> {
 
 fn outcome() -> impl Strategy<Value = LeaseOutcome> {
     prop_oneof![
-        any::<(i64, i64)>().prop_map(|(ttl, granted)| LeaseOutcome::Alive { ttl, granted }),
+        any::<(i64, i64, u64)>().prop_map(|(ttl, granted, applied)| {
+            LeaseOutcome::Alive { ttl, granted, applied: Index(applied) }
+        }),
         Just(LeaseOutcome::Missing),
         Just(LeaseOutcome::NotLeader),
     ]

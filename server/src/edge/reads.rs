@@ -1,0 +1,283 @@
+//! Reading for calls: at once while the turn's share lasts, else piece by piece in turn.
+//!
+//! Laws:
+//!  1. A read that comes is answered at once if nothing came before it that still waits, and little
+//!     enough is left to do; then it stands in no queue.
+//!  2. Reads that wait begin in the order in which they came; long ones go on in turn, a bounded piece
+//!     each, so that a short one does not wait for all of a long one.
+//!  3. A read that has begun keeps its snapshot to its end. One that waits begins on the newest, which
+//!     is at least as new as what allowed it; a reply's coordinates keep the reply's own.
+//!
+//! Worked example: a list of a million keys takes its first 256 and goes on in later turns; a get that
+//! comes meanwhile is answered before the list's next piece.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use holdfast_core::id::LeaseId;
+use holdfast_core::machine;
+use holdfast_core::mvcc::range::{RangeScan, after};
+use holdfast_core::mvcc::resolve::Resolution;
+use holdfast_core::mvcc::{Budget, ReadError};
+use holdfast_core::query::{Answer, AnswerBody, Answered, Header};
+use holdfast_core::rejection::Rejection;
+use holdfast_core::request::{Range, Txn};
+use holdfast_net::call::StreamId;
+use holdfast_storage::snapshot::Snapshot;
+
+use super::slice::Slice;
+
+/// What a call wants to know.
+#[derive(Clone, Debug)]
+pub(super) enum Read {
+    Range(Range),
+    Txn(Txn),
+    Members,
+    Leases,
+    LeaseKeys(Lease),
+}
+
+/// What one look at a snapshot says of itself.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub header: Header,
+    pub snapshot: Snapshot,
+}
+
+/// A read that has begun, or is bound to a snapshot.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub call: StreamId,
+    pub source: Source,
+    pub work: Work,
+}
+
+/// What is left to do for an answer.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a box would cost each get an allocation")]
+pub(super) enum Work {
+    Range(RangeScan),
+    /// The coordinates of a reply, or a transaction of reads.
+    Resolution(Box<Resolution>),
+    /// The leases from one on.
+    Leases {
+        from: Option<LeaseId>,
+        found: Vec<LeaseId>,
+    },
+    /// The keys of a lease from one on.
+    LeaseKeys {
+        lease: Lease,
+        from: Option<Bytes>,
+        found: Vec<Bytes>,
+    },
+}
+
+/// What the leader has said of a lease.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lease {
+    pub id: LeaseId,
+    pub ttl: i64,
+    pub granted: i64,
+}
+
+#[derive(Debug)]
+enum Coming {
+    Read(StreamId, Read),
+    Reading(Box<Reading>),
+}
+
+/// The reads of an edge.
+#[derive(Debug)]
+pub(super) struct Reads {
+    slice: Slice,
+    /// Those that came when the turn's share was spent.
+    coming: VecDeque<Coming>,
+    /// Those that have begun and take longer.
+    going: VecDeque<Reading>,
+    /// What is complete, in the order in which it became so.
+    pub answers: Vec<(StreamId, Answered)>,
+}
+
+impl Reads {
+    /// No reads, and this much for each turn.
+    pub(super) fn new(slice: Slice) -> Reads {
+        Reads { slice, coming: VecDeque::new(), going: VecDeque::new(), answers: Vec::new() }
+    }
+
+    /// Whether reads wait for their next piece.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.coming.is_empty() || !self.going.is_empty()
+    }
+
+    /// Reads that wait.
+    pub(super) fn len(&self) -> usize {
+        self.coming.len() + self.going.len()
+    }
+
+    /// What watches may spend.
+    pub(super) fn watches(&mut self) -> &mut Budget {
+        self.slice.watches()
+    }
+
+    /// A read comes (law 1).
+    pub(super) fn read(&mut self, call: StreamId, read: Read, source: &Source) {
+        if self.may_begin() {
+            self.begin(call, read, source);
+        } else {
+            self.coming.push_back(Coming::Read(call, read));
+        }
+    }
+
+    /// Likewise, bound to a snapshot.
+    pub(super) fn resolve(&mut self, reading: Reading) {
+        if self.may_begin() {
+            self.advance(reading);
+        } else {
+            self.coming.push_back(Coming::Reading(Box::new(reading)));
+        }
+    }
+
+    /// The deferred part of a turn: what came and had to wait, then a piece of each read under way.
+    /// What was asked by calls that are `cancelled` is dropped, and so is their mark.
+    pub(super) fn work(&mut self, source: &Source, cancelled: &mut BTreeSet<StreamId>) {
+        self.begin_waiting(source, cancelled);
+        self.slice.go_on();
+        while !self.slice.reads().is_spent()
+            && let Some(reading) = self.going.pop_front()
+        {
+            if !cancelled.remove(&reading.call) {
+                self.advance(reading);
+            }
+        }
+        self.begin_waiting(source, cancelled);
+        self.slice.end_reads();
+    }
+
+    fn may_begin(&mut self) -> bool {
+        self.coming.is_empty() && !self.slice.reads().is_spent()
+    }
+
+    fn begin_waiting(&mut self, source: &Source, cancelled: &mut BTreeSet<StreamId>) {
+        while !self.slice.reads().is_spent()
+            && let Some(coming) = self.coming.pop_front()
+        {
+            let call = match &coming {
+                Coming::Read(call, _) => *call,
+                Coming::Reading(reading) => reading.call,
+            };
+            if cancelled.remove(&call) {
+                continue;
+            }
+            match coming {
+                Coming::Read(call, read) => self.begin(call, read, source),
+                Coming::Reading(reading) => self.advance(*reading),
+            }
+        }
+    }
+
+    fn begin(&mut self, call: StreamId, read: Read, source: &Source) {
+        let work = match read {
+            Read::Range(range) => match RangeScan::new(&source.snapshot, &range) {
+                Ok(scan) => Work::Range(scan),
+                Err(rejection) => {
+                    self.slice.reads().spend(1, 0);
+                    return self.answers.push((call, Err(rejection)));
+                }
+            },
+            Read::Txn(txn) => Work::Resolution(Box::new(Resolution::of_reads(txn))),
+            Read::LeaseKeys(lease) => {
+                // It may be gone by now; then it has no time left either.
+                let gone = machine::lease_ttl(&source.snapshot, lease.id).is_none();
+                let lease = if gone { Lease { ttl: -1, granted: 0, ..lease } } else { lease };
+                Work::LeaseKeys { lease, from: None, found: Vec::new() }
+            }
+            Read::Leases => Work::Leases { from: None, found: Vec::new() },
+            Read::Members => {
+                let members = machine::members(&source.snapshot);
+                self.slice.reads().spend(members.len(), 0);
+                let (header, body) = (source.header, AnswerBody::MemberList(members));
+                return self.answers.push((call, Ok(Answer { header, body })));
+            }
+        };
+        self.advance(Reading { call, source: source.clone(), work });
+    }
+
+    /// One piece; what is left waits for its next turn behind the others (law 2).
+    fn advance(&mut self, mut reading: Reading) {
+        let step = self.slice.step();
+        let done = self.slice.reads().lend(step, |piece| {
+            let whole = *piece;
+            let done = reading.work.step(&reading.source.snapshot, piece);
+            // Whatever it was, it was not free: the loops of a turn end.
+            piece.spend((*piece == whole).into(), 0);
+            done
+        });
+        match done {
+            Ok(false) => self.going.push_back(reading),
+            Ok(true) => {
+                let Reading { call, source, work } = reading;
+                let answer = Answer { header: source.header, body: work.into_answer() };
+                self.answers.push((call, Ok(answer)));
+            }
+            Err(error) => self.answers.push((reading.call, Err(refusal(error)))),
+        }
+    }
+}
+
+impl Work {
+    /// Goes on until the budget is spent; true when the answer is complete.
+    fn step(&mut self, snapshot: &Snapshot, budget: &mut Budget) -> Result<bool, ReadError> {
+        match self {
+            Work::Range(scan) => scan.step(snapshot, budget),
+            Work::Resolution(resolution) => resolution.step(snapshot, budget),
+            Work::Leases { from, found } => {
+                let start = from.unwrap_or(LeaseId(i64::MIN));
+                *from = None;
+                machine::leases_from(snapshot, start, &mut |id, _| {
+                    if budget.is_spent() {
+                        *from = Some(id);
+                        return ControlFlow::Break(());
+                    }
+                    budget.spend(1, 0);
+                    found.push(id);
+                    ControlFlow::Continue(())
+                });
+                Ok(from.is_none())
+            }
+            Work::LeaseKeys { lease, from, found } => {
+                let start = from.take().unwrap_or_default();
+                machine::lease_keys_from(snapshot, (lease.id, &start), &mut |key| {
+                    budget.spend(1, key.len());
+                    found.push(Bytes::copy_from_slice(key));
+                    if budget.is_spent() {
+                        *from = Some(after(key));
+                        return ControlFlow::Break(());
+                    }
+                    ControlFlow::Continue(())
+                });
+                Ok(from.is_none())
+            }
+        }
+    }
+
+    /// The answer, once a step has said that it is complete.
+    fn into_answer(self) -> AnswerBody {
+        match self {
+            Work::Range(scan) => AnswerBody::Range(scan.into_answer()),
+            Work::Resolution(resolution) => resolution.into_answer(),
+            Work::Leases { found, .. } => AnswerBody::LeaseLeases(found),
+            Work::LeaseKeys { lease: Lease { id, ttl, granted }, found, .. } => {
+                AnswerBody::LeaseTimeToLive { id, ttl, granted, keys: found }
+            }
+        }
+    }
+}
+
+/// A member that cannot read its own data must not answer as if it had none.
+fn refusal(error: ReadError) -> Rejection {
+    match error {
+        ReadError::Rejection(rejection) => rejection,
+        ReadError::Fault(_) => Rejection::Corrupt,
+    }
+}
