@@ -1,0 +1,4 @@
+//! HTTP/2 + gRPC engine.
+
+mod field;
+mod hpack;
