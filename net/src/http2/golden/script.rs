@@ -284,7 +284,7 @@ fn hex(word: &str) -> Said<Vec<u8>> {
         .filter_map(|byte| (byte as char).to_digit(16))
         .map(|digit| digit as u8)
         .collect();
-    if digits.len() != word.len() || digits.len() % 2 != 0 {
+    if digits.len() != word.len() || !digits.len().is_multiple_of(2) {
         return Err(format!("`{word}` is not hexadecimal"));
     }
     Ok(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
