@@ -40,12 +40,25 @@ pub(super) struct Head {
 pub(super) enum Request {
     /// A call.
     Call(Head),
-    /// No call: the answer is this `:status` and this outcome.
+    /// A call that is not taken: the answer is this `:status` and this outcome, at once.
     Refused(u16, GrpcStatus),
+    /// A request, but not of gRPC.
+    Foreign(Foreign),
     /// No request of HTTP/2.
     Malformed,
     /// Larger than allowed.
     TooLarge,
+}
+
+/// A request that is not gRPC's. Its answer comes after its end, with the text as body.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Foreign {
+    /// `:status`
+    pub(super) http: u16,
+    /// What gRPC would call it.
+    pub(super) status: GrpcStatus,
+    /// How many bytes the client will send, if it says so.
+    pub(super) content_length: Option<u64>,
 }
 
 /// `:path`, as far as it matters.
@@ -159,7 +172,7 @@ impl HeadReader {
         if !self.grpc {
             let shown = self.content_type.unwrap_or_default();
             let text = format!("invalid gRPC request content-type {shown:?}");
-            return refused(415, Code::InvalidArgument, text);
+            return foreign(415, self.content_length, status(Code::InvalidArgument, text));
         }
         if let Some(shown) = self.bad_timeout {
             return refused(400, Code::Internal, format!("malformed grpc-timeout: {shown:?}"));
@@ -167,7 +180,7 @@ impl HeadReader {
         if let Some(method) = self.other_method {
             let text =
                 format!("Received a HEADERS frame with :method {method:?} which should be POST");
-            return refused(405, Code::Internal, text);
+            return foreign(405, self.content_length, status(Code::Internal, text));
         }
         let method = match self.path {
             Path::Served(method) => method,
@@ -191,7 +204,15 @@ impl HeadReader {
 }
 
 fn refused(http: u16, code: Code, message: String) -> Request {
-    Request::Refused(http, GrpcStatus { code, message })
+    Request::Refused(http, status(code, message))
+}
+
+fn foreign(http: u16, content_length: Option<u64>, status: GrpcStatus) -> Request {
+    Request::Foreign(Foreign { http, status, content_length })
+}
+
+fn status(code: Code, message: String) -> GrpcStatus {
+    GrpcStatus { code, message }
 }
 
 fn keep<T>(place: &mut Option<T>, value: impl FnOnce() -> T) {
@@ -299,6 +320,13 @@ mod tests {
         }
     }
 
+    fn http_of(request: &Request) -> Option<u16> {
+        match request {
+            Request::Foreign(foreign) => Some(foreign.http),
+            _ => None,
+        }
+    }
+
     #[test]
     fn what_is_not_grpc_is_refused_in_http() {
         let post: (&str, &[u8]) = (":method", b"POST");
@@ -306,14 +334,14 @@ mod tests {
         let grpc: (&str, &[u8]) = ("content-type", b"application/grpc");
         let get = "Received a HEADERS frame with :method \"GET\" which should be POST";
         let request = [(":method", &b"GET"[..]), place[0], place[1], grpc];
-        assert_eq!(parse(&request), refused(405, Code::Internal, get.into()));
+        assert_eq!(parse(&request), foreign(405, None, status(Code::Internal, get.into())));
         for kind in [&b"application/json"[..], b"application/grpcx", b""] {
             let request = parse(&[post, place[0], place[1], ("content-type", kind)]);
-            assert!(matches!(request, Request::Refused(415, _)), "{request:?}");
+            assert_eq!(http_of(&request), Some(415), "{request:?}");
         }
-        assert!(matches!(parse(&[post, place[0], place[1]]), Request::Refused(415, _)));
+        assert_eq!(http_of(&parse(&[post, place[0], place[1]])), Some(415));
         assert!(matches!(call(PUT, &[("grpc-timeout", b"5")]), Request::Refused(400, _)));
-        assert!(matches!(parse(&[(":method", b"CONNECT"), grpc]), Request::Refused(405, _)));
+        assert_eq!(http_of(&parse(&[(":method", b"CONNECT"), grpc])), Some(405));
     }
 
     #[test]

@@ -63,6 +63,13 @@ impl Outbox {
         frame::close(&mut self.bytes, at);
     }
 
+    /// The head of an answer to a request that is not gRPC's.
+    pub(super) fn foreign_head(&mut self, stream: u32, http: u16) {
+        let at = self.open(stream, END_HEADERS);
+        self.encoder.foreign_head(http, &mut self.bytes);
+        frame::close(&mut self.bytes, at);
+    }
+
     /// What ends an answer with messages.
     #[inline]
     pub(super) fn trailers(&mut self, stream: u32, status: &GrpcStatus) {

@@ -32,6 +32,11 @@ impl Piece {
         Piece { body, sent: 0 }
     }
 
+    /// Bytes that are no message of gRPC.
+    pub(super) fn raw(body: Bytes) -> Piece {
+        Piece { body, sent: PREFIX }
+    }
+
     /// Bytes left.
     pub(super) fn left(&self) -> usize {
         PREFIX + self.body.len() - self.sent

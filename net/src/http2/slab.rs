@@ -14,7 +14,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use holdfast_core::time::Instant;
 
-use super::head::Head;
+use super::head::{Foreign, Head};
 use super::inbox::Inbox;
 use super::piece::Piece;
 use crate::call::{GrpcStatus, StreamId};
@@ -37,6 +37,8 @@ pub(super) struct Stream {
     pub(super) head: Option<Head>,
     /// How the client compresses.
     pub(super) encoding: Option<Box<str>>,
+    /// The answer to a request that is not gRPC's, when the request has ended.
+    pub(super) foreign: Option<Box<Foreign>>,
     /// When it is over.
     pub(super) deadline: Option<Instant>,
 
@@ -86,6 +88,7 @@ impl Stream {
         self.answered = false;
         self.head = None;
         self.encoding = None;
+        self.foreign = None;
         self.deadline = None;
         self.recv_ended = false;
         self.recv_unreturned = 0;

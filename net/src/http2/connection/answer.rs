@@ -10,6 +10,7 @@
 //! Worked example: a watch gets 20 KiB and the client's window has room for 16 KiB: one frame leaves,
 //! 4 KiB stay, and leave with the next WINDOW_UPDATE.
 
+use super::super::head::Foreign;
 use super::super::piece::{PREFIX, Piece};
 use super::super::slab::Stream;
 use super::*;
@@ -131,6 +132,22 @@ impl Connection {
             self.out.head(id);
             self.pings.forgive();
         }
+        self.list(slot);
+        self.pump();
+    }
+
+    /// Tells a client that does not speak gRPC so, in words that a person can read.
+    pub(super) fn answer_foreign(&mut self, slot: u32, foreign: Foreign) {
+        let Foreign { http, status, .. } = foreign;
+        let Some(stream) = self.slab.get(slot) else { return };
+        let text = bytes::Bytes::from(format!("{}\n", status.message));
+        stream.queued += text.len();
+        self.unsent += text.len();
+        stream.queue.push_back(Piece::raw(text));
+        stream.ending = Some(status);
+        stream.head_sent = true;
+        self.out.foreign_head(stream.id, http);
+        self.pings.forgive();
         self.list(slot);
         self.pump();
     }

@@ -130,10 +130,17 @@ impl Connection {
                 self.answer_at_once(block, http, &status);
                 Ok(())
             }
-            Request::Call(_) if self.unsent >= self.options.unsent_bytes_max => {
+            _ if self.unsent >= self.options.unsent_bytes_max => {
                 let text = "the client of this connection does not read its answers";
                 self.answer_at_once(block, 200, &status(Code::ResourceExhausted, text));
                 Ok(())
+            }
+            Request::Foreign(foreign) => {
+                let slot = self.open(block.stream);
+                let stream = self.slab.get(slot).expect("it was opened above");
+                stream.recv_promised = foreign.content_length;
+                stream.foreign = Some(Box::new(foreign));
+                if block.end_stream { self.end_of_stream(slot, names) } else { Ok(()) }
             }
             Request::Call(head) => self.begin(block, head, names),
         }
@@ -155,10 +162,8 @@ impl Connection {
         mut head: head::Head,
         names: &mut dyn Names,
     ) -> Result<(), Broken> {
-        let slot = self.slab.insert(block.stream);
+        let slot = self.open(block.stream);
         let stream = self.slab.get(slot).expect("it was opened above");
-        stream.send_window = self.send_window_initial;
-        stream.recv_window = i64::from(self.options.stream_window);
         stream.recv_promised = head.content_length;
         stream.client_stream = head.method.is_client_stream();
         stream.encoding = head.encoding.take();
@@ -173,6 +178,16 @@ impl Connection {
             self.introduce(slot, Bytes::new(), names);
         }
         if block.end_stream { self.end_of_stream(slot, names) } else { Ok(()) }
+    }
+
+    /// A new stream in the slab, with its windows.
+    fn open(&mut self, id: u32) -> u32 {
+        let slot = self.slab.insert(id);
+        let stream = self.slab.get(slot).expect("it was opened above");
+        stream.send_window = self.send_window_initial;
+        stream.recv_window = i64::from(self.options.stream_window);
+        stream.client_stream = false;
+        slot
     }
 
     /// HEADERS on a stream that was closed, or skipped (5.1 and 5.1.1).
@@ -260,6 +275,9 @@ impl Connection {
     #[inline]
     fn hear(&mut self, slot: u32, data: &[u8], length: u32) {
         let Some(stream) = self.slab.get(slot) else { return };
+        if stream.foreign.is_some() {
+            return self.return_window(slot, length);
+        }
         if stream.full || !stream.held.is_empty() {
             stream.held.extend_from_slice(data);
             self.recv_unreturned -= data.len() as u32;
@@ -321,6 +339,10 @@ impl Connection {
         stream.recv_ended = true;
         if stream.recv_promised.is_some_and(|left| left > 0) {
             return self.reset(slot, Reason::Protocol);
+        }
+        if let Some(foreign) = stream.foreign.take() {
+            self.answer_foreign(slot, *foreign);
+            return Ok(());
         }
         if stream.client_stream {
             if stream.held.is_empty() {

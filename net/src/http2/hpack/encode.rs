@@ -76,6 +76,15 @@ impl Encoder {
         self.content_type(out);
     }
 
+    /// Before a text that is no message.
+    pub(in crate::http2) fn foreign_head(&mut self, http: u16, out: &mut Vec<u8>) {
+        self.confirm_limit(out);
+        integer(STATIC_STATUS, 4, 0, out);
+        string(http.to_string().as_bytes(), out);
+        integer(STATIC_CONTENT_TYPE, 4, 0, out);
+        string(b"text/plain; charset=utf-8", out);
+    }
+
     /// After messages.
     #[inline]
     pub(in crate::http2) fn trailers(&mut self, status: &GrpcStatus, out: &mut Vec<u8>) {
