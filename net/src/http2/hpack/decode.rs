@@ -34,6 +34,12 @@ impl Decoder {
         Decoder { table: Table::new(TABLE_BYTES_MAX), name: Vec::new(), value: Vec::new() }
     }
 
+    /// The table's size, as the blocks so far have set it.
+    #[cfg(test)]
+    pub(super) fn limit(&self) -> usize {
+        self.table.limit()
+    }
+
     /// Gives every field of a block to `take`.
     pub(in crate::http2) fn decode(
         &mut self,

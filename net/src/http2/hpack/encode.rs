@@ -270,11 +270,15 @@ mod tests {
             steps in proptest::collection::vec((0_u8..6, 0_u32..300, "\\PC{0,12}"), 0..60),
         ) {
             let (mut encoder, mut decoder) = (Encoder::new(), Decoder::new());
+            let mut limit = 4096;
             for (kind, number, text) in steps {
                 let mut block = Vec::new();
                 let failed = status(Code::NotFound, &text);
                 match kind {
-                    0 => encoder.set_limit(if number > 200 { 4096 } else { number }),
+                    0 => {
+                        limit = if number > 200 { 4096 } else { number };
+                        encoder.set_limit(limit);
+                    }
                     1 => encoder.head(&mut block),
                     2 => encoder.trailers(&status(Code::Ok, ""), &mut block),
                     3 => encoder.trailers(&failed, &mut block),
@@ -282,6 +286,7 @@ mod tests {
                     _ => encoder.outcome_only(415, &status(Code::Ok, ""), &mut block),
                 }
                 let fields = read(&mut decoder, &block);
+                prop_assert!(kind == 0 || decoder.limit() <= limit as usize);
                 let has = |name: &str, value: &str| {
                     fields.iter().any(|field| field.0 == name && field.1 == value)
                 };

@@ -118,6 +118,11 @@ impl Table {
         Some((name, &rest[..entry.value], entry.tag))
     }
 
+    #[cfg(test)]
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
     pub(super) fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
         self.evict(0);
