@@ -15,6 +15,7 @@
 mod connection;
 mod field;
 mod frame;
+mod fuzz;
 #[cfg(test)]
 mod golden;
 mod head;
@@ -29,6 +30,7 @@ mod slab;
 
 pub use connection::{Broken, Connection, End, Names, Taken};
 pub use frame::Reason;
+pub use fuzz::fuzz_http2;
 pub use keepalive::KeepaliveOptions;
 pub use options::Http2Options;
 pub use police::Rate;
