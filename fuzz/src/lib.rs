@@ -34,7 +34,7 @@ const PAGE: usize = 4096;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("wal_replay", wal_replay),
     ("checkpoint", checkpoint),
     ("transfer", transfer),
@@ -42,6 +42,7 @@ pub const TARGETS: [Target; 7] = [
     ("entry_codec", entry_codec),
     ("peer_frame", peer_frame),
     ("wire", wire),
+    ("http2", http2),
 ];
 
 /// Bytes from a peer: frames, messages and the handshake.
@@ -52,6 +53,11 @@ pub fn peer_frame(data: &[u8]) {
 /// Bytes from a client: every kind of request.
 pub fn wire(data: &[u8]) {
     holdfast_net::wire::fuzz_wire(data);
+}
+
+/// A program of frames, replies and time on one HTTP/2 connection.
+pub fn http2(data: &[u8]) {
+    holdfast_net::http2::fuzz_http2(data);
 }
 
 /// The data of a log entry. What is accepted must mean the same when it is written and read again.

@@ -76,8 +76,28 @@ pub fn corpus(target: &str) -> Vec<(&'static str, Vec<u8>)> {
         ],
         "peer_frame" => frames(),
         "wire" => requests(),
+        "http2" => connections(),
         _ => Vec::new(),
     }
+}
+
+/// Programs for one HTTP/2 connection, in the notation of its target.
+fn connections() -> Vec<(&'static str, Vec<u8>)> {
+    let put = |stream| [0, stream, 0, 0, 1, stream, 9, 1];
+    let puts = [put(1), put(3), put(5)].concat();
+    let answers = [4, 0, 1, 4, 0, 200, 4, 0, 0];
+    let watch = [0, 1, 1, 0, 1, 1, 5, 0, 5, 0, 90, 5, 0, 90, 1, 1, 5, 1];
+    let reset = [2, 3, 0, 1, 4, 0, 0, 0, 8];
+    vec![
+        ("puts", [&puts[..], &answers].concat()),
+        ("watch", [&watch[..], &[7, 2, 1, 7, 1, 90, 7, 3, 200], &reset].concat()),
+        ("small_windows", [&[7, 3, 0][..], &watch, &[5, 0, 30, 7, 2, 49, 7, 3, 90]].concat()),
+        ("deadline", vec![0, 1, 0, 0x40, 1, 1, 3, 1, 6, 4, 6, 2]),
+        ("drain", [&puts[..], &[7, 0, 0], &answers, &[6, 60, 6, 60]].concat()),
+        ("continuation", vec![2, 1, 1, 1, 1, 0x83, 2, 9, 0, 1, 1, 0x86, 2, 9, 4, 1, 1, 0x84]),
+        ("table", vec![2, 1, 5, 1, 8, 0x20, 0x40, 1, 97, 1, 98, 0xbe, 0x83]),
+        ("ping_goaway", vec![2, 6, 0, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8, 2, 7, 0, 0, 8, 0, 0, 0, 0, 0]),
+    ]
 }
 
 /// The files of a log: one segment, or several.

@@ -66,6 +66,11 @@ fn decoders_of_messages_take_anything() {
     mutate("wire");
 }
 
+#[test]
+fn connections_take_anything() {
+    mutate("http2");
+}
+
 fn mutate(name: &str) {
     let found = TARGETS.iter().find(|(target, _)| *target == name);
     let target = found.expect("a target of the table").1;

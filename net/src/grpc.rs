@@ -1,40 +1,29 @@
-//! gRPC over HTTP/2: bytes of a connection in, calls out; replies in, bytes out.
+//! gRPC on a socket: one task for a connection with all its calls, around the state machine of
+//! [`crate::http2`].
 //!
-//! One task serves a connection with all its calls; nothing is spawned and nothing is sent between
-//! tasks per call. The frames that one read brings are handled together, then the services are told
-//! that the batch is over; the replies that are ready leave in one write. The `h2` crate carries
-//! the frames, and nobody outside this module sees it.
+//! Nothing is spawned and nothing is sent between tasks per call. The frames that one read brings are
+//! handled together, then the services are told that the batch is over; the replies that are ready
+//! leave in one write.
 //!
-//! Leaves out: what is called ([`crate::call`] lists it), TLS, listening. Not possible over the
-//! `h2` crate, which answers pings by itself and shows none: refusing clients that ping too often
-//! ("too_many_pings").
+//! Leaves out what is called ([`crate::call`] lists it), TLS, listening.
 //!
 //! Laws: (1) each call the services hear of ends once: by their last reply or by `Cancelled`; (2)
-//! every buffer is bounded: a request by `recv_bytes_max`, a stream's replies by the bound of
-//! [`Streams`], headers by `header_bytes_max`, the rest by HTTP/2's windows; the exception are unary
-//! answers, which the services budget; (3) no input panics.
+//! every buffer is bounded ([`Http2Options`]), but for unary answers, which the services budget; (3)
+//! no input panics.
 //!
 //! Worked example: 16 puts arrive in one read. `Services::handle` is called 16 times, then
 //! `batch_end` once, which hands them to the driver. One flush later the driver gives 16 replies to
 //! [`Streams::reply`]; the first wakes the connection's task, which writes all 16 at once.
 
-mod bell;
 mod connection;
-mod head;
-mod inbox;
-mod keepalive;
-mod open;
-mod piece;
-mod status;
 mod streams;
-mod wire;
 
 use std::cell::RefCell;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -42,11 +31,10 @@ use holdfast_core::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::call::FromClient;
-use connection::Connection;
-use wire::Wire;
+use connection::Task;
 
-pub use keepalive::KeepaliveOptions;
-pub use streams::{Streams, Taken};
+pub use crate::http2::{Http2Options, KeepaliveOptions, Taken};
+pub use streams::Streams;
 
 /// Whoever answers calls; shared by all connections of a worker.
 ///
@@ -72,60 +60,32 @@ pub trait Timer {
     fn sleep(&self, duration: Duration) -> Sleep;
 }
 
-/// Bounds and periods of a connection.
+/// Bounds and periods of a connection, and its clock.
 #[derive(Clone)]
 pub struct GrpcOptions {
-    /// Largest request message; etcd: `--max-request-bytes` and 512 KiB.
-    pub recv_bytes_max: usize,
-    /// `--max-concurrent-streams`; `u32::MAX` is no limit.
-    pub concurrent_streams_max: u32,
-    /// Largest header list of a request.
-    pub header_bytes_max: u32,
-    /// What a client may send on one stream before it is read.
-    pub stream_window: u32,
-    /// Ditto, on all streams of a connection.
-    pub connection_window: u32,
-    /// How long a client may take to say that it speaks HTTP/2.
-    pub handshake_timeout: Duration,
-    /// How long open calls may take to end once the connection drains.
-    pub drain_timeout: Duration,
-    /// Pings to clients; `None` is none.
-    pub keepalive: Option<KeepaliveOptions>,
-    /// See [`Timer`].
-    pub timer: Rc<dyn Timer>,
+    http2: Http2Options,
+    timer: Rc<dyn Timer>,
 }
 
 impl GrpcOptions {
     /// etcd's bounds where it has one.
     pub fn new(timer: Rc<dyn Timer>) -> GrpcOptions {
-        GrpcOptions {
-            recv_bytes_max: 1_572_864 + (512 << 10),
-            concurrent_streams_max: u32::MAX,
-            header_bytes_max: 64 << 10,
-            stream_window: 1 << 20,
-            connection_window: 16 << 20,
-            handshake_timeout: Duration::from_secs(20),
-            drain_timeout: Duration::from_secs(5),
-            keepalive: Some(KeepaliveOptions {
-                interval: Duration::from_secs(2 * 3600),
-                timeout: Duration::from_secs(20),
-            }),
-            timer,
-        }
+        GrpcOptions { http2: Http2Options::default(), timer }
     }
+}
 
-    fn builder(&self) -> h2::server::Builder {
-        let mut builder = h2::server::Builder::new();
-        builder
-            .initial_window_size(self.stream_window)
-            .initial_connection_window_size(self.connection_window)
-            .max_header_list_size(self.header_bytes_max)
-            // A batch of cancellations behind their requests is honest; floods are far above this.
-            .max_pending_accept_reset_streams(256);
-        if self.concurrent_streams_max != u32::MAX {
-            builder.max_concurrent_streams(self.concurrent_streams_max);
-        }
-        builder
+/// They are HTTP/2's, so that callers set them here.
+impl Deref for GrpcOptions {
+    type Target = Http2Options;
+
+    fn deref(&self) -> &Http2Options {
+        &self.http2
+    }
+}
+
+impl DerefMut for GrpcOptions {
+    fn deref_mut(&mut self) -> &mut Http2Options {
+        &mut self.http2
     }
 }
 
@@ -156,13 +116,10 @@ impl fmt::Display for ServeError {
 
 impl std::error::Error for ServeError {}
 
-impl From<h2::Error> for ServeError {
-    fn from(error: h2::Error) -> ServeError {
-        ServeError::Http2(error.to_string())
-    }
-}
-
 /// Serves one connection until it is over; `first` was read from it before (see [`crate::sniff`]).
+///
+/// # Errors
+/// What the client did wrong, or what became of the socket. Nothing has to be done about it.
 pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
     io: IO,
     first: Bytes,
@@ -170,16 +127,9 @@ pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
     streams: Rc<Streams>,
     options: GrpcOptions,
 ) -> Result<(), ServeError> {
-    let mut handshake = pin!(options.builder().handshake(Wire::new(io, first)));
-    let mut patience = options.timer.sleep(options.handshake_timeout);
-    let h2 = poll_fn(|cx| {
-        if let Poll::Ready(done) = handshake.as_mut().poll(cx) {
-            return Poll::Ready(done.map_err(ServeError::from));
-        }
-        patience.as_mut().poll(cx).map(|()| Err(ServeError::HandshakeTimeout))
-    })
-    .await?;
-    drop(patience);
-    let mut connection = Connection::new(h2, services, streams, options);
-    poll_fn(|cx| connection.poll(cx)).await
+    let GrpcOptions { http2, timer } = options;
+    let post = streams.join(http2, timer.now());
+    let mut task = Task::new(io, post, services, (streams, timer));
+    task.receive(&first);
+    poll_fn(|cx| task.poll(cx)).await
 }

@@ -3,6 +3,7 @@
 
 pub mod call;
 pub mod grpc;
+pub mod http2;
 pub mod peer;
 pub mod proto;
 pub mod sniff;

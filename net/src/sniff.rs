@@ -10,8 +10,9 @@
 /// The first bytes of every HTTP/2 connection (RFC 9113, 3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Longest method name taken for HTTP/1; those in use have at most 9 letters.
-const METHOD_MAX: usize = 20;
+/// The methods of HTTP/1 that anybody sends to this port.
+const METHODS: [&[u8]; 9] =
+    [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT"];
 
 /// See [`sniff`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,13 +42,14 @@ pub fn sniff(bytes: &[u8]) -> Sniffed {
             Some(_) => Sniffed::Garbage,
         };
     }
-    let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
-    match bytes.get(method) {
-        Some(b' ') if (1..=METHOD_MAX).contains(&method) && &bytes[..method] != b"PRI" => {
-            Sniffed::Http1
-        }
-        None if method <= METHOD_MAX => Sniffed::More,
-        Some(_) | None => Sniffed::Garbage,
+    let begins = |method: &&[u8]| {
+        let common = bytes.len().min(method.len());
+        bytes[..common] == method[..common] && matches!(bytes.get(common), None | Some(b' '))
+    };
+    match METHODS.iter().copied().find(|method| begins(method)) {
+        Some(method) if bytes.len() > method.len() => Sniffed::Http1,
+        Some(_) => Sniffed::More,
+        None => Sniffed::Garbage,
     }
 }
 
@@ -67,7 +69,7 @@ mod tests {
     #[test]
     fn methods_are_http1() {
         for line in
-            ["GET /health HTTP/1.1\r\n", "POST /v3/kv/put", "PUT /", "PATCH /", "PROPFIND / "]
+            ["GET /health HTTP/1.1\r\n", "POST /v3/kv/put", "PUT /", "PATCH /", "OPTIONS * "]
         {
             assert_eq!(sniff(line.as_bytes()), Sniffed::Http1, "{line}");
         }
@@ -79,7 +81,8 @@ mod tests {
         assert_eq!(sniff(b"PRI * HTTP/1.1"), Sniffed::Garbage);
         assert_eq!(sniff(b"get /"), Sniffed::Garbage);
         assert_eq!(sniff(b" "), Sniffed::Garbage);
-        assert_eq!(sniff(&[b'A'; METHOD_MAX + 1]), Sniffed::Garbage);
+        assert_eq!(sniff(b"INVALID CONNECTION PREFACE"), Sniffed::Garbage);
+        assert_eq!(sniff(b"GETS /"), Sniffed::Garbage);
         assert_eq!(sniff(&[0x16, 3, 1]), Sniffed::Tls);
         assert_eq!(sniff(&[0x16, 9]), Sniffed::Garbage);
         assert_eq!(sniff(&[0xF5, b'H', b'F', b'P']), Sniffed::Garbage, "a peer on the client port");

@@ -1,8 +1,8 @@
 //! Which call belongs to which connection: the services' way back.
 //!
 //! One [`Streams`] serves all connections of a worker. A reply finds its connection by an index in
-//! its [`StreamId`], waits there with the others, and the connection's task is woken once for all
-//! of them. Leaves out HTTP/2.
+//! its [`StreamId`] and is written into the connection's output at once; the connection's task is
+//! woken once for all replies that come before it runs. Leaves out HTTP/2.
 //!
 //! ```text
 //!  StreamId   worker : 8 | use : 36 | entry : 20    entry in the table; use counts up by call
@@ -13,49 +13,69 @@
 //! (3) a call that is over for the services (last reply given, or cancelled) is told nothing more.
 //!
 //! The price of the layout: at most 1,048,576 open calls a worker; more are refused.
+//!
+//! Worked example: the driver answers 16 puts of a connection. The first reply wakes the task, each
+//! writes its frames, and the task writes the output to the socket once.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::task::Waker;
 
-use super::bell::Bell;
-use super::piece::PREFIX;
+use holdfast_core::time::Instant;
+
 use crate::call::{Reply, StreamId};
+use crate::http2::{Connection, Http2Options, Names, Taken};
 
 const ENTRY_BITS: u32 = 20;
 const USE_BITS: u32 = 36;
 
-/// A stream that was told to be full and yet gets this many times its bound is cut off: its client
-/// asks without reading the answers.
-const OVERRUN_FACTOR: usize = 4;
+/// Bytes read from a socket at once; one buffer serves all connections of a worker.
+const READ_BYTES: usize = 64 << 10;
 
-/// What became of a reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// It will be sent.
-    Yes,
-    /// It will be sent, and the stream wants no more until `FromClient::Writable`.
-    Full,
-    /// The call is over; the reply was dropped.
-    Gone,
-}
-
-/// A connection's side of the table.
-#[derive(Default)]
+/// A connection, as its task and the services share it.
 pub(super) struct Post {
-    /// Wakes its task.
-    pub(super) bell: Arc<Bell>,
-    /// Replies with the connection's slot, in the order in which they were given.
-    pub(super) replies: RefCell<Vec<(u32, Reply)>>,
+    pub(super) connection: RefCell<Connection>,
     /// Set by [`Streams::drain`].
     pub(super) draining: Cell<bool>,
+    rung: Cell<bool>,
+    awake: Cell<bool>,
+    task: RefCell<Option<Waker>>,
+}
+
+impl Post {
+    /// The task runs, and is this one.
+    pub(super) fn wake_up(&self, task: &Waker) {
+        let mut known = self.task.borrow_mut();
+        if !known.as_ref().is_some_and(|known| known.will_wake(task)) {
+            *known = Some(task.clone());
+        }
+        self.awake.set(true);
+    }
+
+    /// Whether there was news since the last question.
+    pub(super) fn take_ring(&self) -> bool {
+        self.rung.replace(false)
+    }
+
+    /// The task waits for its next wake-up.
+    pub(super) fn sleep(&self) {
+        self.awake.set(false);
+    }
+
+    /// There is news: the task runs soon, or again.
+    fn ring(&self) {
+        if !self.rung.replace(true)
+            && !self.awake.get()
+            && let Some(task) = &*self.task.borrow()
+        {
+            task.wake_by_ref();
+        }
+    }
 }
 
 struct Entry {
     id: StreamId,
     owner: Option<(Rc<Post>, u32)>,
-    queued: usize,
-    full: bool,
 }
 
 /// The open calls of a worker.
@@ -63,6 +83,7 @@ pub struct Streams {
     worker: u8,
     stream_bytes_max: usize,
     table: RefCell<Table>,
+    pub(super) read_buffer: RefCell<Vec<u8>>,
 }
 
 #[derive(Default)]
@@ -95,38 +116,31 @@ impl Streams {
     /// The table of one worker thread; `worker` differs between those of a process. A stream whose
     /// client reads slowly is full at `stream_bytes_max` unsent bytes.
     pub fn new(worker: u8, stream_bytes_max: usize) -> Streams {
-        Streams { worker, stream_bytes_max, table: RefCell::default() }
+        Streams {
+            worker,
+            stream_bytes_max,
+            table: RefCell::default(),
+            read_buffer: RefCell::new(vec![0; READ_BYTES]),
+        }
     }
 
     /// Gives a reply to its connection; it leaves when the connection's task next runs.
     pub fn reply(&self, reply: Reply) -> Taken {
-        let (stream, bytes, last) = match &reply {
-            Reply::Message { stream, message, last } => (*stream, PREFIX + message.len(), *last),
-            Reply::End { stream, .. } => (*stream, 0, true),
+        let (stream, last) = match &reply {
+            Reply::Message { stream, last, .. } => (*stream, *last),
+            Reply::End { stream, .. } => (*stream, true),
         };
         let mut table = self.table.borrow_mut();
-        if last {
-            let Some((post, slot)) = table.remove(stream) else { return Taken::Gone };
-            drop(table);
-            Streams::deliver(&post, slot, reply);
-            return Taken::Yes;
-        }
-        let Some((_, entry)) = table.find(stream) else { return Taken::Gone };
-        entry.queued += bytes;
-        let full = entry.queued >= self.stream_bytes_max;
-        entry.full |= full;
-        let (post, slot) = entry.owner.clone().expect("find gives entries with an owner only");
+        let owner = if last {
+            table.remove(stream)
+        } else {
+            table.find(stream).and_then(|(_, entry)| entry.owner.clone())
+        };
         drop(table);
-        Streams::deliver(&post, slot, reply);
-        if full { Taken::Full } else { Taken::Yes }
-    }
-
-    fn deliver(post: &Post, slot: u32, reply: Reply) {
-        let mut replies = post.replies.borrow_mut();
-        replies.push((slot, reply));
-        if replies.len() == 1 {
-            post.bell.ring();
-        }
+        let Some((post, slot)) = owner else { return Taken::Gone };
+        let taken = post.connection.borrow_mut().reply(slot, reply);
+        post.ring();
+        taken
     }
 
     /// How many calls wait for their last reply.
@@ -149,15 +163,21 @@ impl Streams {
         };
         for post in posts {
             post.draining.set(true);
-            post.bell.ring();
+            post.ring();
         }
     }
 
     /// A new connection.
-    pub(super) fn join(&self) -> Rc<Post> {
+    pub(super) fn join(&self, mut options: Http2Options, now: Instant) -> Rc<Post> {
+        options.stream_bytes_max = self.stream_bytes_max;
         let mut table = self.table.borrow_mut();
-        let post = Rc::new(Post::default());
-        post.draining.set(table.draining);
+        let post = Rc::new(Post {
+            connection: RefCell::new(Connection::new(options, now)),
+            draining: Cell::new(table.draining),
+            rung: Cell::new(false),
+            awake: Cell::new(false),
+            task: RefCell::new(None),
+        });
         table.posts.push(post.clone());
         post
     }
@@ -168,13 +188,13 @@ impl Streams {
     }
 
     /// A new call in a connection's slot; `None` when the table is full.
-    pub(super) fn add(&self, post: &Rc<Post>, slot: u32) -> Option<StreamId> {
+    fn add(&self, post: &Rc<Post>, slot: u32) -> Option<StreamId> {
         let mut table = self.table.borrow_mut();
         let index = match table.free.pop() {
             Some(index) => index,
             None if table.entries.len() < 1 << ENTRY_BITS => {
                 let index = table.entries.len() as u32;
-                table.entries.push(Entry { id: StreamId(0), owner: None, queued: 0, full: false });
+                table.entries.push(Entry { id: StreamId(0), owner: None });
                 index
             }
             None => return None,
@@ -183,37 +203,26 @@ impl Streams {
         let used = (table.uses & ((1 << USE_BITS) - 1)) << ENTRY_BITS;
         let worker = u64::from(self.worker) << (ENTRY_BITS + USE_BITS);
         let id = StreamId(worker | used | u64::from(index));
-        let owner = Some((post.clone(), slot));
-        table.entries[index as usize] = Entry { id, owner, queued: 0, full: false };
+        table.entries[index as usize] = Entry { id, owner: Some((post.clone(), slot)) };
         table.open += 1;
         Some(id)
     }
 
-    /// A call is over for the services; false if it was already.
-    pub(super) fn remove(&self, id: StreamId) -> bool {
-        self.table.borrow_mut().remove(id).is_some()
+    /// A call is over for the services.
+    pub(super) fn remove(&self, id: StreamId) {
+        self.table.borrow_mut().remove(id);
     }
+}
 
-    /// Bytes of a stream's messages were given to HTTP/2; true when it had been full and now wants
-    /// more.
-    pub(super) fn sent(&self, id: StreamId, bytes: usize) -> bool {
-        let mut table = self.table.borrow_mut();
-        let Some((_, entry)) = table.find(id) else { return false };
-        entry.queued = entry.queued.saturating_sub(bytes);
-        let writable = entry.full && entry.queued <= self.stream_bytes_max / 2;
-        entry.full &= !writable;
-        writable
-    }
+/// Names the calls of one connection.
+pub(super) struct Naming<'a> {
+    pub(super) streams: &'a Streams,
+    pub(super) post: &'a Rc<Post>,
+}
 
-    /// Whether the stream wants no more replies, and so no more requests.
-    pub(super) fn is_full(&self, id: StreamId) -> bool {
-        self.table.borrow_mut().find(id).is_some_and(|(_, entry)| entry.full)
-    }
-
-    /// Whether the services went on although the stream was full for long.
-    pub(super) fn is_overrun(&self, id: StreamId) -> bool {
-        let bound = self.stream_bytes_max.saturating_mul(OVERRUN_FACTOR);
-        self.table.borrow_mut().find(id).is_some_and(|(_, entry)| entry.queued > bound)
+impl Names for Naming<'_> {
+    fn name(&mut self, slot: u32) -> Option<StreamId> {
+        self.streams.add(self.post, slot)
     }
 }
 
@@ -222,51 +231,59 @@ mod tests {
     use super::*;
     use bytes::Bytes;
 
-    fn message(stream: StreamId, bytes: usize, last: bool) -> Reply {
-        Reply::Message { stream, message: Bytes::from(vec![0; bytes]), last }
+    fn last(stream: StreamId) -> Reply {
+        Reply::Message { stream, message: Bytes::from_static(b"x"), last: true }
     }
 
     #[test]
     fn an_id_is_used_once_though_its_entry_is_used_again() {
         let streams = Streams::new(3, 100);
-        let post = streams.join();
+        let post = streams.join(Http2Options::default(), Instant(0));
         let first = streams.add(&post, 0).expect("there is room");
-        assert_eq!(streams.reply(message(first, 1, true)), Taken::Yes);
-        assert_eq!(streams.reply(message(first, 1, true)), Taken::Gone);
+        assert_eq!(streams.open(), 1);
+        streams.remove(first);
+        assert_eq!((streams.open(), streams.reply(last(first))), (0, Taken::Gone));
         let second = streams.add(&post, 0).expect("there is room");
         assert_ne!(first, second);
         assert_eq!(first.0 & 0xFFFFF, second.0 & 0xFFFFF, "the same entry");
         assert_eq!(first.0 >> 56, 3);
-        assert_eq!(streams.reply(message(first, 1, false)), Taken::Gone);
-        assert_eq!(streams.open(), 1);
-        assert!(streams.remove(second) && !streams.remove(second));
-        assert_eq!(streams.open(), 0);
-        assert_eq!(post.replies.borrow().len(), 1);
-    }
-
-    #[test]
-    fn a_stream_is_full_until_half_is_sent() {
-        let streams = Streams::new(0, 100);
-        let post = streams.join();
-        let id = streams.add(&post, 0).expect("there is room");
-        assert_eq!(streams.reply(message(id, 60, false)), Taken::Yes);
-        assert_eq!(streams.reply(message(id, 60, false)), Taken::Full);
-        assert!(streams.is_full(id) && !streams.is_overrun(id));
-        assert!(!streams.sent(id, 60));
-        assert!(streams.sent(id, 10 + 2 * PREFIX));
-        assert!(!streams.is_full(id));
-        streams.reply(message(id, 400, false));
-        assert!(streams.is_overrun(id));
+        streams.remove(first);
+        assert_eq!(streams.open(), 1, "an old name removes nothing");
     }
 
     #[test]
     fn a_connection_that_comes_late_drains_too() {
         let streams = Streams::new(0, 100);
-        let early = streams.join();
+        let early = streams.join(Http2Options::default(), Instant(0));
         streams.drain();
-        let late = streams.join();
+        let late = streams.join(Http2Options::default(), Instant(0));
         assert!(early.draining.get() && late.draining.get());
         streams.leave(&early);
         assert_eq!(streams.connections(), 1);
+    }
+
+    #[test]
+    fn a_ring_wakes_a_sleeper_once_and_keeps_a_runner_awake() {
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+        use std::task::Wake;
+
+        #[derive(Default)]
+        struct Count(AtomicUsize);
+        impl Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, SeqCst);
+            }
+        }
+
+        let count = Arc::new(Count::default());
+        let post = Streams::new(0, 100).join(Http2Options::default(), Instant(0));
+        post.wake_up(&Waker::from(count.clone()));
+        post.ring();
+        assert_eq!((count.0.load(SeqCst), post.take_ring(), post.take_ring()), (0, true, false));
+        post.sleep();
+        post.ring();
+        post.ring();
+        assert_eq!(count.0.load(SeqCst), 1);
     }
 }

@@ -133,7 +133,12 @@ pub struct World {
 
 /// Starts a server and gives the client's end of its connection.
 pub fn start(change: impl FnOnce(&mut GrpcOptions)) -> (World, DuplexStream) {
-    let (client, server) = tokio::io::duplex(256 << 10);
+    start_wide(256 << 10, change)
+}
+
+/// The same over a pipe that holds so many bytes.
+pub fn start_wide(pipe: usize, change: impl FnOnce(&mut GrpcOptions)) -> (World, DuplexStream) {
+    let (client, server) = tokio::io::duplex(pipe);
     let mut options = GrpcOptions::new(Rc::new(Clock(tokio::time::Instant::now())));
     change(&mut options);
     let streams = Rc::new(Streams::new(0, 1 << 20));

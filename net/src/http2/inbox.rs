@@ -1,86 +1,79 @@
 //! Messages out of a call's DATA frames: gRPC's five-byte prefix, then as many bytes as it says.
 //!
 //! Leaves out flow control and what a message means. Laws: a message over the bound is refused at
-//! its prefix; memory grows with what has arrived, never with what a prefix promises; a message
-//! below 16 KiB is copied, so that it does not hold the connection's receive buffer.
+//! its prefix; memory grows with what has arrived, never with what a prefix promises; a message is a
+//! copy of its own, so that it does not hold the connection's receive buffer.
 //!
 //! Worked example: `00 00 00 00 02 61` gives nothing, one byte more, `62`, gives the message `ab`.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::piece::PREFIX;
 use crate::call::{Code, GrpcStatus};
-
-/// From this size on a message is a slice of the receive buffer when it arrived in one frame.
-const SHARED_BYTES_MIN: usize = 16 << 10;
 
 /// What a prefix alone may reserve.
 const RESERVE_MAX: usize = 64 << 10;
 
 /// One call's incoming bytes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Inbox {
-    chunk: Bytes,
     prefix: [u8; PREFIX],
     prefix_len: usize,
-    body: BytesMut,
-    message_max: usize,
-    encoding: Option<String>,
+    body: Vec<u8>,
+}
+
+/// What bounds a call's messages and how the client compresses them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MessageRules<'a> {
+    pub(super) bytes_max: usize,
+    pub(super) encoding: Option<&'a str>,
 }
 
 impl Inbox {
-    /// `encoding` is the call's `grpc-encoding`, for the error text.
-    pub(super) fn new(message_max: usize, encoding: Option<String>) -> Inbox {
-        Inbox {
-            chunk: Bytes::new(),
-            prefix: [0; PREFIX],
-            prefix_len: 0,
-            body: BytesMut::new(),
-            message_max,
-            encoding,
-        }
-    }
-
-    /// Adds a frame's data. Only after [`Inbox::next`] had no more.
-    pub(super) fn push(&mut self, chunk: Bytes) {
-        debug_assert!(self.chunk.is_empty(), "the last chunk was used up");
-        self.chunk = chunk;
-    }
-
     /// Whether a message has begun and is not whole.
     pub(super) fn is_cut(&self) -> bool {
         self.prefix_len > 0
     }
 
-    /// The next whole message; `None` when more bytes are needed.
-    pub(super) fn next(&mut self) -> Result<Option<Bytes>, GrpcStatus> {
+    /// Bytes of the message that has begun.
+    pub(super) fn held(&self) -> usize {
+        self.body.len()
+    }
+
+    /// The next whole message out of what `chunk` adds; `None` when all of it is used up.
+    #[inline]
+    pub(super) fn next(
+        &mut self,
+        chunk: &mut &[u8],
+        rules: MessageRules<'_>,
+    ) -> Result<Option<Bytes>, GrpcStatus> {
         if self.prefix_len < PREFIX {
-            let count = self.chunk.len().min(PREFIX - self.prefix_len);
-            let to = &mut self.prefix[self.prefix_len..self.prefix_len + count];
-            self.chunk.copy_to_slice(to);
+            let count = chunk.len().min(PREFIX - self.prefix_len);
+            self.prefix[self.prefix_len..self.prefix_len + count].copy_from_slice(&chunk[..count]);
+            *chunk = &chunk[count..];
             self.prefix_len += count;
             if self.prefix_len < PREFIX {
                 return Ok(None);
             }
-            self.check_prefix()?;
+            self.check_prefix(rules)?;
         }
         let wanted = self.length() - self.body.len();
-        if self.body.is_empty() && self.chunk.len() >= wanted {
+        let (part, rest) = chunk.split_at(wanted.min(chunk.len()));
+        if self.body.is_empty() && part.len() == wanted {
+            *chunk = rest;
             self.prefix_len = 0;
-            let message = self.chunk.split_to(wanted);
-            let small = wanted < SHARED_BYTES_MIN;
-            return Ok(Some(if small { Bytes::copy_from_slice(&message) } else { message }));
+            return Ok(Some(Bytes::copy_from_slice(part)));
         }
         if self.body.is_empty() {
-            self.body.reserve(wanted.min(RESERVE_MAX));
+            self.body.reserve_exact(wanted.min(RESERVE_MAX));
         }
-        let part = self.chunk.split_to(wanted.min(self.chunk.len()));
-        self.body.extend_from_slice(&part);
+        self.body.extend_from_slice(part);
+        *chunk = rest;
         if part.len() < wanted {
             return Ok(None);
         }
         self.prefix_len = 0;
-        Ok(Some(std::mem::take(&mut self.body).freeze()))
+        Ok(Some(std::mem::take(&mut self.body).into()))
     }
 
     fn length(&self) -> usize {
@@ -89,15 +82,15 @@ impl Inbox {
     }
 
     /// The texts are those of etcd's gRPC library.
-    fn check_prefix(&self) -> Result<(), GrpcStatus> {
+    fn check_prefix(&self, rules: MessageRules<'_>) -> Result<(), GrpcStatus> {
         let (code, message) = match (self.prefix[0], self.length()) {
-            (0, length) if length <= self.message_max => return Ok(()),
+            (0, length) if length <= rules.bytes_max => return Ok(()),
             (0, length) => {
-                let max = self.message_max;
+                let max = rules.bytes_max;
                 let text = format!("grpc: received message larger than max ({length} vs. {max})");
                 (Code::ResourceExhausted, text)
             }
-            (1, _) => match self.encoding.as_deref() {
+            (1, _) => match rules.encoding {
                 None | Some("identity") => (
                     Code::Internal,
                     "grpc: compressed flag set with identity or empty encoding".to_string(),
@@ -119,9 +112,13 @@ impl Inbox {
 mod tests {
     use super::*;
 
-    fn all(inbox: &mut Inbox, chunk: &[u8]) -> Vec<Bytes> {
-        inbox.push(Bytes::copy_from_slice(chunk));
-        std::iter::from_fn(|| inbox.next().expect("these bytes are good")).collect()
+    const RULES: MessageRules<'_> = MessageRules { bytes_max: 10, encoding: None };
+
+    fn all(inbox: &mut Inbox, mut chunk: &[u8], rules: MessageRules<'_>) -> Vec<Bytes> {
+        let next = || inbox.next(&mut chunk, rules).expect("these bytes are good");
+        let messages = std::iter::from_fn(next).collect();
+        assert!(chunk.is_empty());
+        messages
     }
 
     #[test]
@@ -129,10 +126,10 @@ mod tests {
         let bytes = b"\0\0\0\0\x03abc\0\0\0\0\0\0\0\0\0\x01z";
         for first in 0..=bytes.len() {
             for second in first..=bytes.len() {
-                let mut inbox = Inbox::new(10, None);
-                let mut got = all(&mut inbox, &bytes[..first]);
-                got.extend(all(&mut inbox, &bytes[first..second]));
-                got.extend(all(&mut inbox, &bytes[second..]));
+                let mut inbox = Inbox::default();
+                let mut got = all(&mut inbox, &bytes[..first], RULES);
+                got.extend(all(&mut inbox, &bytes[first..second], RULES));
+                got.extend(all(&mut inbox, &bytes[second..], RULES));
                 assert_eq!(got, [&b"abc"[..], b"", b"z"], "split at {first} and {second}");
                 assert!(!inbox.is_cut());
             }
@@ -141,15 +138,15 @@ mod tests {
 
     #[test]
     fn a_cut_message_is_known() {
-        let mut inbox = Inbox::new(10, None);
-        assert_eq!(all(&mut inbox, b"\0\0\0\0\x02a"), [] as [Bytes; 0]);
+        let mut inbox = Inbox::default();
+        assert_eq!(all(&mut inbox, b"\0\0\0\0\x02a", RULES), [] as [Bytes; 0]);
         assert!(inbox.is_cut());
+        assert_eq!(inbox.held(), 1);
     }
 
-    fn refusal(encoding: Option<&str>, bytes: &[u8]) -> (Code, String) {
-        let mut inbox = Inbox::new(10, encoding.map(String::from));
-        inbox.push(Bytes::copy_from_slice(bytes));
-        let status = inbox.next().expect_err("these bytes are bad");
+    fn refusal(encoding: Option<&str>, mut bytes: &[u8]) -> (Code, String) {
+        let rules = MessageRules { encoding, ..RULES };
+        let status = Inbox::default().next(&mut bytes, rules).expect_err("these bytes are bad");
         (status.code, status.message)
     }
 
@@ -167,8 +164,9 @@ mod tests {
 
     #[test]
     fn a_promise_reserves_little() {
-        let mut inbox = Inbox::new(usize::MAX, None);
-        assert!(all(&mut inbox, b"\0\xff\xff\xff\xffx").is_empty());
-        assert!(inbox.body.capacity() <= 2 * RESERVE_MAX);
+        let mut inbox = Inbox::default();
+        let rules = MessageRules { bytes_max: usize::MAX, encoding: None };
+        assert!(all(&mut inbox, b"\0\xff\xff\xff\xffx", rules).is_empty());
+        assert!(inbox.body.capacity() <= RESERVE_MAX);
     }
 }

@@ -1,0 +1,190 @@
+//! What time does to a connection: deadlines of calls, the handshake's, the keepalive, and draining.
+//!
+//! Draining goes as in etcd's gRPC library: GOAWAY that forbids nothing yet, and a ping; when its
+//! answer is there, the client knows, and GOAWAY with the last stream follows; then the open calls end.
+//!
+//! Leaves out reading a clock. Laws: (1) [`Connection::tick`] at [`Connection::deadline`] does what is
+//! due, and afterwards the deadline is later; (2) draining ends within `drain_timeout`.
+//!
+//! Worked example: a call with `grpc-timeout: 300m` that nobody answered ends 300 ms after its headers
+//! with DeadlineExceeded, and the services hear `Cancelled`.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::super::keepalive::{Due, Keepalive};
+use super::*;
+
+/// How long the client may take to answer the ping of a drain, as a part of the whole.
+const DRAIN_PING_PART: u32 = 2;
+
+/// Data of our pings.
+const PING_KEEPALIVE: [u8; 8] = *b"hf alive";
+const PING_DRAIN: [u8; 8] = *b"hf drain";
+
+/// Ends of calls that were answered in time are forgotten when they are this many times the others.
+const STALE_FACTOR: usize = 2;
+const STALE_MIN: usize = 64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drain {
+    No,
+    /// GOAWAY without a last stream is out; the last follows then, at the latest.
+    Warned(Instant),
+    Final,
+}
+
+/// One connection's times.
+pub(super) struct Clock {
+    handshake: Option<Instant>,
+    keepalive: Option<Keepalive>,
+    /// By time: slot and id. Calls that ended before stay until their time, or until they are many.
+    calls: BinaryHeap<Reverse<(Instant, u32, u32)>>,
+    drain: Drain,
+    cut: Option<Instant>,
+}
+
+impl Clock {
+    pub(super) fn new(options: &Http2Options, now: Instant) -> Clock {
+        Clock {
+            handshake: Some(now + options.handshake_timeout),
+            keepalive: options.keepalive.map(|keepalive| Keepalive::new(keepalive, now)),
+            calls: BinaryHeap::new(),
+            drain: Drain::No,
+            cut: None,
+        }
+    }
+
+    /// The client said that it speaks HTTP/2.
+    pub(super) fn opened(&mut self) {
+        self.handshake = None;
+    }
+
+    /// Bytes came.
+    #[inline]
+    pub(super) fn heard(&mut self, now: Instant) {
+        if let Some(keepalive) = &mut self.keepalive {
+            keepalive.heard(now);
+        }
+    }
+
+    /// A call with a deadline.
+    pub(super) fn add(&mut self, deadline: Instant, slot: u32, id: u32) {
+        self.calls.push(Reverse((deadline, slot, id)));
+    }
+
+    /// Whether new streams are not looked at any more.
+    #[inline]
+    pub(super) fn is_drained(&self) -> bool {
+        self.drain == Drain::Final
+    }
+}
+
+impl Connection {
+    /// When [`Connection::tick`] is due; [`Instant::NEVER`] if nothing is.
+    pub fn deadline(&mut self) -> Instant {
+        if self.end.is_some() {
+            return Instant::NEVER;
+        }
+        self.forget_stale();
+        let clock = &self.clock;
+        let warned = match clock.drain {
+            Drain::Warned(until) => Some(until),
+            Drain::No | Drain::Final => None,
+        };
+        let call = clock.calls.peek().map(|Reverse((at, ..))| *at);
+        let keepalive = clock.keepalive.as_ref().map(Keepalive::at);
+        let all = [clock.handshake, clock.cut, warned, call, keepalive];
+        all.into_iter().flatten().min().unwrap_or(Instant::NEVER)
+    }
+
+    /// Drops deadlines of calls that are over: the first ones, and all if they are many.
+    fn forget_stale(&mut self) {
+        let (calls, slab) = (&mut self.clock.calls, &mut self.slab);
+        let mut lives = |slot: u32, id: u32| slab.get(slot).is_some_and(|stream| stream.id == id);
+        while let Some(Reverse((_, slot, id))) = calls.peek()
+            && !lives(*slot, *id)
+        {
+            calls.pop();
+        }
+        if calls.len() > STALE_MIN + STALE_FACTOR * self.slab.open() {
+            let slab = &mut self.slab;
+            self.clock.calls.retain(|Reverse((_, slot, id))| {
+                slab.get(*slot).is_some_and(|stream| stream.id == *id)
+            });
+        }
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant) {
+        if self.end.is_some() {
+            return;
+        }
+        self.now = now;
+        if self.clock.handshake.is_some_and(|until| until <= now) {
+            return self.finish_with(End::HandshakeTimeout);
+        }
+        self.expire();
+        match self.clock.keepalive.as_mut().map_or(Due::Nothing, |keepalive| keepalive.due(now)) {
+            Due::Nothing => {}
+            Due::Ping => frame::put_ping(&mut self.out.bytes, 0, PING_KEEPALIVE),
+            Due::GiveUp => return self.finish_with(End::KeepaliveTimeout),
+        }
+        if let Drain::Warned(until) = self.clock.drain
+            && until <= now
+        {
+            self.drain_finally();
+        }
+        if self.clock.cut.is_some_and(|cut| cut <= now) {
+            self.cut();
+        }
+        self.settle();
+    }
+
+    fn expire(&mut self) {
+        while let Some(Reverse((at, slot, id))) = self.clock.calls.peek().copied()
+            && at <= self.now
+        {
+            self.clock.calls.pop();
+            if self.slab.get(slot).is_some_and(|stream| stream.id == id) {
+                self.fail(slot, status(Code::DeadlineExceeded, "context deadline exceeded"));
+            }
+        }
+    }
+
+    /// Shutting down: the client is told to go elsewhere, and open calls may end.
+    pub fn drain(&mut self, now: Instant) {
+        if self.end.is_some() || self.clock.drain != Drain::No {
+            return;
+        }
+        self.now = now;
+        let timeout = self.options.drain_timeout;
+        self.clock.cut = Some(now + timeout);
+        self.clock.drain = Drain::Warned(now + timeout / DRAIN_PING_PART);
+        if self.phase != Phase::Open {
+            return self.finish_with(End::Closed);
+        }
+        frame::put_goaway(&mut self.out.bytes, MAX_31, Reason::NoError, "");
+        frame::put_ping(&mut self.out.bytes, 0, PING_DRAIN);
+    }
+
+    /// The client answered a ping.
+    pub(super) fn pong(&mut self, data: [u8; 8]) {
+        if data == PING_DRAIN && matches!(self.clock.drain, Drain::Warned(_)) {
+            self.drain_finally();
+        }
+    }
+
+    fn drain_finally(&mut self) {
+        self.clock.drain = Drain::Final;
+        frame::put_goaway(&mut self.out.bytes, self.last_id, Reason::NoError, "");
+    }
+
+    /// The draining took too long: what is open ends here.
+    fn cut(&mut self) {
+        for slot in self.slab.slots() {
+            self.fail(slot, status(Code::Unavailable, "etcdserver: server stopped"));
+        }
+        self.end.get_or_insert(End::Closed);
+    }
+}
