@@ -333,20 +333,20 @@ impl Plan {
                     let value = found.map(|(_, value)| *value).ok_or("it was not measured")?;
                     Ok(Sample { values: vec![(Metric::Value, value)], ..Sample::default() })
                 });
-                setting.say(&format!("  {}: {}", line.title, brief(&run)));
+                setting.say(&format!("  {}: {}", line.title, in_words(&run)));
                 line.pairs.push(side, run);
             }
         }
         for (row, line) in self.rows.iter().zip(lines.iter_mut()) {
             let run = measure.row(row);
-            setting.say(&format!("  {}: {}", row.title, brief(&run)));
+            setting.say(&format!("  {}: {}", row.title, in_words(&run)));
             line.pairs.push(side, run);
         }
     }
 }
 
 /// A run in a few words.
-fn brief(run: &Run) -> String {
+fn in_words(run: &Run) -> String {
     match run {
         Err(what) => format!("failed: {what}"),
         Ok(sample) => {

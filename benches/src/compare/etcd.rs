@@ -36,10 +36,9 @@ pub fn build() -> Result<Option<PathBuf>, String> {
     }
 }
 
-/// What a binary says its version is: the first line, or that it says nothing.
+/// What a binary says its version is, on one line.
 pub fn version(binary: &Path) -> String {
-    let output = Command::new(binary).arg("--version").output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    let line = text.ok().and_then(|text| text.lines().next().map(str::to_owned));
-    line.unwrap_or_else(|| "unknown version".to_owned())
+    let said = Command::new(binary).arg("--version").output().map(|output| output.stdout);
+    let said = String::from_utf8_lossy(&said.unwrap_or_default()).trim().replace('\n', "; ");
+    if said.is_empty() { "unknown version".to_owned() } else { said }
 }

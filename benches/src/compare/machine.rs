@@ -1,4 +1,4 @@
-//! The machine, told from /proc; and a clock, a processor and a disk are all it has to say.
+//! The machine, told from /proc: its processor, memory, kernel and load.
 
 use std::fs;
 

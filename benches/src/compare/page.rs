@@ -28,6 +28,8 @@ pub fn picture(outcome: &Outcome) -> String {
     let height: f64 = outcome.lines.iter().map(height_of).sum();
     let mut svg = Svg::new(RIGHT + 180.0, TOP + height + 20.0);
     svg.words((12.0, 22.0), Anchor::Start, 15.0, "Holdfast against etcd: times better");
+    let doubt = outcome.doubt().unwrap_or_default();
+    svg.words((12.0, 42.0), Anchor::Start, 11.0, doubt);
     for (nth, (metric, colour)) in BARS.iter().enumerate() {
         let x = LEFT + 170.0 * nth as f64;
         svg.bar((x, 14.0), (12.0, 8.0), colour);

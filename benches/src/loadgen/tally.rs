@@ -164,8 +164,9 @@ mod tests {
         }
         one.fail("a");
         other.fail("a");
+        one.enter_cell(10_000_000, 9);
         one.enter_cell(50_000_000, 7);
-        other.enter_cell(60_000_000, 9);
+        other.enter_cell(60_000_000, 8);
         other.enter_cell(250_000_000, 3);
         one.add(other);
         let puts = &one.latencies[&Kind::Put];
@@ -174,7 +175,7 @@ mod tests {
         assert!((at(0.5) - 500.0).abs() < 1.0 && (at(0.999) - 999.0).abs() < 1.0);
         assert_eq!(one.errors["a"], 2);
         let cells: Vec<_> = one.timeline.iter().map(|cell| (cell.count, cell.worst)).collect();
-        assert_eq!(cells, [(2, 9), (0, 0), (1, 3)]);
+        assert_eq!(cells, [(3, 9), (0, 0), (1, 3)]);
     }
 
     /// Three digits: what is told differs from what was recorded by less than a thousandth.
