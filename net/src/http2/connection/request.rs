@@ -167,13 +167,12 @@ impl Connection {
         stream.recv_promised = head.content_length;
         stream.client_stream = head.method.is_client_stream();
         stream.encoding = head.encoding.take();
-        if let Some(timeout) = head.timeout {
-            let deadline = self.now + timeout;
-            stream.deadline = Some(deadline);
-            self.clock.add(deadline, slot, block.stream);
-        }
         let introduced = stream.client_stream;
+        let timeout = head.timeout;
         stream.head = Some(head);
+        if let Some(timeout) = timeout {
+            self.expire_at(self.now + timeout, slot, block.stream);
+        }
         if introduced {
             self.introduce(slot, Bytes::new(), names);
         }
