@@ -265,7 +265,7 @@ impl Connection {
 
     fn data_on_closed(&mut self, stream: u32) -> Result<(), Broken> {
         if self.slab.closed(stream) == Closed::ByUs {
-            return self.idle_frame();
+            return self.count_cancel();
         }
         self.refuse(stream, Reason::StreamClosed)
     }
