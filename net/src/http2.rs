@@ -10,6 +10,27 @@
 //!  outbox     the output buffer               connection           all of it together
 //! ```
 //!
+//! What it costs, measured on bytes in memory with services that answer at once, a put of 280 bytes a
+//! call, on two shared cores (`cargo bench -p holdfast-benches --bench http2`):
+//!
+//! ```text
+//!  calls in one read     1        16       64
+//!  this engine           0.34     0.32     0.34 us a call
+//!  the h2 crate          3.1      3.1      3.0  us a call
+//! ```
+//!
+//! What holds it to the rules: the scripts of `tests/scripts/http2`, one behaviour each; the `h2` crate
+//! as a random client (`tests/grpc/twin.rs`); the fuzz target `http2`; and h2spec, of whose 145 cases
+//! 144 pass and one is skipped (5.1.2, which needs a server that announces a limit of streams):
+//!
+//! ```sh
+//! go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
+//! cargo run --release -- --data-dir h2spec.etcd &
+//! h2spec -h 127.0.0.1 -p 2379
+//! ```
+//!
+//! Its requests are not gRPC's; those have answers with a body, which the flow control cases need.
+//!
 //! Leaves out sockets, tasks and timers ([`crate::grpc`]), TLS, and what is called ([`crate::call`]).
 
 mod connection;

@@ -32,7 +32,8 @@ pub struct Http2Options {
     pub unsent_bytes_max: usize,
     /// Written bytes that wait for the socket, from which on nothing is read and no message written.
     pub output_bytes_max: usize,
-    /// How often streams may be cancelled, by the client or for its errors.
+    /// How often streams may be cancelled, by the client or for its errors, and frames for them come
+    /// late.
     pub cancels: Rate,
     /// How often frames may come that say nothing.
     pub idle_frames: Rate,
@@ -59,8 +60,9 @@ impl Default for Http2Options {
             unfinished_bytes_max: 64 << 20,
             unsent_bytes_max: 64 << 20,
             output_bytes_max: 256 << 10,
-            // A batch of cancellations behind their requests is honest: one deadline can end them all.
-            cancels: Rate { burst: 10_000, per_second: 1_000 },
+            // One deadline can end very many honest calls at once, and a call that is cancelled costs
+            // about what one that is answered costs: the rate only keeps a flood from being free.
+            cancels: Rate { burst: 10_000, per_second: 5_000 },
             idle_frames: Rate { burst: 1_000, per_second: 100 },
             handshake_timeout: Duration::from_secs(20),
             drain_timeout: Duration::from_secs(5),

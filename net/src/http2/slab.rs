@@ -12,8 +12,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
-use holdfast_core::time::Instant;
-
 use super::head::{Foreign, Head};
 use super::inbox::Inbox;
 use super::piece::Piece;
@@ -39,8 +37,6 @@ pub(super) struct Stream {
     pub(super) encoding: Option<Box<str>>,
     /// The answer to a request that is not gRPC's, when the request has ended.
     pub(super) foreign: Option<Box<Foreign>>,
-    /// When it is over.
-    pub(super) deadline: Option<Instant>,
 
     /// The client has ended its side.
     pub(super) recv_ended: bool,
@@ -89,7 +85,6 @@ impl Stream {
         self.head = None;
         self.encoding = None;
         self.foreign = None;
-        self.deadline = None;
         self.recv_ended = false;
         self.recv_unreturned = 0;
         self.recv_promised = None;

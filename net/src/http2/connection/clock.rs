@@ -68,11 +68,6 @@ impl Clock {
         }
     }
 
-    /// A call with a deadline.
-    pub(super) fn add(&mut self, deadline: Instant, slot: u32, id: u32) {
-        self.calls.push(Reverse((deadline, slot, id)));
-    }
-
     /// Whether new streams are not looked at any more.
     #[inline]
     pub(super) fn is_drained(&self) -> bool {
@@ -98,7 +93,18 @@ impl Connection {
         all.into_iter().flatten().min().unwrap_or(Instant::NEVER)
     }
 
-    /// Drops deadlines of calls that are over: the first ones, and all if they are many.
+    /// Notes a call's deadline, and forgets those of calls that are over when they are many.
+    pub(super) fn expire_at(&mut self, deadline: Instant, slot: u32, id: u32) {
+        self.clock.calls.push(Reverse((deadline, slot, id)));
+        if self.clock.calls.len() > STALE_MIN + STALE_FACTOR * self.slab.open() {
+            let slab = &mut self.slab;
+            self.clock.calls.retain(|Reverse((_, slot, id))| {
+                slab.get(*slot).is_some_and(|stream| stream.id == *id)
+            });
+        }
+    }
+
+    /// Drops the deadlines of calls that are over from the front.
     fn forget_stale(&mut self) {
         let (calls, slab) = (&mut self.clock.calls, &mut self.slab);
         let mut lives = |slot: u32, id: u32| slab.get(slot).is_some_and(|stream| stream.id == id);
@@ -106,12 +112,6 @@ impl Connection {
             && !lives(*slot, *id)
         {
             calls.pop();
-        }
-        if calls.len() > STALE_MIN + STALE_FACTOR * self.slab.open() {
-            let slab = &mut self.slab;
-            self.clock.calls.retain(|Reverse((_, slot, id))| {
-                slab.get(*slot).is_some_and(|stream| stream.id == *id)
-            });
         }
     }
 
@@ -186,5 +186,43 @@ impl Connection {
             self.fail(slot, status(Code::Unavailable, "etcdserver: server stopped"));
         }
         self.end.get_or_insert(End::Closed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::Reply;
+
+    struct First;
+
+    impl Names for First {
+        fn name(&mut self, _: u32) -> Option<StreamId> {
+            Some(StreamId(1))
+        }
+    }
+
+    #[test]
+    fn deadlines_of_calls_that_were_answered_are_forgotten() {
+        let mut connection = Connection::new(Http2Options::default(), Instant(0));
+        let mut hello = PREFACE.to_vec();
+        frame::put_settings(&mut hello, &[]);
+        connection.receive(Instant(0), &hello, &mut First);
+        for number in 0..1000 {
+            let mut block = b"\x83\x86\x44\x14/etcdserverpb.KV/Put".to_vec();
+            block.extend_from_slice(b"\x0f\x10\x10application/grpc\0\x0cgrpc-timeout\x029H");
+            let mut bytes = Vec::new();
+            let (id, flags) = (2 * number + 1, frame::END_HEADERS);
+            frame::put_head(&mut bytes, Kind::Headers, flags, (id, block.len()));
+            bytes.extend_from_slice(&block);
+            frame::put_head(&mut bytes, Kind::Data, frame::END_STREAM, (id, 5));
+            bytes.extend_from_slice(&[0; 5]);
+            connection.receive(Instant(0), &bytes, &mut First);
+            assert_eq!(connection.events().drain(..).count(), 1);
+            let reply = Reply::Message { stream: StreamId(1), message: "".into(), last: true };
+            assert_eq!(connection.reply(0, reply), Taken::Yes);
+            connection.wrote(connection.output().len());
+            assert!(connection.clock.calls.len() <= 2 * STALE_MIN);
+        }
     }
 }

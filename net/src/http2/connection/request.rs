@@ -167,13 +167,12 @@ impl Connection {
         stream.recv_promised = head.content_length;
         stream.client_stream = head.method.is_client_stream();
         stream.encoding = head.encoding.take();
-        if let Some(timeout) = head.timeout {
-            let deadline = self.now + timeout;
-            stream.deadline = Some(deadline);
-            self.clock.add(deadline, slot, block.stream);
-        }
         let introduced = stream.client_stream;
+        let timeout = head.timeout;
         stream.head = Some(head);
+        if let Some(timeout) = timeout {
+            self.expire_at(self.now + timeout, slot, block.stream);
+        }
         if introduced {
             self.introduce(slot, Bytes::new(), names);
         }
@@ -266,7 +265,7 @@ impl Connection {
 
     fn data_on_closed(&mut self, stream: u32) -> Result<(), Broken> {
         if self.slab.closed(stream) == Closed::ByUs {
-            return self.idle_frame();
+            return self.count_cancel();
         }
         self.refuse(stream, Reason::StreamClosed)
     }
