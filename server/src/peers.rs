@@ -39,6 +39,9 @@ const PING_EVERY: Duration = Duration::from_secs(1);
 /// Accepted connections beyond two for each member: strangers who have not said who they are.
 const ACCEPTED_MAX: usize = 64;
 
+/// As many complaints of strangers at once as seconds in this.
+const STRANGERS_BURST: Duration = Duration::from_secs(10);
+
 /// Bytes written to a peer at one time: each piece may take [`SILENCE`].
 const WRITE_BYTES: usize = 256 << 10;
 
@@ -66,8 +69,8 @@ pub struct Peers {
     observer: Rc<dyn Observer>,
     /// The last complaint about each peer.
     complained: RefCell<BTreeMap<MemberId, String>>,
-    /// When one may next complain of somebody who did not say who it is.
-    quiet_until: Cell<Instant>,
+    /// Until when complaints of those who did not say who they are have been spent, one a second.
+    next_stranger: Cell<Instant>,
 }
 
 impl Peers {
@@ -91,7 +94,7 @@ impl Peers {
             wake,
             observer,
             complained: RefCell::new(BTreeMap::new()),
-            quiet_until: Cell::new(Instant(0)),
+            next_stranger: Cell::new(Instant(0)),
         })
     }
 
@@ -295,11 +298,12 @@ impl Peers {
         }
     }
 
-    /// At most once a second: whoever reaches the port can make reasons without end.
+    /// Once a second, and a few at once: whoever reaches the port can make reasons without end.
     fn complain_of_stranger<R: Runtime>(&self, runtime: &R, why: &str) {
         let now = runtime.now();
-        if now >= self.quiet_until.get() {
-            self.quiet_until.set(now + Duration::from_secs(1));
+        let due = self.next_stranger.get().max(now);
+        if due.since(now) < STRANGERS_BURST {
+            self.next_stranger.set(due + Duration::from_secs(1));
             self.observer.warn(&format!("connection at the peer port from an unknown peer: {why}"));
         }
     }
