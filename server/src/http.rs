@@ -142,6 +142,7 @@ where
         })
     };
     let connection = http1::Builder::new()
+        .half_close(true)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(Prefixed::new(io, first_bytes, reads.clone()), service);

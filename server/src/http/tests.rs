@@ -20,6 +20,7 @@ struct Fake {
 
 impl Probe for Fake {
     async fn range(&self, serializable: bool) -> Result<(), String> {
+        tokio::task::yield_now().await;
         let error = if serializable { self.local_error } else { self.linear_error };
         error.map_or(Ok(()), |error| Err(error.to_owned()))
     }
@@ -88,6 +89,21 @@ fn get(fake: &Fake, path: &str) -> (u16, String) {
 
 fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
     answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+#[test]
+fn a_client_that_says_no_more_gets_its_answer() {
+    for path in ["/version", "/health"] {
+        let answer = run(async {
+            let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+            let mut client = connect(&Fake::default(), &request, options(Surface::Client));
+            client.shutdown().await.expect("a pipe can be half closed");
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.expect("the server closes");
+            answer
+        });
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    }
 }
 
 #[test]

@@ -81,7 +81,11 @@ async fn garbage_on_either_port_harms_nobody() {
     for (at, garbage) in garbage().into_iter().enumerate() {
         for (port, wanted) in [(client, garbage.client), (peer, garbage.peer)] {
             let answer = send(port, &garbage.bytes);
-            assert!(answer.starts_with(wanted), "{at}: {}", String::from_utf8_lossy(&answer));
+            assert!(
+                answer.starts_with(wanted),
+                "{at} at port {port}: {}",
+                String::from_utf8_lossy(&answer)
+            );
         }
         server.says(garbage.log).await;
         let value = at.to_string();
