@@ -13,7 +13,8 @@
 //!  4. An operation moves a deadline only towards later.
 //!  5. A lease is reported once. What a leader has queued or appended is lost only together with its
 //!     leadership, so asking again would only risk the revocation of a lease that was granted anew
-//!     under the same id meanwhile.
+//!     under the same id meanwhile. This rests on revocations never being refused by apply while the
+//!     lease exists.
 //!
 //! Worked example: promoted at 100 s with an extension of 1 s, lease `l7` of 10 s expires at 111 s.
 //! Renewed at 105 s it would end at 115 s. At 115 s `expired` returns it, and from then on a renewal

@@ -270,7 +270,7 @@ impl Node {
                 if regular > now { regular } else { now + self.config.limits.heartbeat };
             self.tick(now, out);
         }
-        // Before anything is applied: what the last turn answered has been read by now.
+        // Before anything is applied: what was answered is read from the snapshot it was answered at.
         if self.machine.compaction_pending() && !self.raft.is_installing() {
             self.turn.changed = true;
             if let Some(revision) = self.machine.compact_slice(store)? {

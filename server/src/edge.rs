@@ -178,7 +178,8 @@ impl Edge {
         };
         // What has been answered and still has to be read counts too.
         let most = self.config.limits.pending_commands_max;
-        if self.waiting.len() >= most || self.reads.len() >= most {
+        let waiting_count = self.waiting.len() + self.lagging.len() + self.physical.len();
+        if waiting_count >= most || self.reads.len() >= most {
             return self.reads.answers.push((call, Err(Rejection::TooManyRequests)));
         }
         inbox.push(Event::Request(self.request(now, waiting, identity, ask)));

@@ -36,14 +36,19 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// Pings on a connection that this member dialled.
 const PING_EVERY: Duration = Duration::from_secs(1);
 
-/// Accepted connections beyond two for each member: strangers who have not said who they are.
-const ACCEPTED_MAX: usize = 64;
+/// Accepted connections whose other end has not said who it is. They have [`SILENCE`] for it.
+const STRANGERS_MAX: usize = 64;
 
-/// As many complaints of strangers at once as seconds in this.
-const STRANGERS_BURST: Duration = Duration::from_secs(10);
+/// Accepted connections of members, for each: a broken one may linger beside its successors.
+const ACCEPTED_EACH: usize = 8;
+
+/// As many complaints of accepted connections at once as seconds in this.
+const COMPLAINTS_BURST: Duration = Duration::from_secs(10);
 
 /// Bytes written to a peer at one time: each piece may take [`SILENCE`].
 const WRITE_BYTES: usize = 256 << 10;
+
+const ONE_TOO_MANY: &str = "one connection too many was closed";
 
 const FELL_SILENT: &str = "no sign of life for 5 s; the connection is given up";
 
@@ -64,13 +69,15 @@ pub struct Peers {
     local: Cell<LocalPeer>,
     queues: BTreeMap<MemberId, (String, Rc<Queue>)>,
     inbox: RefCell<Vec<Event>>,
+    /// Accepted connections of members, and those whose other end has not said who it is.
     accepted: Cell<usize>,
+    strangers: Cell<usize>,
     wake: Rc<dyn Fn()>,
     observer: Rc<dyn Observer>,
     /// The last complaint about each peer.
     complained: RefCell<BTreeMap<MemberId, String>>,
-    /// Until when complaints of those who did not say who they are have been spent, one a second.
-    next_stranger: Cell<Instant>,
+    /// Until when complaints of accepted connections have been spent, one a second.
+    next_complaint: Cell<Instant>,
 }
 
 impl Peers {
@@ -91,10 +98,11 @@ impl Peers {
             queues: queues.collect(),
             inbox: RefCell::new(Vec::new()),
             accepted: Cell::new(0),
+            strangers: Cell::new(0),
             wake,
             observer,
             complained: RefCell::new(BTreeMap::new()),
-            next_stranger: Cell::new(Instant(0)),
+            next_complaint: Cell::new(Instant(0)),
         })
     }
 
@@ -148,9 +156,10 @@ impl Peers {
 
     /// Serves a connection that a peer dialled, until it breaks or falls silent.
     pub async fn listen_to<R: Runtime>(&self, runtime: &R, mut stream: R::Stream) {
-        let Some(_place) = Place::take(&self.accepted, ACCEPTED_MAX + 2 * self.queues.len()) else {
-            return self.complain_of_stranger(runtime, "one connection too many was closed");
+        let Some(mut _place) = Place::take(&self.strangers, STRANGERS_MAX) else {
+            return self.complain_limited(runtime, None, ONE_TOO_MANY);
         };
+        let mut known = false;
         let mut link = Link::new(Role::Acceptor, self.local.get(), None);
         let mut events = Vec::new();
         let mut buffer = vec![0; READ_BYTES];
@@ -161,8 +170,8 @@ impl Peers {
                 biased;
                 read = stream.read(&mut buffer) => read,
                 () = &mut tick => {
-                    if !std::mem::take(&mut heard) {
-                        return self.complain_of(runtime, link.met(), FELL_SILENT);
+                    if !std::mem::take(&mut heard) || !known {
+                        return self.complain_limited(runtime, link.met(), FELL_SILENT);
                     }
                     tick.set(runtime.sleep(SILENCE));
                     continue;
@@ -171,7 +180,18 @@ impl Peers {
             let Ok(read @ 1..) = read else { return };
             heard = true;
             link.receive(&buffer[..read], &mut events);
-            let closed = self.heard_from(runtime, &mut link, &mut events);
+            let mut closed = self.heard_from(runtime, &mut link, &mut events);
+            if !known && link.peer().is_some() {
+                // Members have places of their own, which strangers cannot take.
+                known = true;
+                match Place::take(&self.accepted, ACCEPTED_EACH * self.queues.len()) {
+                    Some(of_member) => _place = of_member,
+                    None => {
+                        self.complain_limited(runtime, link.met(), ONE_TOO_MANY);
+                        closed = true;
+                    }
+                }
+            }
             if !write(runtime, &mut stream, &link.take_output()).await {
                 return;
             }
@@ -204,7 +224,7 @@ impl Peers {
                     }
                 }
                 LinkEvent::Closed(error) => {
-                    self.complain_of(runtime, link.met(), &error.to_string());
+                    self.complain_limited(runtime, link.met(), &error.to_string());
                     closed = true;
                 }
             }
@@ -233,11 +253,16 @@ impl Peers {
                 }
             }
             queue.bytes.set(0);
-            if !write(runtime, &mut writer, &link.take_output()).await {
+            let output = link.take_output();
+            if !write(runtime, &mut writer, &output).await {
                 return;
             }
             if std::mem::take(&mut pinged) {
                 asked.get_or_insert(runtime.now());
+            }
+            if output.len() >= WRITE_BYTES && asked.is_some() {
+                // A pong stands behind what the socket holds; that it took so much is a sign, too.
+                asked = Some(runtime.now());
             }
             if !queue.messages.borrow().is_empty() {
                 continue;
@@ -272,6 +297,7 @@ impl Peers {
             match event {
                 LinkEvent::Opened { peer, hello } => {
                     queue.connected.set(true);
+                    self.complained.borrow_mut().remove(&peer);
                     self.tell(Event::Connected { peer, hello });
                 }
                 // A peer speaks on the connections it dialled.
@@ -291,20 +317,20 @@ impl Peers {
         self.observer.warn(&format!("connection with peer {peer}: {why}"));
     }
 
-    fn complain_of<R: Runtime>(&self, runtime: &R, peer: Option<MemberId>, why: &str) {
-        match peer {
-            Some(peer) => self.complain(peer, why),
-            None => self.complain_of_stranger(runtime, why),
-        }
-    }
-
-    /// Once a second, and a few at once: whoever reaches the port can make reasons without end.
-    fn complain_of_stranger<R: Runtime>(&self, runtime: &R, why: &str) {
+    /// Complains of an accepted connection: once a second, and a few at once, for whoever reaches the
+    /// port can make reasons without end. `peer` is who the other end says it is.
+    fn complain_limited<R: Runtime>(&self, runtime: &R, peer: Option<MemberId>, why: &str) {
         let now = runtime.now();
-        let due = self.next_stranger.get().max(now);
-        if due.since(now) < STRANGERS_BURST {
-            self.next_stranger.set(due + Duration::from_secs(1));
-            self.observer.warn(&format!("connection at the peer port from an unknown peer: {why}"));
+        let due = self.next_complaint.get().max(now);
+        if due.since(now) >= COMPLAINTS_BURST {
+            return;
+        }
+        self.next_complaint.set(due + Duration::from_secs(1));
+        match peer.filter(|peer| self.queues.contains_key(peer)) {
+            Some(peer) => self.observer.warn(&format!("connection from peer {peer}: {why}")),
+            None => self
+                .observer
+                .warn(&format!("connection at the peer port from an unknown peer: {why}")),
         }
     }
 

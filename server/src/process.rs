@@ -22,8 +22,9 @@ use crate::tokio_runtime::TokioRuntime;
 /// How long a leader that stops waits for another to take over.
 const HANDOVER: Duration = Duration::from_millis(1200);
 
-/// How long a member that stops waits for its open calls.
-const DRAIN: Duration = Duration::from_secs(3);
+/// How long a member that stops waits for its open calls, and then for its clients to have read their
+/// answers and left; a little more than a connection gives its calls to end.
+const DRAIN: Duration = Duration::from_secs(6);
 
 /// How a process ended.
 #[derive(Debug)]
@@ -113,7 +114,7 @@ async fn stop(member: &Member<TokioRuntime>) {
     let leads = || member.sessions.borrow().view().status().role == Role::Leader;
     let alone = member.peers.connected() == 0;
     wait_until(HANDOVER, || alone || !leads()).await;
-    wait_until(DRAIN, || member.streams.open() == 0).await;
+    wait_until(DRAIN, || member.streams.connections() == 0).await;
 }
 
 async fn wait_until(patience: Duration, done: impl Fn() -> bool) {

@@ -15,6 +15,7 @@
 //! Worked example: `if value(a) != "x"` is false while "a" does not exist, and `if mod(a) < 1` true.
 
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use crate::id::{LeaseId, RevSub, Revision};
@@ -123,12 +124,17 @@ pub(crate) struct Comparison {
     rest: KeyRange,
     /// Whether there was a key.
     seen: bool,
+    /// Whether the last key was looked at.
+    scanned: bool,
+    /// Records of looked at keys whose values have not been compared.
+    pending: VecDeque<RevSub>,
 }
 
 impl Comparison {
     /// Nothing was looked at.
     pub(crate) fn new(compare: &Compare) -> Comparison {
-        Comparison { rest: compare.keys.clone(), seen: false }
+        let (rest, pending) = (compare.keys.clone(), VecDeque::new());
+        Comparison { rest, seen: false, scanned: false, pending }
     }
 
     /// Looks at some keys more; says whether the compare holds once that is known. `compare` is the
@@ -139,47 +145,57 @@ impl Comparison {
         compare: &Compare,
         budget: &mut Budget,
     ) -> Result<Option<bool>, Fault> {
-        let batch = budget.keys().min(BATCH);
-        let (mut rows, mut bytes, mut all, mut last) = (0, 0, true, None);
+        if !self.scanned && self.pending.is_empty() && !self.look(view, compare, budget) {
+            return Ok(Some(false));
+        }
         // Values are read after the scan, so that a view is never re-entered.
-        let mut values = Vec::new();
+        while let (Some(at), CompareTarget::Value(operand)) =
+            (self.pending.pop_front(), &compare.target)
+        {
+            let record = view.record(at)?;
+            budget.spend(1, record.kv.len());
+            if !relates(compare.result, decode(&record)?.value.cmp(operand)) {
+                return Ok(Some(false));
+            }
+            if budget.is_spent() {
+                break;
+            }
+        }
+        Ok(match (self.scanned && self.pending.is_empty(), self.seen) {
+            (false, _) => None,
+            (true, true) => Some(true),
+            (true, false) => {
+                let zeros = ordering(&MISSING, &compare.target);
+                Some(zeros.is_some_and(|ordering| relates(compare.result, ordering)))
+            }
+        })
+    }
+
+    /// Looks at some rows more; false once one of them says that the compare does not hold.
+    fn look(&mut self, view: &dyn View, compare: &Compare, budget: &mut Budget) -> bool {
+        let batch = budget.keys().min(BATCH);
+        let (mut rows, mut bytes, mut all, mut next) = (0, 0, true, None);
         view.scan(&self.rest, &mut |key, row| {
             (rows, bytes) = (rows + 1, bytes + key.len());
             if !row.is_tombstone() {
                 self.seen = true;
                 match ordering(row, &compare.target) {
                     Some(ordering) => all = relates(compare.result, ordering),
-                    None => values.push(row.modified),
+                    None => self.pending.push_back(row.modified),
                 }
             }
             let full = rows >= batch;
             if full && self.rest.end != RangeEnd::Single {
-                last = Some(after(key));
+                next = Some(after(key));
             }
             if all && !full { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         budget.spend(rows.max(1), bytes);
-        if let CompareTarget::Value(operand) = &compare.target {
-            for at in values {
-                let record = view.record(at)?;
-                budget.spend(1, record.kv.len());
-                if !relates(compare.result, decode(&record)?.value.cmp(operand)) {
-                    return Ok(Some(false));
-                }
-            }
+        match next {
+            Some(start) => self.rest.start = start,
+            None => self.scanned = true,
         }
-        match last {
-            _ if !all => Ok(Some(false)),
-            Some(start) => {
-                self.rest.start = start;
-                Ok(None)
-            }
-            None if self.seen => Ok(Some(true)),
-            None => {
-                let zeros = ordering(&MISSING, &compare.target);
-                Ok(Some(zeros.is_some_and(|ordering| relates(compare.result, ordering))))
-            }
-        }
+        all
     }
 }
 

@@ -4,8 +4,6 @@
 //! owns the connection polls them when it can take more. A stream that is never polled costs others
 //! nothing; when the shared log has moved past it, it reads the store at its own pace.
 //!
-//! Every call that may come to need it is given the time; today only `open` and `tick` look at it.
-//!
 //! Laws (W1 to W9 of the watch checkers; per watcher unless said otherwise):
 //!  1. Events come in strictly increasing revisions, each change once, without a gap (W1, W2, W3).
 //!  2. All wanted changes of a revision come in one response, or in pieces marked as such (W4).

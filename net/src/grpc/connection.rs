@@ -40,7 +40,7 @@ enum Phase {
     Serving,
     /// What is written is flushed, and the client is told that no more comes.
     Ending(Served),
-    /// The client reads why; what it still sends is dropped, since closing now would reset.
+    /// The client reads the rest; what it still sends is dropped, since closing now would reset.
     Lingering(Served, Sleep),
 }
 
@@ -130,7 +130,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Task<IO> {
             }
             return Ok(false);
         }
-        Ok(read || more || post.take_ring() || !self.events.is_empty())
+        Ok(read || more || post.take_ring())
     }
 
     /// Reads once; true if something came.
@@ -222,7 +222,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Task<IO> {
         if let Phase::Ending(result) = &mut self.phase {
             let shut = ready!(Pin::new(&mut self.io).poll_shutdown(cx));
             let result = std::mem::replace(result, Ok(()));
-            if shut.is_err() || !matches!(result, Err(ServeError::Http2(_))) {
+            // Who is gone reads nothing.
+            if shut.is_err() || matches!(result, Err(ServeError::KeepaliveTimeout)) {
                 return Poll::Ready(result);
             }
             self.phase = Phase::Lingering(result, self.timer.sleep(LINGER));

@@ -383,9 +383,16 @@ impl Connection {
         }
     }
 
+    /// Whether it is worth a frame to give received bytes back: when it is half of the window, or all
+    /// that is left of it, since what full streams hold does not come back before they move.
+    fn returns_window(&self) -> bool {
+        let half = self.recv_unreturned >= self.options.connection_window / 2;
+        half || self.recv_unreturned > 0 && i64::from(self.recv_unreturned) >= self.recv_window
+    }
+
     /// What is due after anything happened.
     fn settle(&mut self) {
-        if self.end.is_none() && self.recv_unreturned >= self.options.connection_window / 2 {
+        if self.end.is_none() && self.returns_window() {
             let by = std::mem::take(&mut self.recv_unreturned);
             self.recv_window += i64::from(by);
             frame::put_window(&mut self.out.bytes, 0, by);

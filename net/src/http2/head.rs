@@ -18,7 +18,7 @@ use crate::call::{Code, GrpcStatus, Metadata, Method};
 const FIELD_OVERHEAD: usize = 32;
 
 /// Most of a client's text that an error repeats.
-const SHOWN_BYTES_MAX: usize = 1024;
+const SHOWN_BYTES_MAX: usize = 128;
 
 /// A call that may begin.
 #[derive(Debug, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use super::piece::PREFIX;
 use crate::call::{Code, GrpcStatus};
 
-/// What a prefix alone may reserve.
-const RESERVE_MAX: usize = 64 << 10;
+/// What is reserved for a message, as a multiple of what has come of it.
+const RESERVE_FACTOR: usize = 4;
 
 /// One call's incoming bytes.
 #[derive(Debug, Default)]
@@ -64,8 +64,9 @@ impl Inbox {
             self.prefix_len = 0;
             return Ok(Some(Bytes::copy_from_slice(part)));
         }
-        if self.body.is_empty() {
-            self.body.reserve_exact(wanted.min(RESERVE_MAX));
+        if self.body.is_empty() && !part.is_empty() {
+            // A guess that what came is a first frame of more; a prefix alone reserves nothing.
+            self.body.reserve_exact(wanted.min(RESERVE_FACTOR * part.len()));
         }
         self.body.extend_from_slice(part);
         *chunk = rest;
@@ -167,6 +168,9 @@ mod tests {
         let mut inbox = Inbox::default();
         let rules = MessageRules { bytes_max: usize::MAX, encoding: None };
         assert!(all(&mut inbox, b"\0\xff\xff\xff\xffx", rules).is_empty());
-        assert!(inbox.body.capacity() <= RESERVE_MAX);
+        assert!(inbox.body.capacity() <= 64, "{}", inbox.body.capacity());
+        let mut inbox = Inbox::default();
+        assert!(all(&mut inbox, b"\0\xff\xff\xff\xff", rules).is_empty());
+        assert_eq!(inbox.body.capacity(), 0);
     }
 }

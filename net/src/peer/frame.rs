@@ -221,6 +221,11 @@ impl FrameReader {
         FrameReader { buffer: BytesMut::new(), frame_max, consumed: 0, failed: None }
     }
 
+    /// Accepts frames up to another bound from here on.
+    pub fn set_max(&mut self, frame_max: usize) {
+        self.frame_max = frame_max;
+    }
+
     /// Adds bytes that arrived; dropped after an error. Call [`pop`](FrameReader::pop) until it has
     /// no more before adding again: then the buffer stays below one frame and one read.
     pub fn push(&mut self, bytes: &[u8]) {

@@ -170,6 +170,9 @@ pub enum SendError {
     TooLarge,
 }
 
+/// Largest frame of somebody who has not said who it is.
+const GREETING_BYTES_MAX: usize = 4096;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Waits for the other side's Hello.
@@ -207,7 +210,7 @@ impl Link {
         expect: Option<MemberId>,
         frame_max: usize,
     ) -> Link {
-        let reader = FrameReader::new(frame_max);
+        let reader = FrameReader::new(frame_max.min(GREETING_BYTES_MAX));
         let phase = Phase::Greeting;
         let mut link = Link {
             role,
@@ -345,6 +348,7 @@ impl Link {
         }
         self.phase = Phase::Open(greeting.from);
         self.met = Some(greeting.from);
+        self.reader.set_max(self.frame_max);
         Ok(LinkEvent::Opened { peer: greeting.from, hello: greeting.hello })
     }
 

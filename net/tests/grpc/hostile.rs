@@ -171,30 +171,6 @@ fn a_client_that_asks_and_never_reads_is_stopped() {
 }
 
 #[test]
-fn a_stream_far_beyond_its_bound_is_cut_off() {
-    run(async {
-        let (world, mut sender) = connected().await;
-        let response = ask(&mut sender, "/etcdserverpb.KV/DeleteRange", &[], b"x");
-        let error = match response.await {
-            Err(error) => error,
-            Ok(response) => {
-                let mut recv = response.into_body();
-                loop {
-                    match recv.data().await {
-                        Some(Err(error)) => break error,
-                        Some(Ok(_)) => {}
-                        None => panic!("the stream ended well"),
-                    }
-                }
-            }
-        };
-        assert_eq!(error.reason(), Some(h2::Reason::ENHANCE_YOUR_CALM));
-        assert_eq!((world.streams.open(), world.script.borrow().cancelled()), (0, 1));
-        assert_eq!(unary(&mut sender, PUT, &[], b"x").await.code, 0);
-    });
-}
-
-#[test]
 fn a_client_that_is_gone_without_a_word_is_found_out() {
     run(async {
         let (world, io) = start(|options| {

@@ -177,21 +177,42 @@ fn a_full_pipe_without_a_reader_is_given_up() {
 }
 
 #[test]
-fn strangers_who_say_nothing_are_sent_away_and_are_not_many() {
+fn strangers_who_do_not_say_who_they_are_are_sent_away_and_are_not_many() {
     on_pipes(async |pipes| {
         let complaints: Rc<Complaints> = Rc::default();
         let one = peers(1, 2, &complaints);
         let mut held = Vec::new();
-        for _ in 0..ACCEPTED_MAX + 3 {
+        for number in 0..STRANGERS_MAX + 1 {
             let (near, far) = tokio::io::duplex(64);
-            held.push(near);
             let (one, own) = (one.clone(), pipes.clone());
             tokio::task::spawn_local(async move { one.listen_to(&own, far).await });
+            held.push(near);
+            if number % 2 == 0 {
+                // Half a greeting, a byte at a time, is no greeting.
+                let mut near = held.pop().expect("it was pushed just now");
+                let own = pipes.clone();
+                tokio::task::spawn_local(async move {
+                    for byte in [0xF5, b'H', b'F', b'P', 1, 1] {
+                        let _ = near.write_all(&[byte]).await;
+                        own.sleep(Duration::from_secs(2)).await;
+                    }
+                });
+            }
         }
         pipes.sleep(Duration::from_secs(1)).await;
-        assert_eq!(one.accepted.get(), ACCEPTED_MAX + 2);
+        assert_eq!(one.strangers.get(), STRANGERS_MAX);
         assert!(complaints.0.borrow()[0].contains("one connection too many"));
-        pipes.sleep(Duration::from_secs(11)).await;
-        assert_eq!(one.accepted.get(), 0);
+        let (mut near, far) = tokio::io::duplex(1 << 12);
+        let (other, own) = (one.clone(), pipes.clone());
+        pipes.sleep(Duration::from_secs(5)).await;
+        assert_eq!(one.strangers.get(), 0);
+        // A member that says so has a place of its own.
+        tokio::task::spawn_local(async move { other.listen_to(&own, far).await });
+        let mut link = Link::new(Role::Dialer, local(2), Some(MemberId(1)));
+        near.write_all(&link.take_output()).await.expect("it listens");
+        pipes.sleep(Duration::from_secs(1)).await;
+        assert_eq!((one.strangers.get(), one.accepted.get()), (0, 1));
+        // Complaints are few, however many there are to complain of.
+        assert!(complaints.0.borrow().len() <= 20, "{:?}", complaints.0.borrow());
     });
 }

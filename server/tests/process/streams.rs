@@ -249,3 +249,54 @@ async fn operators_learn_how_a_member_is() {
     let status = maintenance.hash(pb::HashRequest {}).await.expect_err("is not served yet");
     assert_eq!(status.code(), Code::Unimplemented);
 }
+
+#[tokio::test]
+async fn a_member_that_stops_says_so_to_those_who_watch() {
+    let mut server = Server::start("watch-stop", &[]).await;
+    let (mut watching, _) = Watching::open(server.channel().await, watch("a", 0)).await;
+    server.member.as_ref().expect("it runs").terminate();
+    let ended = tokio::time::timeout(PATIENCE, watching.responses.message()).await;
+    let status = ended.expect("in time").expect_err("the stream ends with a status");
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::Unavailable, "etcdserver: server stopped")
+    );
+    drop(watching);
+    let start = Instant::now();
+    while server.member.as_mut().expect("it was started").ended().is_none() {
+        assert!(start.elapsed() < PATIENCE, "it does not end");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn one_revision_of_many_mebibytes_reaches_a_watcher_whole() {
+    let server = Server::start("watch-large", &[]).await;
+    let mut kv = server.kv().await;
+    let value = "v".repeat(1 << 20);
+    for at in 0..24 {
+        kv.put(put(&format!("a{at:02}"), &value)).await.expect("is put");
+    }
+    let channel = server.channel().await;
+    let request = pb::WatchCreateRequest { prev_kv: true, range_end: "b".into(), ..watch("a", 26) };
+    let client = WatchClient::new(channel).max_decoding_message_size(64 << 20);
+    let (requests, receiver) = mpsc::channel(1);
+    let request = pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(request)) };
+    requests.send(request).await.expect("there is room");
+    let opened = client.clone().watch(ReceiverStream::new(receiver)).await;
+    let mut responses = opened.expect("opens").into_inner();
+    let all =
+        pb::DeleteRangeRequest { key: "a".into(), range_end: "b".into(), ..Default::default() };
+    kv.delete_range(all).await.expect("are removed");
+    let mut events = 0;
+    while events < 24 {
+        let message = tokio::time::timeout(PATIENCE, responses.message()).await;
+        let response = message.expect("in time").expect("no error").expect("the stream goes on");
+        assert!(!response.canceled, "{}", response.cancel_reason);
+        let whole = |event: &crate::proto::mvccpb::Event| {
+            event.prev_kv.as_ref().is_some_and(|pair| pair.value.len() == 1 << 20)
+        };
+        assert!(response.events.iter().all(whole));
+        events += response.events.len();
+    }
+}

@@ -24,7 +24,7 @@ use std::io;
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use rustix::fs::{Advice, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -58,7 +58,8 @@ pub struct FileDisk {
 /// The descriptors of one file.
 struct Handle {
     buffered: OwnedFd,
-    direct: Option<OwnedFd>,
+    /// Opened by the first write; `None` where the file system refuses it.
+    direct: OnceLock<Option<OwnedFd>>,
 }
 
 impl FileDisk {
@@ -103,14 +104,21 @@ impl FileDisk {
             // Fallback reads must not be answered from pages of an earlier, failed flush.
             let _ = rustix::fs::fadvise(&buffered, 0, None, Advice::DontNeed);
         }
-        let direct = self.open_direct(&path)?;
-        let handle = Arc::new(Handle { buffered, direct });
+        let handle = Arc::new(Handle { buffered, direct: OnceLock::new() });
         let mut open = held(&self.open);
         if open.len() >= OPEN_MAX {
             open.clear();
         }
         open.insert(file.clone(), handle.clone());
         Ok(handle)
+    }
+
+    fn direct<'a>(&self, handle: &'a Handle, file: &FileName) -> io::Result<Option<&'a OwnedFd>> {
+        if let Some(direct) = handle.direct.get() {
+            return Ok(direct.as_ref());
+        }
+        let direct = self.open_direct(&self.path(file))?;
+        Ok(handle.direct.get_or_init(|| direct).as_ref())
     }
 
     fn open_direct(&self, path: &Path) -> io::Result<Option<OwnedFd>> {
@@ -180,28 +188,35 @@ impl FileDisk {
             let aligned = offset % BLOCK as u64 == 0 && bytes.len() % BLOCK == 0;
             assert!(aligned, "{file}: a part of {} bytes at {offset} is not aligned", bytes.len());
         }
+        let direct = self.direct(&handle, file)?;
+        let beside = direct.is_some() && file.folder() == "wal";
         let last = parts.len().saturating_sub(1);
         for (nth, (offset, bytes)) in parts.iter().enumerate() {
-            if handle.direct.is_some() && nth < last && bytes.len() == BLOCK {
+            if beside && nth < last && bytes.len() == BLOCK {
                 write_beside(&handle, bytes, *offset)?;
             } else {
-                self.write_part(&handle, bytes, *offset)?;
+                self.write_part((&handle.buffered, direct), bytes, *offset)?;
             }
         }
         if sync { self.sync(&handle.buffered) } else { Ok(()) }
     }
 
-    fn write_part(&self, handle: &Handle, bytes: &[u8], offset: u64) -> io::Result<()> {
-        write_fully(bytes, offset, |bytes, at| match &handle.direct {
+    fn write_part(
+        &self,
+        (buffered, direct): (&OwnedFd, Option<&OwnedFd>),
+        bytes: &[u8],
+        offset: u64,
+    ) -> io::Result<()> {
+        write_fully(bytes, offset, |bytes, at| match direct {
             Some(direct) => match pwrite(direct, bytes, at) {
                 // An odd rest of a short write, or a device with larger sectors than ours.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                     self.note("a direct write was refused: written through the cache");
-                    pwrite(&handle.buffered, bytes, at)
+                    pwrite(buffered, bytes, at)
                 }
                 result => result,
             },
-            None => pwrite(&handle.buffered, bytes, at),
+            None => pwrite(buffered, bytes, at),
         })
     }
 
@@ -345,8 +360,8 @@ fn open_file(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
 
 /// Writes one block through the cache and has the kernel send it at once, so that it travels beside
 /// the direct write that follows (measured: 150 instead of 180 us for a log batch and its
-/// descriptor). The advice also drops the page once it is clean, as does the one given when a file
-/// is opened: after a failed flush no later run reads from it.
+/// descriptor). The advice also drops the page once it is clean, as does the one given when a file of
+/// the log is opened: after a failed flush no later run reads from it.
 fn write_beside(handle: &Handle, bytes: &[u8], offset: u64) -> io::Result<()> {
     write_fully(bytes, offset, |bytes, at| pwrite(&handle.buffered, bytes, at))?;
     let len = NonZeroU64::new(bytes.len() as u64);

@@ -30,6 +30,8 @@ pub(super) struct State {
     /// Records that are in files now, to be freed a chunk at a time: freeing all those of a
     /// checkpoint at once would hold up everything for tens of milliseconds.
     stale: VecDeque<Arc<Chunk>>,
+    /// Records that came since the last publication: as fast as they come, stale ones go.
+    arrived: usize,
 }
 
 impl State {
@@ -42,12 +44,13 @@ impl State {
     pub(super) fn new(tree: Tree, live_bytes: i64, values: Values, mark: Mark) -> State {
         let (scratch, stale) = (Vec::new(), VecDeque::new());
         let kept_bytes = values.sealed_bytes() as i64;
-        State { tree, values, mark, kept_bytes, live_bytes, scratch, stale }
+        State { tree, values, mark, kept_bytes, live_bytes, scratch, stale, arrived: 0 }
     }
 
     /// The state as it is now, for readers.
     pub(super) fn publish(&mut self) -> Snapshot {
-        self.free_stale(1);
+        let arrived = std::mem::take(&mut self.arrived);
+        self.free_stale(1 + arrived / FREED_PER_CHUNK);
         Snapshot::new(self.mark, self.tree.publish(), self.values.clone(), self.bytes())
     }
 
@@ -115,6 +118,7 @@ impl State {
         row::encode(&row, &mut self.scratch);
         self.tree.insert(&tree_key, &self.scratch, !row.is_tombstone());
         self.values.active.push(record);
+        self.arrived += 1;
     }
 
     fn forget(&mut self, key: &Bytes) {
@@ -124,6 +128,10 @@ impl State {
         self.tree.remove(&tree_key);
     }
 }
+
+/// Records that come for each chunk of stale ones that goes. Chunks hold up to twice as many, so what is
+/// stale is gone before as much again is sealed.
+const FREED_PER_CHUNK: usize = 512;
 
 impl View for State {
     fn mark(&self) -> Mark {

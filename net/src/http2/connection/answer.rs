@@ -5,7 +5,8 @@
 //!
 //! Leaves out what replies mean. Laws: (1) a stream's bytes leave in the order in which they were
 //! given; (2) no stream waits for another stream's window; (3) a stream that is full is told when it
-//! is not, once.
+//! is not, once. What the services give a stream that is full is still taken: its client's requests are
+//! held back, so it is what one request, or one revision of a watch, had to say.
 //!
 //! Worked example: a watch gets 20 KiB and the client's window has room for 16 KiB: one frame leaves,
 //! 4 KiB stay, and leave with the next WINDOW_UPDATE.
@@ -15,10 +16,6 @@ use super::super::piece::{PREFIX, Piece};
 use super::super::slab::Stream;
 use super::*;
 use crate::call::Reply;
-
-/// A stream that was told to be full and yet gets this many times its bound is cut off: its client
-/// asks without reading the answers.
-const OVERRUN_FACTOR: usize = 4;
 
 const OK: GrpcStatus = GrpcStatus { code: Code::Ok, message: String::new() };
 
@@ -90,13 +87,7 @@ impl Connection {
             return Taken::Yes;
         }
         stream.full = true;
-        if stream.queued <= bound.saturating_mul(OVERRUN_FACTOR) {
-            return Taken::Full;
-        }
-        if let Err(broken) = self.reset(slot, Reason::EnhanceYourCalm) {
-            self.break_off(broken);
-        }
-        Taken::Gone
+        Taken::Full
     }
 
     /// Writes a message that fits into one frame, the windows and the output; false if it does not.

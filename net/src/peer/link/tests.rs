@@ -58,6 +58,18 @@ fn a_ping_is_answered_and_both_know_that_the_other_lives() {
     assert_eq!(at_acceptor, [LinkEvent::Alive]);
 }
 
+#[test]
+fn a_stranger_may_not_send_much() {
+    let mut acceptor = Link::new(Role::Acceptor, member(1, 2), None);
+    let mut bytes = BytesMut::new();
+    write_frame(Kind::Hello, &mut bytes, |out| out.put_bytes(0, GREETING_BYTES_MAX));
+    let mut events = Vec::new();
+    acceptor.receive(&bytes[..16], &mut events);
+    let [LinkEvent::Closed(LinkError::Frame(FrameError::TooLarge { .. }))] = events[..] else {
+        panic!("its head is enough: {events:?}")
+    };
+}
+
 fn refusal(local: LocalPeer, remote: LocalPeer, expect: Option<MemberId>) -> Refusal {
     let mut dialer = Link::new(Role::Dialer, local, expect);
     let mut acceptor = Link::new(Role::Acceptor, remote, None);
