@@ -56,9 +56,9 @@ pub struct FileDisk {
 }
 
 /// The descriptors of one file.
-struct Handle {
-    buffered: OwnedFd,
-    direct: Option<OwnedFd>,
+pub(super) struct Handle {
+    pub buffered: OwnedFd,
+    pub direct: Option<OwnedFd>,
 }
 
 impl FileDisk {
@@ -89,11 +89,22 @@ impl FileDisk {
         held(&self.notes).clone()
     }
 
+    /// How it departs from its defaults.
+    pub fn options(&self) -> FileOptions {
+        self.options
+    }
+
+    /// Removes a folder that holds nothing, if it can be.
+    #[cfg(target_os = "linux")]
+    pub(super) fn remove_folder(&self, folder: &str) {
+        let _ = fs::remove_dir(self.root.join(folder));
+    }
+
     fn path(&self, file: &FileName) -> PathBuf {
         self.root.join(&*file.0)
     }
 
-    fn handle(&self, file: &FileName) -> io::Result<Arc<Handle>> {
+    pub(super) fn handle(&self, file: &FileName) -> io::Result<Arc<Handle>> {
         if let Some(handle) = held(&self.open).get(file) {
             return Ok(handle.clone());
         }
@@ -124,7 +135,7 @@ impl FileDisk {
         }
     }
 
-    fn note(&self, text: &str) {
+    pub(super) fn note(&self, text: &str) {
         let mut notes = held(&self.notes);
         if !notes.iter().any(|note| note == text) {
             notes.push(text.to_owned());
@@ -142,6 +153,11 @@ impl FileDisk {
             // Half a file would stand in the way of the next attempt; the first error is what
             // counts.
             let _ = fs::remove_file(&path);
+        }
+        if made.is_ok() && file.folder() == "wal" {
+            // Opened, and its zeros dropped from the cache, by the thread that made it: the log's does
+            // not wait for that. If it fails, whoever writes the file is told.
+            let _ = self.handle(file);
         }
         made
     }
@@ -176,10 +192,7 @@ impl FileDisk {
 
     fn write(&self, file: &FileName, parts: &[(u64, Buffer)], sync: bool) -> io::Result<()> {
         let handle = self.handle(file)?;
-        for (offset, bytes) in parts {
-            let aligned = offset % BLOCK as u64 == 0 && bytes.len() % BLOCK == 0;
-            assert!(aligned, "{file}: a part of {} bytes at {offset} is not aligned", bytes.len());
-        }
+        check_aligned(file, parts);
         let last = parts.len().saturating_sub(1);
         for (nth, (offset, bytes)) in parts.iter().enumerate() {
             if handle.direct.is_some() && nth < last && bytes.len() == BLOCK {
@@ -220,8 +233,10 @@ impl FileDisk {
         assert_eq!(from.folder(), to.folder(), "a file keeps its folder");
         fs::rename(self.path(from), self.path(to))?;
         let mut open = held(&self.open);
-        open.remove(from);
         open.remove(to);
+        if let Some(handle) = open.remove(from) {
+            open.insert(to.clone(), handle);
+        }
         drop(open);
         self.sync_folder(to)
     }
@@ -353,6 +368,14 @@ fn write_beside(handle: &Handle, bytes: &[u8], offset: u64) -> io::Result<()> {
     // Only advice: the sync that follows does what it does not.
     let _ = rustix::fs::fadvise(&handle.buffered, offset, len, Advice::DontNeed);
     Ok(())
+}
+
+/// Asserts what submitters owe the disk.
+pub(super) fn check_aligned(file: &FileName, parts: &[(u64, Buffer)]) {
+    for (offset, bytes) in parts {
+        let aligned = offset % BLOCK as u64 == 0 && bytes.len() % BLOCK == 0;
+        assert!(aligned, "{file}: a part of {} bytes at {offset} is not aligned", bytes.len());
+    }
 }
 
 fn pwrite(fd: &OwnedFd, bytes: &[u8], offset: u64) -> io::Result<usize> {
