@@ -20,6 +20,7 @@ mod verdict;
 #[path = "../../../jepsen/src/worker.rs"]
 mod worker;
 
+mod disk_driver;
 mod faults;
 mod hostile;
 mod keys;
