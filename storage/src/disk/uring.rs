@@ -6,6 +6,12 @@
 //! waits for sockets waits for it, too, and calls [`Uring::look`]. Leaves out that waiting, and any
 //! limit: what is pending is what was submitted, and submitters bound that.
 //!
+//! Beside the pool, on two cores shared with the clients and other work, medians of ten alternating
+//! runs: a lone client's put took 246 us instead of 356 us, and 145 us of the server's CPU instead of
+//! 254 us (the kernel's own threads not counted). With 64 and 256 clients the spread of either was larger
+//! than their difference. Registered buffers, files and rings, and deferred and cooperative
+//! completion, showed no gain beyond the noise: what is there is simplest, and locks no memory.
+//!
 //! Laws:
 //!  1. Every order is answered by exactly one completion, unless the queue is dropped first.
 //!  2. The eventfd is rung after a completion of the ring, `wake` after one of the thread, and after an

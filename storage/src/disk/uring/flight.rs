@@ -3,7 +3,11 @@
 //!
 //! Every part of a durable order is written with `RWF_DSYNC`, all of them at once: each is durable by
 //! itself when it completes, so that nothing has to wait for a flush of its own, and the order has
-//! ended when the last one has.
+//! ended when the last one has. A flush of its own (`fdatasync`) runs on a thread of this process, and cost
+//! it 33 to 45 us of CPU more for each put of a lone client (what the kernel's own threads spend is in
+//! neither figure), whether it was linked behind the body or submitted after the last write; neither
+//! was faster beyond the noise. A chain of descriptor, body and flush was slower by about a write. On a disk without a
+//! volatile cache, or with FUA, nothing is flushed at all.
 //!
 //! Laws:
 //!  1. An order ends when the kernel has none of its pieces, and not before: its buffers and its file
