@@ -11,7 +11,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use holdfast_core::entry::{Append, Entry, EntryKind, HardState};
 use holdfast_core::id::{ClusterId, Incarnation, Index, MemberId, Position, Term, WalSeq};
-use holdfast_storage::disk::{Disk, DiskOp, FileDisk, Pool, Token};
+use holdfast_storage::disk::{Disk, DiskOp, DiskQueue, FileDisk, Pool, Token};
 use holdfast_storage::wal::{Wal, WalIdentity, WalOptions};
 
 /// Entries kept behind the end; what is older is purged, so that the disk does not fill.

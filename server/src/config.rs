@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use holdfast_core::limits::Limits;
 
+use crate::disk_driver::DiskDriver;
 use crate::logging::{Level, Output};
 
 mod cluster;
@@ -113,6 +114,8 @@ pub struct Config {
     pub watch_progress_interval: Duration,
     /// `--unsafe-no-fsync`: an acknowledged write may be lost with the machine's power.
     pub unsafe_no_fsync: bool,
+    /// `--experimental-disk-driver`.
+    pub disk_driver: DiskDriver,
     /// `--log-level`.
     pub log_level: Level,
     /// `--log-outputs`; at least one.
@@ -196,9 +199,19 @@ fn build(values: Values) -> Result<Config, ConfigError> {
         limits,
         watch_progress_interval: progress_interval(&values),
         unsafe_no_fsync: values.switch("unsafe-no-fsync"),
+        disk_driver: disk_driver(&values)?,
         log_level: log_level(&values)?,
         log_outputs: log_outputs(&values)?,
         warnings,
+    })
+}
+
+fn disk_driver(values: &Values) -> Result<DiskDriver, ConfigError> {
+    let name = values.text("experimental-disk-driver");
+    DiskDriver::parse(name).ok_or_else(|| {
+        ConfigError::unfit(format!(
+            "--experimental-disk-driver {name:?} is none of auto, io_uring, pool"
+        ))
     })
 }
 

@@ -290,8 +290,12 @@ impl<H: Host> Driver<H> {
 
     /// Gives the disk what has gathered: before anything else is done, so that it works meanwhile.
     fn start_disk(&mut self) {
+        if self.ops.is_empty() {
+            return;
+        }
         for (token, op) in self.ops.drain(..) {
             self.host.submit(token, op);
         }
+        self.host.kick();
     }
 }

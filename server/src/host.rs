@@ -62,6 +62,9 @@ pub trait Host {
     /// Starts a disk order; it ends as [`Event::Completed`].
     fn submit(&mut self, token: Token, op: DiskOp);
 
+    /// All orders that are due now were submitted: a host that gathers them starts them.
+    fn kick(&mut self) {}
+
     /// Gives a message to a peer. It may be lost.
     fn send(&mut self, to: MemberId, message: Message);
 

@@ -44,7 +44,9 @@ pub fn serve(config: &Config) -> Result<Ended, Fault> {
     let metrics = Rc::new(Metrics::new(member.boot.member));
     let log = Rc::new(Log { metrics: metrics.clone() });
     let listen_metrics = addresses(&config.listen_metrics);
-    process::run(disk, ProcessConfig { member, listen_metrics }, log, metrics)
+    let disk_driver = config.disk_driver;
+    let process = ProcessConfig { member, disk_driver, listen_metrics };
+    process::run(disk, process, log, metrics)
 }
 
 fn open_disk(config: &Config) -> Result<Arc<FileDisk>, Fault> {

@@ -5,6 +5,7 @@ pub mod boot;
 pub mod config;
 pub mod ctl;
 pub mod datadir;
+pub mod disk_driver;
 pub mod driver;
 pub mod edge;
 pub mod host;

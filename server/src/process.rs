@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use holdfast_core::status::Role;
 use holdfast_core::store::Fault;
-use holdfast_storage::disk::{FileDisk, Pool};
+use holdfast_storage::disk::FileDisk;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
+use crate::disk_driver::DiskDriver;
 use crate::http::Surface;
 use crate::member::{Disks, Member, MemberConfig};
 use crate::metrics::Metrics;
@@ -39,6 +40,8 @@ pub enum Ended {
 pub struct ProcessConfig {
     /// The member.
     pub member: MemberConfig,
+    /// `--experimental-disk-driver`.
+    pub disk_driver: DiskDriver,
     /// `--listen-metrics-urls`, as `host:port`.
     pub listen_metrics: Vec<String>,
 }
@@ -76,8 +79,7 @@ async fn supervise(
         observer.warn(&note);
     }
     let wake = Arc::new(Notify::new());
-    let ring = wake.clone();
-    let queue = Rc::new(Pool::new(disk.clone(), Box::new(move || ring.notify_one())));
+    let queue = config.disk_driver.start(disk.clone(), &wake)?;
     let disks = Disks { disk, queue, wake };
     let runtime = TokioRuntime::new();
     let member = Member::start(runtime, disks, config.member, observer).await?;

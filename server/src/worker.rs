@@ -16,6 +16,7 @@ use holdfast_core::response::Response;
 use holdfast_core::status::Status;
 use holdfast_core::store::Fault;
 use holdfast_core::time::Instant;
+pub use holdfast_storage::disk::DiskQueue;
 use holdfast_storage::disk::{Completion, DiskOp, Owner, Token};
 use tokio::sync::Notify;
 
@@ -25,25 +26,6 @@ use crate::observer::Observer;
 use crate::peers::Peers;
 use crate::runtime::Runtime;
 use crate::session::Sessions;
-
-/// Carries disk orders out somewhere else, and wakes the worker when one has ended.
-pub trait DiskQueue {
-    /// Starts an order.
-    fn submit(&self, token: Token, op: DiskOp);
-
-    /// Moves the ended orders into `into`.
-    fn reap(&self, into: &mut Vec<Completion>);
-}
-
-impl DiskQueue for holdfast_storage::disk::Pool {
-    fn submit(&self, token: Token, op: DiskOp) {
-        holdfast_storage::disk::Pool::submit(self, token, op);
-    }
-
-    fn reap(&self, into: &mut Vec<Completion>) {
-        holdfast_storage::disk::Pool::reap(self, into);
-    }
-}
 
 /// What a turn hands to the sessions, in order.
 enum Out {
@@ -81,6 +63,10 @@ impl<R: Runtime> Host for WorkerHost<R> {
             self.writes.insert(token, (self.runtime.now(), bytes));
         }
         self.disk.submit(token, op);
+    }
+
+    fn kick(&mut self) {
+        self.disk.kick();
     }
 
     fn send(&mut self, to: MemberId, message: Message) {

@@ -1,7 +1,7 @@
 //! The disk, as everything above it sees it.
 //!
 //! [`Disk`] performs one operation at a time and blocks; whoever must not block hands a [`DiskOp`] to
-//! `Host::submit` instead and gets a [`Completion`] later, in any order. Operations on the same file that depend on each
+//! a [`DiskQueue`] instead and gets a [`Completion`] later, in any order. Operations on the same file that depend on each
 //! other must therefore wait for each other's completion; [`DiskOp::Write`] with `sync` is one
 //! operation, so that a log batch costs one round trip.
 //!
@@ -24,13 +24,19 @@ mod file;
 mod memory;
 mod pool;
 #[cfg(test)]
+mod queues;
+#[cfg(test)]
 pub(crate) mod scratch;
+#[cfg(target_os = "linux")]
+mod uring;
 
 pub use buffer::Buffer;
 pub use conformance::conformance;
 pub use file::{FileDisk, FileOptions};
 pub use memory::{Image, MemoryDisk};
 pub use pool::Pool;
+#[cfg(target_os = "linux")]
+pub use uring::Uring;
 
 /// The unit of alignment of everything this crate writes, in bytes.
 pub const BLOCK: usize = 4096;
@@ -155,4 +161,17 @@ pub trait Disk: Send + Sync {
 
     /// Free and total bytes of the file system.
     fn space(&self) -> io::Result<(u64, u64)>;
+}
+
+/// Carries disk orders out somewhere else, and wakes its owner when one has ended.
+pub trait DiskQueue {
+    /// Takes an order. Its completion carries the same token.
+    fn submit(&self, token: Token, op: DiskOp);
+
+    /// Starts what was submitted since the last call. Queues that start an order when they take it
+    /// have nothing to do here.
+    fn kick(&self) {}
+
+    /// Adds what has completed since the last call.
+    fn reap(&self, into: &mut Vec<Completion>);
 }

@@ -1,4 +1,4 @@
-//! Every flag of etcd 3.7: what it takes, and how we stand to it.
+//! Every flag of etcd 3.7, and our own: what it takes, and how we stand to it.
 
 /// What a flag takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +171,14 @@ pub const FLAGS: &[Flag] = &[
         "Revisions per slice of a compaction; 0 means 1000.",
     ),
     flag("unsafe-no-fsync", Switch, Served, "false", "Never sync. Loses data with the power."),
+    flag(
+        "experimental-disk-driver",
+        Text,
+        Served,
+        "auto",
+        "How the log is written: io_uring, pool (threads), or auto: io_uring where the kernel lets it. \
+         Holdfast's own.",
+    ),
     flag("listen-metrics-urls", Urls, Served, "", "More URLs for /metrics and health checks."),
     flag("logger", Text, Served, "zap", "Only zap: JSON lines."),
     flag(

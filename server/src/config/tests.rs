@@ -91,6 +91,7 @@ fn every_served_flag_has_its_effect() {
         "--watch-progress-notify-interval=1m30s",
         "--compaction-batch-limit=11",
         "--listen-metrics-urls=http://127.0.0.1:4",
+        "--experimental-disk-driver=pool",
         "--log-level=debug",
         "--log-outputs=stdout,/tmp/x.log,stderr",
         "--logger=zap",
@@ -119,6 +120,7 @@ fn every_served_flag_has_its_effect() {
     };
     assert_eq!(config.limits, limits);
     assert_eq!(config.watch_progress_interval, Duration::from_secs(90));
+    assert_eq!(config.disk_driver, DiskDriver::Pool);
     assert_eq!(config.log_level, Level::Debug);
     let outputs = [Output::File("/tmp/x.log".into()), Output::Stderr, Output::Stdout];
     assert_eq!(config.log_outputs, outputs);
@@ -368,6 +370,10 @@ fn every_flag_that_comes_later_is_refused() {
 /// Values that do not fit together: exit code 1.
 const BAD_VALUES: &[(Args, &str)] = &[
     (&["--unsafe-no-fsync", "false"], "\"false\" is not a valid flag"),
+    (
+        &["--experimental-disk-driver=uring"],
+        "--experimental-disk-driver \"uring\" is none of auto, io_uring, pool",
+    ),
     (&["start"], "\"start\" is not a valid flag"),
     (&["--name=x", "--", "--name=y"], "\"--name=y\" is not a valid flag"),
     (&["--name=x", "-"], "\"-\" is not a valid flag"),

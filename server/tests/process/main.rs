@@ -21,6 +21,7 @@ mod verdict;
 mod worker;
 
 mod commands;
+mod disk_driver;
 mod faults;
 mod flags;
 mod hostile;

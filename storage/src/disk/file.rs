@@ -56,10 +56,18 @@ pub struct FileDisk {
 }
 
 /// The descriptors of one file.
-struct Handle {
-    buffered: OwnedFd,
+pub(super) struct Handle {
+    pub buffered: OwnedFd,
     /// Opened by the first write; `None` where the file system refuses it.
     direct: OnceLock<Option<OwnedFd>>,
+}
+
+impl Handle {
+    /// The descriptor past the cache, if the file has been written and the file system has one.
+    #[cfg(target_os = "linux")]
+    pub(super) fn direct(&self) -> Option<&OwnedFd> {
+        self.direct.get().and_then(Option::as_ref)
+    }
 }
 
 impl FileDisk {
@@ -90,11 +98,22 @@ impl FileDisk {
         held(&self.notes).clone()
     }
 
+    /// How it departs from its defaults.
+    pub fn options(&self) -> FileOptions {
+        self.options
+    }
+
+    /// Removes a folder that holds nothing, if it can be.
+    #[cfg(target_os = "linux")]
+    pub(super) fn remove_folder(&self, folder: &str) {
+        let _ = fs::remove_dir(self.root.join(folder));
+    }
+
     fn path(&self, file: &FileName) -> PathBuf {
         self.root.join(&*file.0)
     }
 
-    fn handle(&self, file: &FileName) -> io::Result<Arc<Handle>> {
+    pub(super) fn handle(&self, file: &FileName) -> io::Result<Arc<Handle>> {
         if let Some(handle) = held(&self.open).get(file) {
             return Ok(handle.clone());
         }
@@ -113,7 +132,12 @@ impl FileDisk {
         Ok(handle)
     }
 
-    fn direct<'a>(&self, handle: &'a Handle, file: &FileName) -> io::Result<Option<&'a OwnedFd>> {
+    /// The descriptor past the cache, opened if this is the file's first write.
+    pub(super) fn direct<'a>(
+        &self,
+        handle: &'a Handle,
+        file: &FileName,
+    ) -> io::Result<Option<&'a OwnedFd>> {
         if let Some(direct) = handle.direct.get() {
             return Ok(direct.as_ref());
         }
@@ -132,7 +156,7 @@ impl FileDisk {
         }
     }
 
-    fn note(&self, text: &str) {
+    pub(super) fn note(&self, text: &str) {
         let mut notes = held(&self.notes);
         if !notes.iter().any(|note| note == text) {
             notes.push(text.to_owned());
@@ -150,6 +174,11 @@ impl FileDisk {
             // Half a file would stand in the way of the next attempt; the first error is what
             // counts.
             let _ = fs::remove_file(&path);
+        }
+        if made.is_ok() && file.folder() == "wal" {
+            // Opened, and its zeros dropped from the cache, by the thread that made it: the log's does
+            // not wait for that. If it fails, whoever writes the file is told.
+            let _ = self.handle(file);
         }
         made
     }
@@ -184,10 +213,7 @@ impl FileDisk {
 
     fn write(&self, file: &FileName, parts: &[(u64, Buffer)], sync: bool) -> io::Result<()> {
         let handle = self.handle(file)?;
-        for (offset, bytes) in parts {
-            let aligned = offset % BLOCK as u64 == 0 && bytes.len() % BLOCK == 0;
-            assert!(aligned, "{file}: a part of {} bytes at {offset} is not aligned", bytes.len());
-        }
+        check_aligned(file, parts);
         let direct = self.direct(&handle, file)?;
         let beside = direct.is_some() && file.folder() == "wal";
         let last = parts.len().saturating_sub(1);
@@ -235,8 +261,10 @@ impl FileDisk {
         assert_eq!(from.folder(), to.folder(), "a file keeps its folder");
         fs::rename(self.path(from), self.path(to))?;
         let mut open = held(&self.open);
-        open.remove(from);
         open.remove(to);
+        if let Some(handle) = open.remove(from) {
+            open.insert(to.clone(), handle);
+        }
         drop(open);
         self.sync_folder(to)
     }
@@ -368,6 +396,14 @@ fn write_beside(handle: &Handle, bytes: &[u8], offset: u64) -> io::Result<()> {
     // Only advice: the sync that follows does what it does not.
     let _ = rustix::fs::fadvise(&handle.buffered, offset, len, Advice::DontNeed);
     Ok(())
+}
+
+/// Asserts what submitters owe the disk.
+pub(super) fn check_aligned(file: &FileName, parts: &[(u64, Buffer)]) {
+    for (offset, bytes) in parts {
+        let aligned = offset % BLOCK as u64 == 0 && bytes.len() % BLOCK == 0;
+        assert!(aligned, "{file}: a part of {} bytes at {offset} is not aligned", bytes.len());
+    }
 }
 
 fn pwrite(fd: &OwnedFd, bytes: &[u8], offset: u64) -> io::Result<usize> {

@@ -1,22 +1,17 @@
 //! The pool against its laws, on a disk that can be stopped and made to fail.
 //!
-//! Leaves out the disk itself, which has its own suite, and what a commit takes: `benches/benches/wal.rs`
-//! measures it.
+//! Leaves out the disk itself, which has its own suite, and what holds for every queue
+//! (`disk/queues.rs`).
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use holdfast_core::entry::{Append, Entry, EntryKind, HardState};
-use holdfast_core::id::{ClusterId, Incarnation, MemberId, Position};
-
 use super::Pool;
-use crate::disk::scratch::Scratch;
 use crate::disk::{
-    BLOCK, Buffer, Completion, Disk, DiskOp, Done, FileDisk, FileName, MemoryDisk, Owner, Token,
+    BLOCK, Buffer, Completion, Disk, DiskOp, DiskQueue, Done, FileName, MemoryDisk, Owner, Token,
 };
-use crate::wal::{RecoveryNote, Wal, WalIdentity, WalOptions};
 
 /// A disk in memory that notes what it is asked, waits at a gate, and fails writes of one byte
 /// value.
@@ -100,7 +95,7 @@ fn stuck() -> (Arc<Gate>, Pool, FileName, FileName) {
     let pool = Pool::new(gate.clone(), Box::new(|| {}));
     pool.submit(token(Owner::Wal, 1), write(&a, 1));
     // Until the thread has taken it, the next order would join its run.
-    while pool.shared.log.waiting.load(Ordering::Acquire) > 0 {
+    while !pool.log.is_idle() {
         std::thread::yield_now();
     }
     (gate, pool, a, b)
@@ -166,44 +161,4 @@ fn dropping_performs_what_was_submitted() {
     let mut bytes = [0; 1];
     gate.read(&a, 0, &mut bytes).expect("reads");
     assert_eq!(bytes, [49]);
-}
-
-fn identity(incarnation: u64) -> WalIdentity {
-    let (cluster, member) = (ClusterId(1), MemberId(1));
-    WalIdentity { cluster, member, incarnation: Incarnation(incarnation), boot: 1 }
-}
-
-/// Appends one entry of `len` bytes and waits until it is durable.
-fn commit(wal: &mut Wal, pool: &Pool, len: usize) {
-    let (mut ops, mut done, seq) = (Vec::new(), Vec::new(), wal.next_seq());
-    let (at, data) = (Position::new(seq.0, 1), vec![1; len].into());
-    let entries = vec![Entry { at, kind: EntryKind::Normal, data }];
-    wal.append(Append { seq, hard_state: HardState::default(), entries }, &mut ops);
-    while wal.synced() < seq {
-        ops.drain(..).for_each(|(token, op)| pool.submit(token, op));
-        pool.reap(&mut done);
-        for completion in done.drain(..) {
-            wal.completed(completion.token.number, completion.result, &mut ops).expect("works");
-        }
-    }
-    // A spare may have been ordered by the last completion.
-    ops.drain(..).for_each(|(token, op)| pool.submit(token, op));
-}
-
-#[test]
-fn a_log_on_the_real_disk_comes_back_after_each_run() {
-    let scratch = Scratch::new("pool-log");
-    let options = WalOptions { segment_bytes: 64 << 10, depth: 2 };
-    for run in 0..4 {
-        let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(scratch.path()).expect("opens"));
-        let recovered = Wal::recover(&*disk, identity(run + 1), options, Position::default());
-        let (mut wal, log) = recovered.expect("recovers");
-        assert_eq!(log.entries.len() as u64, run * 30);
-        let unfinished = |note: &RecoveryNote| matches!(note, RecoveryNote::Unfinished { .. });
-        assert!(run == 0 || log.notes.iter().all(unfinished), "{:?}", log.notes);
-        let pool = Pool::new(disk, Box::new(|| {}));
-        for _ in 0..30 {
-            commit(&mut wal, &pool, 3_000);
-        }
-    }
 }
