@@ -364,7 +364,7 @@ impl Connection {
     /// Frees the slot and everything that was counted for it.
     fn close(&mut self, slot: u32, by_us: bool) {
         let Some(stream) = self.slab.get(slot) else { return };
-        self.unfinished -= stream.counted;
+        self.unfinished -= stream.counted + stream.kept;
         self.unsent -= stream.queued;
         self.recv_unreturned += stream.held.len() as u32;
         self.slab.remove(slot, by_us);

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use holdfast_core::time::Instant;
 
 use super::frame::{self, END_HEADERS, END_STREAM, HEAD, Head, Kind};
+use super::slab::STREAM_BYTES;
 use super::{Connection, Http2Options, Names, Rate, Taken};
 use crate::call::{Code, FromClient, GrpcStatus, Reply, StreamId};
 use crate::sniff::PREFACE;
@@ -64,7 +65,7 @@ impl Run {
             stream_window: 65_535,
             connection_window: 100_000,
             stream_bytes_max: 5000,
-            unfinished_bytes_max: 3000,
+            unfinished_bytes_max: 3000 + 9 * STREAM_BYTES,
             unsent_bytes_max: 20_000,
             cancels: Rate { burst: 20, per_second: 1 },
             idle_frames: Rate { burst: 20, per_second: 1 },

@@ -35,6 +35,19 @@ pub(super) struct Head {
     pub(super) content_length: Option<u64>,
 }
 
+impl Head {
+    /// What it holds of the client's text.
+    fn heap_bytes(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::capacity);
+        let Metadata { token, client_api_version, require_leader: _ } = &self.metadata;
+        let version = match client_api_version {
+            Some(Ok(version)) => version.capacity(),
+            Some(Err(())) | None => 0,
+        };
+        text(token) + version + self.encoding.as_ref().map_or(0, |name| name.len())
+    }
+}
+
 /// What a header list came to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Request {
@@ -48,6 +61,17 @@ pub(super) enum Request {
     Malformed,
     /// Larger than allowed.
     TooLarge,
+}
+
+impl Request {
+    /// What a stream that waits for the rest of it keeps in memory for it.
+    pub(super) fn heap_bytes(&self) -> usize {
+        match self {
+            Request::Call(head) => head.heap_bytes(),
+            Request::Foreign(foreign) => size_of::<Foreign>() + foreign.status.message.capacity(),
+            Request::Refused(..) | Request::Malformed | Request::TooLarge => 0,
+        }
+    }
 }
 
 /// A request that is not gRPC's. Its answer comes after its end, with the text as body.

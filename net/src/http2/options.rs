@@ -26,7 +26,8 @@ pub struct Http2Options {
     pub connection_window: u32,
     /// A stream whose client reads slowly is full at this many unsent bytes.
     pub stream_bytes_max: usize,
-    /// Bytes of requests that are not complete, on all streams of a connection.
+    /// Bytes of requests that are not complete, and of the heads and slots of all open calls, on all
+    /// streams of a connection.
     pub unfinished_bytes_max: usize,
     /// Unsent bytes of all streams, from which on no new call is taken.
     pub unsent_bytes_max: usize,

@@ -20,6 +20,9 @@ use crate::call::{GrpcStatus, StreamId};
 /// Closed streams that are remembered.
 const RECENT: usize = 64;
 
+/// What an open stream costs beside what it holds: its slot, and its places in the index and the lists.
+pub(super) const STREAM_BYTES: usize = 400;
+
 /// One call.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
@@ -52,8 +55,10 @@ pub(super) struct Stream {
     pub(super) message: Option<bytes::Bytes>,
     /// Bytes that nobody looks at while the stream is full.
     pub(super) held: Vec<u8>,
-    /// Bytes counted in the connection's sum of unfinished requests.
+    /// Bytes of its message, counted in the connection's sum of unfinished requests until it is told.
     pub(super) counted: usize,
+    /// Bytes of its head and its slot, counted in the same sum until its end.
+    pub(super) kept: usize,
 
     /// What the client lets us send.
     pub(super) send_window: i64,
@@ -92,6 +97,7 @@ impl Stream {
         self.message = None;
         self.held = Vec::new();
         self.counted = 0;
+        self.kept = 0;
         self.head_sent = false;
         self.queue.clear();
         if self.queue.capacity() > 16 {
@@ -227,6 +233,12 @@ mod tests {
         assert_eq!(slab.insert(5), 0);
         assert_eq!(slab.get(0).expect("it is open").queued, 0);
         assert_eq!((slab.find(5), slab.find(3), slab.open()), (Some(0), Some(1), 2));
+    }
+
+    #[test]
+    fn a_stream_costs_about_what_is_counted_for_it() {
+        let size = size_of::<Stream>();
+        assert!((STREAM_BYTES * 3 / 4..=STREAM_BYTES).contains(&size), "{size}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::super::frame::{END_HEADERS, END_STREAM, Head, PRIORITY, Reason, numbe
 use super::super::head::{self, Request};
 use super::super::hpack::HpackError;
 use super::super::inbox::MessageRules;
-use super::super::slab::Closed;
+use super::super::slab::{Closed, STREAM_BYTES};
 use super::*;
 use crate::call::Call;
 
@@ -23,6 +23,9 @@ const BLOCK_FACTOR: usize = 4;
 
 /// Bytes of a stream that are looked at in one go after it was full.
 const RESUMED_BYTES: usize = 64 << 10;
+
+/// What a call is told that finds `unfinished_bytes_max` reached.
+const UNFINISHED: &str = "too many bytes of unfinished requests on this connection";
 
 /// A header block under way.
 #[derive(Debug, Default)]
@@ -122,6 +125,7 @@ impl Connection {
         if self.slab.open() >= (self.options.concurrent_streams_max as usize).min(STREAMS_MAX) {
             return self.refuse(block.stream, Reason::RefusedStream);
         }
+        let kept = STREAM_BYTES + request.heap_bytes();
         match request {
             _ if block.tangled => self.refuse(block.stream, Reason::Protocol),
             Request::Malformed => self.refuse(block.stream, Reason::Protocol),
@@ -135,14 +139,21 @@ impl Connection {
                 self.answer_at_once(block, 200, &status(Code::ResourceExhausted, text));
                 Ok(())
             }
+            _ if self.unfinished + kept > self.options.unfinished_bytes_max => {
+                self.answer_at_once(block, 200, &status(Code::ResourceExhausted, UNFINISHED));
+                Ok(())
+            }
             Request::Foreign(foreign) => {
-                let slot = self.open(block.stream);
+                let slot = self.open(block.stream, kept);
                 let stream = self.slab.get(slot).expect("it was opened above");
                 stream.recv_promised = foreign.content_length;
                 stream.foreign = Some(Box::new(foreign));
                 if block.end_stream { self.end_of_stream(slot, names) } else { Ok(()) }
             }
-            Request::Call(head) => self.begin(block, head, names),
+            Request::Call(head) => {
+                let slot = self.open(block.stream, kept);
+                self.begin(slot, block, head, names)
+            }
         }
     }
 
@@ -158,11 +169,11 @@ impl Connection {
 
     fn begin(
         &mut self,
+        slot: u32,
         block: &Block,
         mut head: head::Head,
         names: &mut dyn Names,
     ) -> Result<(), Broken> {
-        let slot = self.open(block.stream);
         let stream = self.slab.get(slot).expect("it was opened above");
         stream.recv_promised = head.content_length;
         stream.client_stream = head.method.is_client_stream();
@@ -179,13 +190,15 @@ impl Connection {
         if block.end_stream { self.end_of_stream(slot, names) } else { Ok(()) }
     }
 
-    /// A new stream in the slab, with its windows.
-    fn open(&mut self, id: u32) -> u32 {
+    /// A new stream in the slab, with its windows, and the bytes that are counted until its end.
+    fn open(&mut self, id: u32, kept: usize) -> u32 {
         let slot = self.slab.insert(id);
         let stream = self.slab.get(slot).expect("it was opened above");
         stream.send_window = self.send_window_initial;
         stream.recv_window = i64::from(self.options.stream_window);
         stream.client_stream = false;
+        stream.kept = kept;
+        self.unfinished += kept;
         slot
     }
 
@@ -327,8 +340,7 @@ impl Connection {
         self.unfinished = self.unfinished - stream.counted + count;
         stream.counted = count;
         if self.unfinished > self.options.unfinished_bytes_max {
-            let text = "too many bytes of unfinished requests on this connection";
-            self.fail(slot, status(Code::ResourceExhausted, text));
+            self.fail(slot, status(Code::ResourceExhausted, UNFINISHED));
         }
     }
 
