@@ -116,8 +116,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Task<IO> {
             post.connection.borrow_mut().drain(self.timer.now());
         }
         self.write(cx)?;
-        let read = self.read(cx)?;
-        let more = post.connection.borrow_mut().resume();
+        let asked = post.connection.borrow().wants_input();
+        let read = asked && self.read(cx)?;
+        let mut naming = Naming { streams: &self.streams, post: &post };
+        let more = post.connection.borrow_mut().resume(&mut naming);
         self.keep_time(cx);
         self.tell_services();
         self.write(cx)?;
@@ -130,14 +132,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Task<IO> {
             }
             return Ok(false);
         }
-        Ok(read || more || post.take_ring())
+        // If the last write has made room, nothing else would wake the task for what waits for it.
+        let roomy = connection.is_resumable() || !asked && connection.wants_input();
+        Ok(read || more || roomy || post.take_ring())
     }
 
     /// Reads once; true if something came.
     fn read(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        if !self.post.connection.borrow().wants_input() {
-            return Ok(false);
-        }
         let mut bytes = self.streams.read_buffer.borrow_mut();
         let mut buffer = ReadBuf::new(&mut bytes);
         match Pin::new(&mut self.io).poll_read(cx, &mut buffer) {

@@ -8,7 +8,9 @@
 //! ```
 //!
 //! It reads no clock and waits for nothing. All frames of one `receive` are handled before its events
-//! are looked at, and all replies that were given leave with the next write of `output`.
+//! are looked at, as far as the output has room for what they may be answered; the rest of them waits
+//! until it has, and [`Connection::resume`] goes on. All replies that were given leave with the next
+//! write of `output`.
 //!
 //! Leaves out sockets, and what is called. Laws:
 //!  1. Any bytes in: events, output, perhaps an end; never a panic.
@@ -18,6 +20,8 @@
 //!     which the services budget, and behind `unsent_bytes_max` of which no new call is taken.
 //!  4. DATA is written only within both windows, and every received byte returns to the client's
 //!     windows once, when nobody holds it any more.
+//!  5. What one frame is answered is all that is written beyond the room of the output: its owner
+//!     reads no more before what came was looked at.
 //!
 //! Worked example: 16 puts arrive in one read. `receive` makes 16 `Call` events; one flush of the log
 //! later 16 replies are given, and `output` has 16 answers for one write.
@@ -122,6 +126,8 @@ pub struct Connection {
     phase: Phase,
     /// A frame that is not complete.
     tail: Vec<u8>,
+    /// The rest of a read, at which nobody looks before the output has room.
+    rest: Vec<u8>,
     block: Block,
     decoder: Decoder,
     reader: HeadReader,
@@ -158,6 +164,7 @@ impl Connection {
             now,
             phase: Phase::Preface(0),
             tail: Vec::new(),
+            rest: Vec::new(),
             block: Block::default(),
             decoder: Decoder::new(),
             reader: HeadReader::default(),
@@ -207,10 +214,39 @@ impl Connection {
         }
         self.now = now;
         self.clock.heard(now);
-        if let Err(broken) = self.take(bytes, names) {
-            self.break_off(broken);
+        if self.rest.is_empty() {
+            self.look(bytes, names);
+        } else {
+            self.rest.extend_from_slice(bytes);
         }
         self.settle();
+    }
+
+    /// Handles what has room, and keeps the rest.
+    fn look(&mut self, bytes: &[u8], names: &mut dyn Names) {
+        match self.take(bytes, names) {
+            Ok(rest) if self.end.is_none() => self.rest.extend_from_slice(rest),
+            Ok(_) => {}
+            Err(broken) => self.break_off(broken),
+        }
+    }
+
+    /// Goes on with what waited for room, and with streams that were full. True if there is more to
+    /// look at now.
+    pub fn resume(&mut self, names: &mut dyn Names) -> bool {
+        if !self.rest.is_empty() && self.end.is_none() && self.out.has_room() {
+            let rest = std::mem::take(&mut self.rest);
+            self.look(&rest, names);
+        }
+        self.resume_streams();
+        self.settle();
+        self.is_resumable()
+    }
+
+    /// Whether [`Connection::resume`] would do something.
+    pub fn is_resumable(&self) -> bool {
+        let rest = !self.rest.is_empty() && self.end.is_none() && self.out.has_room();
+        rest || !self.resumable.is_empty()
     }
 
     /// What the services are to be told, in order.
@@ -232,7 +268,7 @@ impl Connection {
 
     /// Whether it is time to read. A client that does not take its answers is not read.
     pub fn wants_input(&self) -> bool {
-        self.end.is_none() && self.out.has_room()
+        self.end.is_none() && self.out.has_room() && self.rest.is_empty()
     }
 
     /// How it ended, if it did; then write what is left of the output, and close.
@@ -250,7 +286,8 @@ impl Connection {
         self.finish_with(End::Closed);
     }
 
-    fn take(&mut self, mut bytes: &[u8], names: &mut dyn Names) -> Result<(), Broken> {
+    /// Handles frames while there is room; gives what was not looked at.
+    fn take<'a>(&mut self, mut bytes: &'a [u8], names: &mut dyn Names) -> Result<&'a [u8], Broken> {
         if let Phase::Preface(seen) = self.phase {
             let count = bytes.len().min(PREFACE.len() - seen);
             if bytes[..count] != PREFACE[seen..seen + count] {
@@ -264,13 +301,16 @@ impl Connection {
             bytes = self.complete_tail(bytes, names)?;
         }
         while let Some(head) = bytes.first_chunk::<HEAD>().map(Head::read) {
+            if !self.out.has_room() {
+                return Ok(bytes);
+            }
             check_length(&head)?;
             let Some(payload) = bytes.get(HEAD..HEAD + head.length) else { break };
             self.frame(head, payload, names)?;
             bytes = &bytes[HEAD + head.length..];
         }
         self.tail.extend_from_slice(bytes);
-        Ok(())
+        Ok(&[])
     }
 
     /// Handles the frame that was not complete, if it is now; gives what follows it.
@@ -378,6 +418,7 @@ impl Connection {
 
     fn finish_with(&mut self, end: End) {
         self.end.get_or_insert(end);
+        self.rest = Vec::new();
         for slot in self.slab.slots() {
             self.cancel(slot, true);
         }

@@ -192,7 +192,7 @@ impl Run {
             let output = self.connection.output().to_vec();
             self.check_output(&output);
             self.connection.wrote(output.len());
-            let more = self.connection.resume();
+            let more = self.connection.resume(&mut self.names);
             if events.is_empty() && output.is_empty() && !more {
                 return;
             }

@@ -33,8 +33,8 @@ pub struct Http2Options {
     pub unsent_bytes_max: usize,
     /// Written bytes that wait for the socket, from which on nothing is read and no message written.
     pub output_bytes_max: usize,
-    /// How often streams may be cancelled, by the client or for its errors, and frames for them come
-    /// late.
+    /// How often streams may be cancelled, by the client or for its errors, calls refused at once, and
+    /// frames for them come late.
     pub cancels: Rate,
     /// How often frames may come that say nothing.
     pub idle_frames: Rate,

@@ -130,18 +130,13 @@ impl Connection {
             _ if block.tangled => self.refuse(block.stream, Reason::Protocol),
             Request::Malformed => self.refuse(block.stream, Reason::Protocol),
             Request::TooLarge => self.refuse(block.stream, Reason::FrameSize),
-            Request::Refused(http, status) => {
-                self.answer_at_once(block, http, &status);
-                Ok(())
-            }
+            Request::Refused(http, status) => self.answer_at_once(block, http, &status),
             _ if self.unsent >= self.options.unsent_bytes_max => {
                 let text = "the client of this connection does not read its answers";
-                self.answer_at_once(block, 200, &status(Code::ResourceExhausted, text));
-                Ok(())
+                self.answer_at_once(block, 200, &status(Code::ResourceExhausted, text))
             }
             _ if self.unfinished + kept > self.options.unfinished_bytes_max => {
-                self.answer_at_once(block, 200, &status(Code::ResourceExhausted, UNFINISHED));
-                Ok(())
+                self.answer_at_once(block, 200, &status(Code::ResourceExhausted, UNFINISHED))
             }
             Request::Foreign(foreign) => {
                 let slot = self.open(block.stream, kept);
@@ -157,14 +152,20 @@ impl Connection {
         }
     }
 
-    /// An answer to a stream that is not opened.
-    fn answer_at_once(&mut self, block: &Block, http: u16, status: &GrpcStatus) {
+    /// An answer to a stream that is not opened. It costs the client less than us, so it is counted.
+    fn answer_at_once(
+        &mut self,
+        block: &Block,
+        http: u16,
+        status: &GrpcStatus,
+    ) -> Result<(), Broken> {
         self.out.outcome_only(block.stream, http, status);
         self.pings.forgive();
         if !block.end_stream {
             frame::put_reset(&mut self.out.bytes, block.stream, Reason::NoError);
         }
         self.slab.remember(block.stream, !block.end_stream);
+        self.count_cancel()
     }
 
     fn begin(
@@ -401,8 +402,8 @@ impl Connection {
         }));
     }
 
-    /// Goes on with the streams that were full; true if there is still more to look at.
-    pub fn resume(&mut self) -> bool {
+    /// Goes on with the streams that were full.
+    pub(super) fn resume_streams(&mut self) {
         for slot in std::mem::take(&mut self.resumable) {
             let Some(stream) = self.slab.get(slot) else { continue };
             if stream.full || stream.held.is_empty() {
@@ -420,8 +421,6 @@ impl Connection {
                 self.half_close(slot);
             }
         }
-        self.settle();
-        !self.resumable.is_empty()
     }
 }
 

@@ -134,7 +134,7 @@ impl World {
             let mut written =
                 if self.blocked { Vec::new() } else { self.connection.output().to_vec() };
             self.connection.wrote(written.len());
-            let more = self.connection.resume();
+            let more = self.connection.resume(&mut self.names);
             let nothing = written.is_empty() && self.connection.events().is_empty() && !more;
             while let Some(head) = written.first_chunk::<HEAD>().map(Head::read) {
                 let payload = written[HEAD..HEAD + head.length].to_vec();
