@@ -55,7 +55,13 @@ pub(super) enum Tag {
 
 impl Tag {
     /// The tag of a field.
+    #[cfg(test)]
     pub(super) fn of(name: &[u8], value: &[u8]) -> Tag {
+        Tag::of_named(name, is_name(name), value)
+    }
+
+    /// The tag of a field of whose name is known whether it is good ([`is_name`]).
+    pub(super) fn of_named(name: &[u8], name_good: bool, value: &[u8]) -> Tag {
         if !is_value(value) {
             return Tag::Malformed;
         }
@@ -81,7 +87,7 @@ impl Tag {
             b"te" if value != b"trailers" => Tag::Malformed,
             b"connection" | b"proxy-connection" | b"keep-alive" | b"transfer-encoding"
             | b"upgrade" => Tag::Malformed,
-            _ if is_name(name) => Tag::Ordinary,
+            _ if name_good => Tag::Ordinary,
             _ => Tag::Malformed,
         }
     }
@@ -130,7 +136,7 @@ impl Tag {
 }
 
 /// A name's bytes are visible, not upper case, and no colon (8.2.1).
-fn is_name(name: &[u8]) -> bool {
+pub(super) fn is_name(name: &[u8]) -> bool {
     let good = |byte: &u8| matches!(byte, b'!'..=b'~') && !byte.is_ascii_uppercase();
     !name.is_empty() && name.iter().all(|byte| good(byte) && *byte != b':')
 }

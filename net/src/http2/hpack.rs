@@ -21,7 +21,7 @@ pub(super) use table::STATIC;
 
 use super::field::Tag;
 
-/// Why a block cannot be read. All are COMPRESSION_ERROR and end the connection.
+/// Why a block cannot be read. All end the connection, and all but the last are COMPRESSION_ERROR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HpackError {
     /// It ends inside a field.
@@ -34,6 +34,8 @@ pub(super) enum HpackError {
     Huffman,
     /// A table size that is not allowed, or not at the beginning of a block.
     TableSize,
+    /// The list is larger than whoever reads it allows.
+    TooLarge,
 }
 
 impl HpackError {
@@ -45,6 +47,7 @@ impl HpackError {
             HpackError::Index => "a header block names an entry that no table has",
             HpackError::Huffman => "a string in a header block is not Huffman coded",
             HpackError::TableSize => "a header block changes the table's size against the rules",
+            HpackError::TooLarge => "a header list is far too large",
         }
     }
 }

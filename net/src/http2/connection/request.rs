@@ -11,14 +11,14 @@ use bytes::Bytes;
 
 use super::super::frame::{END_HEADERS, END_STREAM, Head, PRIORITY, Reason, number_31, unpadded};
 use super::super::head::{self, Request};
-use super::super::hpack::HpackError;
+use super::super::hpack::{Field, HpackError};
 use super::super::inbox::MessageRules;
 use super::super::slab::{Closed, STREAM_BYTES};
 use super::*;
 use crate::call::Call;
 
-/// A header block may be this many times the header list's bound: a client may write fields out in
-/// full that are then too many.
+/// A header block may be this many times the header list's bound, and so may the list that is read
+/// of it: what is too large is its stream's error, and what is larger than this the connection's.
 const BLOCK_FACTOR: usize = 4;
 
 /// Bytes of a stream that are looked at in one go after it was full.
@@ -114,7 +114,8 @@ impl Connection {
         }
         self.last_id = block.stream;
         let (size_max, reader) = (self.options.header_bytes_max as usize, &mut self.reader);
-        let decoded = self.decoder.decode(bytes, |field| reader.take(field, size_max));
+        let take = |field: Field<'_>| reader.take(field, size_max);
+        let decoded = self.decoder.decode(bytes, size_max * BLOCK_FACTOR, take);
         let request = self.reader.finish(size_max);
         decoded.map_err(compression)?;
         if self.clock.is_drained() {
@@ -206,7 +207,11 @@ impl Connection {
     /// HEADERS on a stream that was closed, or skipped (5.1 and 5.1.1).
     fn block_on_closed(&mut self, stream: u32, bytes: &[u8]) -> Result<(), Broken> {
         match self.slab.closed(stream) {
-            Closed::ByUs => self.decoder.decode(bytes, |_| {}).map_err(compression),
+            Closed::ByUs => {
+                self.idle_frame()?;
+                let size_max = self.options.header_bytes_max as usize * BLOCK_FACTOR;
+                self.decoder.decode(bytes, size_max, |_| {}).map_err(compression)
+            }
             Closed::Known => Err(broken(Reason::StreamClosed, "HEADERS on a closed stream")),
             Closed::Forgotten => Err(protocol("HEADERS on a stream that is below the last")),
         }
@@ -222,7 +227,7 @@ impl Connection {
         let (size_max, mut size, mut malformed) =
             (self.options.header_bytes_max as usize, 0, false);
         self.decoder
-            .decode(bytes, |field| {
+            .decode(bytes, size_max * BLOCK_FACTOR, |field| {
                 size += field.name.len() + field.value.len() + 32;
                 malformed |=
                     field.tag == super::super::field::Tag::Malformed || field.tag.is_pseudo();
@@ -425,5 +430,8 @@ impl Connection {
 }
 
 fn compression(error: HpackError) -> Broken {
+    if error == HpackError::TooLarge {
+        return calm(error.text());
+    }
     broken(Reason::Compression, error.text())
 }

@@ -194,7 +194,7 @@ impl World {
         let take = |field: super::super::hpack::Field<'_>| {
             out.push_str(&format!(" {}={:?}", text(field.name), text(field.value)));
         };
-        self.decoder.decode(block, take).map_err(|error| error.text().to_string())?;
+        self.decoder.decode(block, usize::MAX, take).map_err(|error| error.text().to_string())?;
         Ok(out)
     }
 }

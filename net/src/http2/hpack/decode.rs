@@ -2,14 +2,16 @@
 //!
 //! Leaves out what a field means. Laws: (1) any bytes give fields or one error, never a panic; (2)
 //! memory is the table and one string, both no longer than what has arrived; (3) a table size comes
-//! only at the beginning of a block and is at most what was offered.
+//! only at the beginning of a block and is at most what was offered; (4) work is bounded by the bytes
+//! of a block and the size of the list it makes, and that size by the caller, since one byte can stand
+//! for an entry of kilobytes.
 //!
 //! Worked example: `41 01 78` sets `:authority: x` by the static name 1 and adds it to the table.
 
 use super::HpackError;
 use super::huffman;
-use super::table::{STATIC, Table};
-use crate::http2::field::Tag;
+use super::table::{OVERHEAD, STATIC, Table, Verdict};
+use crate::http2::field::{Tag, is_name};
 
 /// What SETTINGS_HEADER_TABLE_SIZE is unless told otherwise; ours is never told otherwise.
 const TABLE_BYTES_MAX: usize = 4096;
@@ -40,18 +42,26 @@ impl Decoder {
         self.table.limit()
     }
 
-    /// Gives every field of a block to `take`.
+    /// Gives every field of a block to `take`; a list larger than `size_max` is an error.
     pub(in crate::http2) fn decode(
         &mut self,
         block: &[u8],
+        size_max: usize,
         mut take: impl FnMut(Field<'_>),
     ) -> Result<(), HpackError> {
         let mut rest = block;
+        let mut left = size_max;
+        let mut take = |field: Field<'_>| {
+            let size = field.name.len() + field.value.len() + OVERHEAD;
+            left = left.checked_sub(size).ok_or(HpackError::TooLarge)?;
+            take(field);
+            Ok(())
+        };
         let mut begun = false;
         while let Some(first) = rest.first().copied() {
             if first & 0x80 != 0 {
                 let index = integer(&mut rest, 7)?;
-                take(self.indexed(index)?);
+                take(self.indexed(index)?)?;
             } else if first & 0xe0 == 0x20 {
                 let limit = integer(&mut rest, 5)?;
                 if begun || limit > TABLE_BYTES_MAX {
@@ -60,7 +70,7 @@ impl Decoder {
                 self.table.set_limit(limit);
                 continue;
             } else {
-                take(self.literal(&mut rest, first & 0x40 != 0)?);
+                take(self.literal(&mut rest, first & 0x40 != 0)?)?;
             }
             begun = true;
         }
@@ -74,26 +84,39 @@ impl Decoder {
             let tag = Tag::of_static(index);
             return Ok(Field { name: name.as_bytes(), value: value.as_bytes(), tag });
         }
-        let entry = self.table.get(at - STATIC.len()).ok_or(HpackError::Index)?;
-        Ok(Field { name: entry.0, value: entry.1, tag: entry.2 })
+        let (name, value, verdict) = self.table.get(at - STATIC.len()).ok_or(HpackError::Index)?;
+        Ok(Field { name, value, tag: verdict.tag })
+    }
+
+    /// An entry's name, and whether it is good, which was found out when it came.
+    fn indexed_name(&self, index: usize) -> Result<(&[u8], bool), HpackError> {
+        let at = index.checked_sub(1).ok_or(HpackError::Index)?;
+        if let Some((name, _)) = STATIC.get(at) {
+            return Ok((name.as_bytes(), !name.starts_with(':')));
+        }
+        let (name, _, verdict) = self.table.get(at - STATIC.len()).ok_or(HpackError::Index)?;
+        Ok((name, verdict.name_good))
     }
 
     fn literal(&mut self, rest: &mut &[u8], keep: bool) -> Result<Field<'_>, HpackError> {
         let index = integer(rest, if keep { 6 } else { 4 })?;
         let mut name = std::mem::take(&mut self.name);
         name.clear();
-        let named = if index == 0 {
-            string(rest, &mut name)
+        let name_good = if index == 0 {
+            string(rest, &mut name).map(|()| is_name(&name))
         } else {
-            self.indexed(index).map(|field| name.extend_from_slice(field.name))
+            self.indexed_name(index).map(|(indexed, good)| {
+                name.extend_from_slice(indexed);
+                good
+            })
         };
         self.name = name;
-        named?;
+        let name_good = name_good?;
         self.value.clear();
         string(rest, &mut self.value)?;
-        let tag = Tag::of(&self.name, &self.value);
+        let tag = Tag::of_named(&self.name, name_good, &self.value);
         if keep {
-            self.table.insert(&self.name, &self.value, tag);
+            self.table.insert(&self.name, &self.value, Verdict { tag, name_good });
         }
         Ok(Field { name: &self.name, value: &self.value, tag })
     }
@@ -145,7 +168,7 @@ mod tests {
 
     fn fields(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<String>, HpackError> {
         let mut out = Vec::new();
-        decoder.decode(block, |field| {
+        decoder.decode(block, usize::MAX, |field| {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             out.push(format!("{}={}", text(field.name), text(field.value)));
         })?;
@@ -208,6 +231,34 @@ mod tests {
         assert_eq!(fields(&mut decoder, &hex("20 be")), Err(HpackError::Index));
     }
 
+    #[test]
+    fn a_list_ends_where_it_becomes_too_large() {
+        let mut decoder = Decoder::new();
+        fields(&mut decoder, &hex("40 01 61 03 626262")).expect("a good block");
+        let mut count = |block: &[u8], size_max| {
+            let mut count = 0;
+            (decoder.decode(block, size_max, |_| count += 1), count)
+        };
+        assert_eq!(count(&[0xbe; 3], 3 * 36), (Ok(()), 3));
+        assert_eq!(count(&[0xbe; 1000], 3 * 36 + 35), (Err(HpackError::TooLarge), 3));
+    }
+
+    #[test]
+    fn an_indexed_name_keeps_its_own_verdict() {
+        let tags = |block: &str| {
+            let mut tags = Vec::new();
+            let decoded = Decoder::new().decode(&hex(block), 1000, |field| tags.push(field.tag));
+            assert_eq!(decoded, Ok(()));
+            tags
+        };
+        // A good name that had a bad value, a bad name, `te` with its one good value, `:status`.
+        let (good, bad) = (Tag::Ordinary, Tag::Malformed);
+        assert_eq!(tags("40 01 61 01 20  7e 01 78  7e 01 20"), [bad, good, bad]);
+        assert_eq!(tags("40 01 41 01 78  7e 01 78"), [bad, bad]);
+        assert_eq!(tags("40 02 7465 08 747261696c657273  7e 01 78"), [good, bad]);
+        assert_eq!(tags("48 03 323030  50 01 78"), [bad, good]);
+    }
+
     proptest! {
         #[test]
         fn any_bytes_do_no_harm(
@@ -216,7 +267,7 @@ mod tests {
         ) {
             let mut decoder = Decoder::new();
             for block in blocks {
-                let _ = decoder.decode(&block, |field| {
+                let _ = decoder.decode(&block, usize::MAX, |field| {
                     assert_eq!(field.tag, Tag::of(field.name, field.value));
                 });
             }

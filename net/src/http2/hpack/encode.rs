@@ -219,7 +219,8 @@ mod tests {
     fn read(decoder: &mut Decoder, block: &[u8]) -> Vec<(String, String)> {
         let mut out = Vec::new();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let read = decoder.decode(block, |field| out.push((text(field.name), text(field.value))));
+        let read = decoder
+            .decode(block, usize::MAX, |field| out.push((text(field.name), text(field.value))));
         assert_eq!(read, Ok(()), "{block:02x?}");
         out
     }

@@ -82,11 +82,19 @@ pub(in crate::http2) const STATIC: [(&str, &str); 61] = [
 /// What an entry costs beyond its bytes.
 pub(super) const OVERHEAD: usize = 32;
 
+/// What was found out about a field when it came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Verdict {
+    pub(super) tag: Tag,
+    /// Whether another field may have this name.
+    pub(super) name_good: bool,
+}
+
 struct Entry {
     start: usize,
     name: usize,
     value: usize,
-    tag: Tag,
+    verdict: Verdict,
 }
 
 impl Entry {
@@ -111,11 +119,11 @@ impl Table {
 
     /// The newest entry is 0.
     #[inline]
-    pub(super) fn get(&self, index: usize) -> Option<(&[u8], &[u8], Tag)> {
+    pub(super) fn get(&self, index: usize) -> Option<(&[u8], &[u8], Verdict)> {
         let at = self.entries.len().checked_sub(index + 1)?;
         let entry = &self.entries[at];
         let (name, rest) = self.bytes[entry.start..].split_at(entry.name);
-        Some((name, &rest[..entry.value], entry.tag))
+        Some((name, &rest[..entry.value], entry.verdict))
     }
 
     #[cfg(test)]
@@ -128,7 +136,7 @@ impl Table {
         self.evict(0);
     }
 
-    pub(super) fn insert(&mut self, name: &[u8], value: &[u8], tag: Tag) {
+    pub(super) fn insert(&mut self, name: &[u8], value: &[u8], verdict: Verdict) {
         let size = name.len() + value.len() + OVERHEAD;
         self.evict(size);
         if size > self.limit {
@@ -140,7 +148,7 @@ impl Table {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(name);
         self.bytes.extend_from_slice(value);
-        self.entries.push_back(Entry { start, name: name.len(), value: value.len(), tag });
+        self.entries.push_back(Entry { start, name: name.len(), value: value.len(), verdict });
         self.size += size;
     }
 
@@ -196,7 +204,8 @@ mod tests {
                     twin.1 = limit;
                 } else {
                     let (name, value) = (vec![number as u8; name], vec![!number as u8; value]);
-                    table.insert(&name, &value, Tag::Ordinary);
+                    let verdict = Verdict { tag: Tag::Ordinary, name_good: true };
+                    table.insert(&name, &value, verdict);
                     twin.0.insert(0, (name, value));
                 }
                 twin.shrink();
