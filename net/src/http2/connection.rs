@@ -408,6 +408,10 @@ impl Connection {
         self.unsent -= stream.queued;
         self.recv_unreturned += stream.held.len() as u32;
         self.slab.remove(slot, by_us);
+        if self.slab.shrink() {
+            self.ready = VecDeque::new();
+            self.resumable = Vec::new();
+        }
     }
 
     fn break_off(&mut self, broken: Broken) {

@@ -5,7 +5,9 @@
 //! allocates nothing here. Leaves out what a stream does.
 //!
 //! Laws: (1) an id is in the index exactly while its stream is open; (2) of closed streams the last
-//! [`RECENT`] are known by id, of the others only that they are closed (RFC 9113, 5.1.1).
+//! [`RECENT`] are known by id, of the others only that they are closed (RFC 9113, 5.1.1); (3) walking
+//! the open streams costs what they are, not what they once were, and when none is open a slab that
+//! was large gives its memory back.
 //!
 //! Worked example: streams 1 and 3 open in slots 0 and 1; 1 closes; 5 opens in slot 0.
 
@@ -19,6 +21,9 @@ use crate::call::{GrpcStatus, StreamId};
 
 /// Closed streams that are remembered.
 const RECENT: usize = 64;
+
+/// Slots up to this many are kept when none is used.
+const SLOTS_KEPT: usize = 256;
 
 /// What an open stream costs beside what it holds: its slot, and its places in the index and the lists.
 pub(super) const STREAM_BYTES: usize = 400;
@@ -74,6 +79,8 @@ pub(super) struct Stream {
     pub(super) ending: Option<GrpcStatus>,
     /// Whether the slot is in the list of those that can send.
     pub(super) listed: bool,
+    /// The slot's place in the slab's list of open ones.
+    place: u32,
 }
 
 impl Stream {
@@ -146,6 +153,8 @@ pub(super) enum Closed {
 pub(super) struct Slab {
     streams: Vec<Stream>,
     free: Vec<u32>,
+    /// The slots in use; the last takes the place of one that is closed.
+    open: Vec<u32>,
     index: HashMap<u32, u32, BuildHasherDefault<IdHasher>>,
     recent: VecDeque<(u32, bool)>,
 }
@@ -153,12 +162,12 @@ pub(super) struct Slab {
 impl Slab {
     /// How many are open.
     pub(super) fn open(&self) -> usize {
-        self.streams.len() - self.free.len()
+        self.open.len()
     }
 
-    /// All slots, free ones too.
-    pub(super) fn slots(&self) -> std::ops::Range<u32> {
-        0..self.streams.len() as u32
+    /// The slots of all open streams, in an order that what was opened and closed decides.
+    pub(super) fn slots(&self) -> Vec<u32> {
+        self.open.clone()
     }
 
     #[inline]
@@ -185,7 +194,10 @@ impl Slab {
             self.streams.push(Stream::default());
             self.streams.len() as u32 - 1
         });
-        self.streams[slot as usize].id = id;
+        let stream = &mut self.streams[slot as usize];
+        stream.id = id;
+        stream.place = self.open.len() as u32;
+        self.open.push(slot);
         self.index.insert(id, slot);
         slot
     }
@@ -193,11 +205,25 @@ impl Slab {
     /// Closes a slot's stream; `by_us` when the client may not know yet.
     pub(super) fn remove(&mut self, slot: u32, by_us: bool) {
         let Some(stream) = self.get(slot) else { return };
-        let id = stream.id;
+        let (id, place) = (stream.id, stream.place);
         stream.clear();
+        self.open.swap_remove(place as usize);
+        if let Some(moved) = self.open.get(place as usize) {
+            self.streams[*moved as usize].place = place;
+        }
         self.index.remove(&id);
         self.free.push(slot);
         self.remember(id, by_us);
+    }
+
+    /// Gives back the memory of a slab that was large and is empty; true if it did. Whoever keeps
+    /// slots in a list must forget them then.
+    pub(super) fn shrink(&mut self) -> bool {
+        let large = self.open.is_empty() && self.streams.len() > SLOTS_KEPT;
+        if large {
+            *self = Slab { recent: std::mem::take(&mut self.recent), ..Slab::default() };
+        }
+        large
     }
 
     /// A stream was closed, perhaps without ever having been open.
@@ -233,6 +259,26 @@ mod tests {
         assert_eq!(slab.insert(5), 0);
         assert_eq!(slab.get(0).expect("it is open").queued, 0);
         assert_eq!((slab.find(5), slab.find(3), slab.open()), (Some(0), Some(1), 2));
+    }
+
+    #[test]
+    fn what_was_open_once_is_not_walked_nor_kept() {
+        let mut slab = Slab::default();
+        let ids = (0..1000).map(|number| 2 * number + 1);
+        let slots: Vec<u32> = ids.map(|id| slab.insert(id)).collect();
+        // In an order that moves places about; 500 and 7 stay.
+        let (left, right) = slots.split_at(500);
+        for slot in left.iter().rev().chain(&right[1..]).filter(|slot| **slot != 7) {
+            slab.remove(*slot, true);
+            assert!(!slab.shrink());
+        }
+        assert_eq!(slab.slots(), [500, 7]);
+        slab.remove(7, true);
+        slab.remove(500, true);
+        assert!(slab.shrink() && !slab.shrink());
+        let kept = slab.streams.capacity() + slab.free.capacity() + slab.index.capacity();
+        assert_eq!((kept, slab.open(), slab.closed(1001)), (0, 0, Closed::ByUs));
+        assert_eq!((slab.insert(2001), slab.find(2001)), (0, Some(0)));
     }
 
     #[test]
