@@ -148,6 +148,14 @@ pub(super) enum Closed {
     Forgotten,
 }
 
+/// A stream that was closed lately.
+struct Recent {
+    id: u32,
+    by_us: bool,
+    /// What came late for it was counted.
+    charged: bool,
+}
+
 /// All streams of a connection.
 #[derive(Default)]
 pub(super) struct Slab {
@@ -156,7 +164,7 @@ pub(super) struct Slab {
     /// The slots in use; the last takes the place of one that is closed.
     open: Vec<u32>,
     index: HashMap<u32, u32, BuildHasherDefault<IdHasher>>,
-    recent: VecDeque<(u32, bool)>,
+    recent: VecDeque<Recent>,
 }
 
 impl Slab {
@@ -231,16 +239,22 @@ impl Slab {
         if self.recent.len() == RECENT {
             self.recent.pop_front();
         }
-        self.recent.push_back((id, by_us));
+        self.recent.push_back(Recent { id, by_us, charged: false });
     }
 
     /// What is known of a stream that is not open any more.
     pub(super) fn closed(&self, id: u32) -> Closed {
-        match self.recent.iter().rev().find(|(recent, _)| *recent == id) {
-            Some((_, true)) => Closed::ByUs,
-            Some((_, false)) => Closed::Known,
+        match self.recent.iter().rev().find(|recent| recent.id == id).map(|recent| recent.by_us) {
+            Some(true) => Closed::ByUs,
+            Some(false) => Closed::Known,
             None => Closed::Forgotten,
         }
+    }
+
+    /// Something came late for a stream that is not open; true if it is the first.
+    pub(super) fn charge(&mut self, id: u32) -> bool {
+        let recent = self.recent.iter_mut().rev().find(|recent| recent.id == id);
+        recent.is_none_or(|recent| !std::mem::replace(&mut recent.charged, true))
     }
 }
 

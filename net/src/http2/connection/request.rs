@@ -259,7 +259,7 @@ impl Connection {
         let data = data.ok_or(protocol("DATA with more padding than bytes"))?;
         self.check_begun(head.stream)?;
         let Some(slot) = self.slab.find(head.stream) else {
-            return self.data_on_closed(head.stream);
+            return self.data_on_closed(head.stream, data);
         };
         let Some(stream) = self.slab.get(slot) else { return Ok(()) };
         stream.recv_window -= payload.len() as i64;
@@ -282,11 +282,19 @@ impl Connection {
         if head.has(END_STREAM) { self.end_of_stream(slot, names) } else { Ok(()) }
     }
 
-    fn data_on_closed(&mut self, stream: u32) -> Result<(), Broken> {
+    /// DATA behind the end of a stream. What a client had on its way when we ended it counts once,
+    /// however much it is: the window bounds it, and all of it returns to the connection's.
+    fn data_on_closed(&mut self, stream: u32, data: &[u8]) -> Result<(), Broken> {
         if self.slab.closed(stream) == Closed::ByUs {
-            return self.count_cancel();
+            return match self.slab.charge(stream) {
+                true => self.count_cancel(),
+                false if data.is_empty() => self.idle_frame(),
+                false => Ok(()),
+            };
         }
-        self.refuse(stream, Reason::StreamClosed)
+        self.refuse(stream, Reason::StreamClosed)?;
+        self.slab.charge(stream);
+        Ok(())
     }
 
     /// Bytes of a call; `length` counts their padding too.
