@@ -208,13 +208,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Task<IO> {
         if self.events.is_empty() {
             return;
         }
-        for event in &self.events {
-            if let FromClient::Cancelled { stream } = event {
-                self.streams.remove(*stream);
+        let mut services = self.services.borrow_mut();
+        for event in self.events.drain(..) {
+            // They may have answered the call meanwhile, even in this loop.
+            if self.streams.is_news(&event) {
+                services.handle(event);
             }
         }
-        let mut services = self.services.borrow_mut();
-        self.events.drain(..).for_each(|event| services.handle(event));
         services.batch_end();
     }
 
@@ -251,17 +251,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Drop for Task<IO> {
         connection.hang_up();
         self.events.append(connection.events());
         drop(connection);
-        for event in &self.events {
-            if let FromClient::Cancelled { stream } = event {
-                self.streams.remove(*stream);
+        // Borrowed only if the services themselves end the task, who then know.
+        let mut services = self.services.try_borrow_mut().ok();
+        let told = !self.events.is_empty();
+        for event in self.events.drain(..) {
+            if self.streams.is_news(&event)
+                && let Some(services) = &mut services
+            {
+                services.handle(event);
             }
         }
         self.streams.leave(&self.post);
-        // Borrowed only if the services themselves end the task, who then know.
-        if let Ok(mut services) = self.services.try_borrow_mut()
-            && !self.events.is_empty()
-        {
-            self.events.drain(..).for_each(|event| services.handle(event));
+        if let (Some(services), true) = (&mut services, told) {
             services.batch_end();
         }
     }

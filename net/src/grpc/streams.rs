@@ -23,7 +23,7 @@ use std::task::Waker;
 
 use holdfast_core::time::Instant;
 
-use crate::call::{Reply, StreamId};
+use crate::call::{FromClient, Reply, StreamId};
 use crate::http2::{Connection, Http2Options, Names, Taken};
 
 const ENTRY_BITS: u32 = 20;
@@ -182,7 +182,7 @@ impl Streams {
         post
     }
 
-    /// A connection is gone. All its calls were [removed](Streams::remove).
+    /// A connection is gone. All its calls were cancelled ([`Streams::is_news`]).
     pub(super) fn leave(&self, post: &Rc<Post>) {
         self.table.borrow_mut().posts.retain(|other| !Rc::ptr_eq(other, post));
     }
@@ -208,9 +208,16 @@ impl Streams {
         Some(id)
     }
 
-    /// A call is over for the services.
-    pub(super) fn remove(&self, id: StreamId) {
-        self.table.borrow_mut().remove(id);
+    /// Whether the services are to be told (law 3). A call that is cancelled is over hereby.
+    pub(super) fn is_news(&self, event: &FromClient) -> bool {
+        let mut table = self.table.borrow_mut();
+        match event {
+            FromClient::Call(_) => true,
+            FromClient::Message { stream, .. }
+            | FromClient::HalfClosed { stream }
+            | FromClient::Writable { stream } => table.find(*stream).is_some(),
+            FromClient::Cancelled { stream } => table.remove(*stream).is_some(),
+        }
     }
 }
 
@@ -241,13 +248,15 @@ mod tests {
         let post = streams.join(Http2Options::default(), Instant(0));
         let first = streams.add(&post, 0).expect("there is room");
         assert_eq!(streams.open(), 1);
-        streams.remove(first);
+        assert!(streams.is_news(&FromClient::HalfClosed { stream: first }));
+        assert!(streams.is_news(&FromClient::Cancelled { stream: first }));
+        assert!(!streams.is_news(&FromClient::HalfClosed { stream: first }));
         assert_eq!((streams.open(), streams.reply(last(first))), (0, Taken::Gone));
         let second = streams.add(&post, 0).expect("there is room");
         assert_ne!(first, second);
         assert_eq!(first.0 & 0xFFFFF, second.0 & 0xFFFFF, "the same entry");
         assert_eq!(first.0 >> 56, 3);
-        streams.remove(first);
+        assert!(!streams.is_news(&FromClient::Cancelled { stream: first }));
         assert_eq!(streams.open(), 1, "an old name removes nothing");
     }
 

@@ -15,7 +15,7 @@
 //! Leaves out sockets, and what is called. Laws:
 //!  1. Any bytes in: events, output, perhaps an end; never a panic.
 //!  2. Each call the services hear of ends once: by their last reply or by `Cancelled`, also when the
-//!     connection ends.
+//!     connection ends. Of one that is answered they hear nothing more.
 //!  3. What a client makes this grow is bounded by [`Http2Options`]; the exception are unary answers,
 //!     which the services budget, and behind `unsent_bytes_max` of which no new call is taken.
 //!  4. DATA is written only within both windows, and every received byte returns to the client's

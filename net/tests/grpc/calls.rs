@@ -102,6 +102,21 @@ fn a_stream_goes_both_ways_and_survives_a_half_close() {
 }
 
 #[test]
+fn of_a_call_that_is_answered_nothing_more_is_told() {
+    run(async {
+        let (world, mut sender) = connected().await;
+        let (response, mut send) = open(&mut sender, KEEP_ALIVE, &[]);
+        let all = [&framed(b"bye")[..], &framed(b"too late")[..]].concat();
+        send.send_data(all.into(), true).expect("the stream is open");
+        assert_eq!(answer(response).await.code, 0);
+        settle().await;
+        let script = world.script.borrow();
+        assert_eq!(script.events.len(), 2, "the call and its first message: {:?}", script.events);
+        assert_eq!(world.streams.open(), 0);
+    });
+}
+
+#[test]
 fn a_client_that_gives_up_is_told_to_the_services_once() {
     run(async {
         let (world, mut sender) = connected().await;

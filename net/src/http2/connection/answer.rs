@@ -12,6 +12,7 @@
 //! 4 KiB stay, and leave with the next WINDOW_UPDATE.
 
 use super::super::head::Foreign;
+use super::super::inbox::Inbox;
 use super::super::piece::{PREFIX, Piece};
 use super::super::slab::Stream;
 use super::*;
@@ -41,8 +42,11 @@ impl Connection {
                 if last { self.last_message(slot, message) } else { self.message(slot, message) }
             }
             Reply::End { stream, status } => {
-                let Some(stream) = self.wanted(slot, stream) else { return Taken::Gone };
-                stream.answered = true;
+                if self.wanted(slot, stream).is_none() {
+                    return Taken::Gone;
+                }
+                self.stop_hearing(slot);
+                let Some(stream) = self.slab.get(slot) else { return Taken::Gone };
                 if stream.is_waiting() {
                     stream.ending = Some(status);
                 } else {
@@ -61,9 +65,23 @@ impl Connection {
         self.slab.get(slot).filter(|stream| stream.name == Some(name) && !stream.answered)
     }
 
-    fn last_message(&mut self, slot: u32, message: bytes::Bytes) -> Taken {
-        let Some(stream) = self.slab.get(slot) else { return Taken::Gone };
+    /// The services gave their last reply: what the client said and nobody heard is dropped, and what
+    /// it still says only returns its window.
+    #[inline]
+    fn stop_hearing(&mut self, slot: u32) {
+        let Some(stream) = self.slab.get(slot) else { return };
         stream.answered = true;
+        if stream.client_stream {
+            stream.inbox = Inbox::default();
+            self.unfinished -= std::mem::take(&mut stream.counted);
+            let held = std::mem::take(&mut stream.held).len() as u32;
+            self.recv_unreturned += held;
+            self.return_window(slot, held);
+        }
+    }
+
+    fn last_message(&mut self, slot: u32, message: bytes::Bytes) -> Taken {
+        self.stop_hearing(slot);
         if self.write_at_once(slot, &message) {
             self.conclude(slot, &OK);
             return Taken::Yes;

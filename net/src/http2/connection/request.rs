@@ -301,7 +301,7 @@ impl Connection {
     #[inline]
     fn hear(&mut self, slot: u32, data: &[u8], length: u32) {
         let Some(stream) = self.slab.get(slot) else { return };
-        if stream.foreign.is_some() {
+        if stream.foreign.is_some() || stream.answered {
             return self.return_window(slot, length);
         }
         if stream.full || !stream.held.is_empty() {
@@ -315,7 +315,7 @@ impl Connection {
 
     /// Gives a stream the window back that nobody needs any more.
     #[inline]
-    fn return_window(&mut self, slot: u32, by: u32) {
+    pub(super) fn return_window(&mut self, slot: u32, by: u32) {
         let Some(stream) = self.slab.get(slot) else { return };
         stream.recv_unreturned += by;
         if stream.recv_unreturned >= self.options.stream_window / 2 && !stream.recv_ended {
@@ -387,6 +387,9 @@ impl Connection {
     /// Everything that the client of a client stream said was heard.
     fn half_close(&mut self, slot: u32) {
         let Some(stream) = self.slab.get(slot) else { return };
+        if stream.answered {
+            return;
+        }
         if stream.inbox.is_cut() {
             return self.fail(slot, status(Code::Internal, "unexpected EOF"));
         }
