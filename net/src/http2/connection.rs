@@ -415,8 +415,8 @@ impl Connection {
     }
 
     fn break_off(&mut self, broken: Broken) {
-        let bytes = &mut self.out.bytes;
-        frame::put_goaway(bytes, self.last_id, broken.reason, broken.text);
+        let last = self.clock.last_promised(self.last_id);
+        frame::put_goaway(&mut self.out.bytes, last, broken.reason, broken.text);
         self.finish_with(End::Broken(broken));
     }
 

@@ -31,7 +31,8 @@ enum Drain {
     No,
     /// GOAWAY without a last stream is out; the last follows then, at the latest.
     Warned(Instant),
-    Final,
+    /// The client was promised that no stream above this one is looked at.
+    Final(u32),
 }
 
 /// One connection's times.
@@ -42,6 +43,8 @@ pub(super) struct Clock {
     calls: BinaryHeap<Reverse<(Instant, u32, u32)>>,
     drain: Drain,
     cut: Option<Instant>,
+    /// Our pings that the client has not answered.
+    pings_open: u32,
 }
 
 impl Clock {
@@ -52,6 +55,7 @@ impl Clock {
             calls: BinaryHeap::new(),
             drain: Drain::No,
             cut: None,
+            pings_open: 0,
         }
     }
 
@@ -71,7 +75,15 @@ impl Clock {
     /// Whether new streams are not looked at any more.
     #[inline]
     pub(super) fn is_drained(&self) -> bool {
-        self.drain == Drain::Final
+        matches!(self.drain, Drain::Final(_))
+    }
+
+    /// The last stream that a GOAWAY may name: it never rises (RFC 9113, 6.8).
+    pub(super) fn last_promised(&self, last_id: u32) -> u32 {
+        match self.drain {
+            Drain::Final(promised) => promised,
+            Drain::No | Drain::Warned(_) => last_id,
+        }
     }
 }
 
@@ -85,7 +97,7 @@ impl Connection {
         let clock = &self.clock;
         let warned = match clock.drain {
             Drain::Warned(until) => Some(until),
-            Drain::No | Drain::Final => None,
+            Drain::No | Drain::Final(_) => None,
         };
         let call = clock.calls.peek().map(|Reverse((at, ..))| *at);
         let keepalive = clock.keepalive.as_ref().map(Keepalive::at);
@@ -127,7 +139,7 @@ impl Connection {
         self.expire();
         match self.clock.keepalive.as_mut().map_or(Due::Nothing, |keepalive| keepalive.due(now)) {
             Due::Nothing => {}
-            Due::Ping => frame::put_ping(&mut self.out.bytes, 0, PING_KEEPALIVE),
+            Due::Ping => self.send_ping(PING_KEEPALIVE),
             Due::GiveUp => return self.finish_with(End::KeepaliveTimeout),
         }
         if let Drain::Warned(until) = self.clock.drain
@@ -165,18 +177,26 @@ impl Connection {
             return self.finish_with(End::Closed);
         }
         frame::put_goaway(&mut self.out.bytes, MAX_31, Reason::NoError, "");
-        frame::put_ping(&mut self.out.bytes, 0, PING_DRAIN);
+        self.send_ping(PING_DRAIN);
     }
 
-    /// The client answered a ping.
-    pub(super) fn pong(&mut self, data: [u8; 8]) {
+    fn send_ping(&mut self, data: [u8; 8]) {
+        self.clock.pings_open += 1;
+        frame::put_ping(&mut self.out.bytes, 0, data);
+    }
+
+    /// The client answered a ping, or acts as if there had been one.
+    pub(super) fn pong(&mut self, data: [u8; 8]) -> Result<(), Broken> {
+        let Some(left) = self.clock.pings_open.checked_sub(1) else { return self.idle_frame() };
+        self.clock.pings_open = left;
         if data == PING_DRAIN && matches!(self.clock.drain, Drain::Warned(_)) {
             self.drain_finally();
         }
+        Ok(())
     }
 
     fn drain_finally(&mut self) {
-        self.clock.drain = Drain::Final;
+        self.clock.drain = Drain::Final(self.last_id);
         frame::put_goaway(&mut self.out.bytes, self.last_id, Reason::NoError, "");
     }
 

@@ -99,8 +99,7 @@ impl Connection {
             return Err(frame_size("PING of a length other than 8"));
         };
         if head.has(ACK) {
-            self.pong(data);
-            return Ok(());
+            return self.pong(data);
         }
         frame::put_ping(&mut self.out.bytes, ACK, data);
         if self.pings.ping(self.now, self.slab.open() > 0) {
