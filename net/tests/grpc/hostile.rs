@@ -170,6 +170,40 @@ fn a_client_that_asks_and_never_reads_is_stopped() {
     });
 }
 
+/// One read brings calls whose answers are many times the output's room.
+#[test]
+fn what_waits_for_room_is_looked_at_when_there_is_some() {
+    run(async {
+        let (world, mut io) = start(|options| options.output_bytes_max = 1000);
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+        for call in 0..500_u32 {
+            // `:method: POST`, `:scheme: http`, `:path: /`, and the content type written out.
+            let block = b"\x83\x86\x84\x0f\x10\x10application/grpc";
+            bytes.extend([0, 0, block.len() as u8, 1, 5]);
+            bytes.extend((2 * call + 1).to_be_bytes());
+            bytes.extend(block);
+        }
+        io.write_all(&bytes).await.expect("the pipe is wide");
+        let (mut heard, mut buffer) = (Vec::new(), [0; 4096]);
+        let mut answers = 0;
+        while answers < 500 {
+            let read = tokio::time::timeout(Duration::from_secs(1), io.read(&mut buffer)).await;
+            let count = read.unwrap_or_else(|_| panic!("{answers} answers, then silence"));
+            let count = count.expect("the pipe is good");
+            assert!(count > 0, "{answers} answers, then the end");
+            heard.extend_from_slice(&buffer[..count]);
+            while let [0, high, low, kind, ..] = heard[..]
+                && let whole = 9 + usize::from(u16::from_be_bytes([high, low]))
+                && heard.len() >= whole
+            {
+                answers += usize::from(kind == 1);
+                heard.drain(..whole);
+            }
+        }
+        assert!(!world.server.is_finished());
+    });
+}
+
 #[test]
 fn a_client_that_is_gone_without_a_word_is_found_out() {
     run(async {
