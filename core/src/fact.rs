@@ -63,8 +63,9 @@ pub enum Fact {
         /// Its last entry.
         at: Position,
     },
-    /// A proposal was dropped before it reached the log; its requests were answered with a timeout.
-    ProposalDropped {
+    /// Proposals of this member's sessions whose time was over before they were applied; they were
+    /// answered with a timeout, and whether they take effect stays open.
+    ProposalsFailed {
         /// How many commands.
         commands: usize,
     },
@@ -99,7 +100,7 @@ impl fmt::Display for Fact {
             Fact::CompactionFinished { revision } => write!(f, "compacted to {revision}"),
             Fact::CheckpointSaved { at } => write!(f, "checkpoint at {at}"),
             Fact::SnapshotInstalled { at } => write!(f, "snapshot installed at {at}"),
-            Fact::ProposalDropped { commands } => write!(f, "dropped {commands} commands"),
+            Fact::ProposalsFailed { commands } => write!(f, "proposals that timed out: {commands}"),
             Fact::LeadershipOffered { to, term } => {
                 write!(f, "slow disk: offered leadership of {term} to {to}")
             }

@@ -77,14 +77,20 @@ struct Appended {
     since: Instant,
 }
 
+/// A request of this member that is not answered yet.
+struct Pending {
+    deadline: Instant,
+    is_proposal: bool,
+}
+
 /// See the module.
 pub struct Node {
     config: NodeConfig,
     raft: Raft,
     machine: Machine,
     lessor: Lessor,
-    /// This member's requests that are not answered yet, with their deadlines.
-    pending: BTreeMap<u64, Instant>,
+    /// This member's requests that are not answered yet.
+    pending: BTreeMap<u64, Pending>,
     deadlines: BTreeSet<(Instant, u64)>,
     /// Admitted commands that are not proposed yet.
     queue: Queue,
@@ -304,7 +310,7 @@ impl Node {
     fn tick(&mut self, now: Instant, out: &mut Output) {
         self.raft.tick();
         self.dropped = false;
-        self.expire_requests(now);
+        self.expire_requests(now, out);
         for id in self.lessor.expired(now, self.config.limits.lease_revoke_batch) {
             out.facts.push(Fact::LeaseExpired { id });
             self.queue_revocation(id);
@@ -442,8 +448,8 @@ impl Node {
         if !own {
             return;
         }
-        if let Some(deadline) = self.pending.remove(&id.sequence) {
-            self.deadlines.remove(&(deadline, id.sequence));
+        if let Some(pending) = self.pending.remove(&id.sequence) {
+            self.deadlines.remove(&(pending.deadline, id.sequence));
             self.turn.answers.push((id, result));
         }
     }

@@ -22,6 +22,7 @@
 mod naive;
 mod runner;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -48,6 +49,11 @@ struct Runner {
     held: Option<Vec<Event>>,
 }
 
+/// The streams that have something to say, each once, by id.
+fn ready(hub: &mut Hub) -> BTreeSet<WatchStreamId> {
+    std::iter::from_fn(|| hub.next_ready()).collect()
+}
+
 impl Runner {
     fn new(options: HubOptions) -> Runner {
         let store = NaiveStore::new();
@@ -55,7 +61,7 @@ impl Runner {
         for stream in [1, 2] {
             hub.open(WatchStreamId(stream), Instant(0));
         }
-        hub.ready();
+        ready(&mut hub);
         Runner { store, hub, budget: Budget::unbounded(), now: Instant(0), held: None }
     }
 
@@ -133,12 +139,12 @@ impl Runner {
 
     fn request(&mut self, stream: WatchStreamId, request: WatchRequest) -> String {
         self.hub.request(self.now, stream, request, &self.store);
-        self.hub.ready();
+        ready(&mut self.hub);
         String::new()
     }
 
     fn ready(&mut self) -> String {
-        let ready = self.hub.ready();
+        let ready = ready(&mut self.hub);
         if ready.is_empty() {
             return String::new();
         }
@@ -155,7 +161,7 @@ impl Runner {
                 Ok(()) => out.iter().for_each(|response| tell(response, &mut text)),
                 Err(fault) => writeln!(text, "fault: {fault}").expect("strings take text"),
             }
-            let more = self.hub.ready().contains(&stream);
+            let more = ready(&mut self.hub).contains(&stream);
             if once && more {
                 text.push_str("more\n");
             }

@@ -340,6 +340,11 @@ struct World {
     now: Instant,
 }
 
+/// The streams that have something to say, each once, by id.
+fn ready(hub: &mut Hub) -> BTreeSet<WatchStreamId> {
+    std::iter::from_fn(|| hub.next_ready()).collect()
+}
+
 impl World {
     fn new((options, budget): (HubOptions, Budget)) -> World {
         let store = NaiveStore::new();
@@ -398,8 +403,8 @@ impl World {
     }
 
     /// What the hub names ready now, which is remembered.
-    fn ready_again(&mut self) -> Vec<WatchStreamId> {
-        let named = self.hub.ready();
+    fn ready_again(&mut self) -> BTreeSet<WatchStreamId> {
+        let named = ready(&mut self.hub);
         self.ready.extend(&named);
         named
     }
@@ -434,7 +439,7 @@ impl World {
         self.hub.poll(stream, &self.store, &mut budget, &mut out).expect("the store is healthy");
         let twin = self.twins.get_mut(&stream.0).expect("all streams are open");
         out.into_iter().for_each(|response| twin.receive(response, hub, &self.store));
-        self.ready.extend(self.hub.ready());
+        self.ready.extend(ready(&mut self.hub));
         if !self.ready.contains(&stream) {
             twin.check_idle(hub, &self.store);
         }

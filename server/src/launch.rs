@@ -160,7 +160,7 @@ fn log(fact: &Fact) {
             warn!(term = term.0, "lost leader");
         }
         Fact::LeaseExpired { id } => debug!(lease_id = id.0, "lease expired"),
-        Fact::ProposalDropped { .. }
+        Fact::ProposalsFailed { .. }
         | Fact::LeadershipOffered { .. }
         | Fact::MatchedLowered { .. } => warn!("{fact}"),
         Fact::BecameRole { .. } | Fact::SnapshotInstalled { .. } => info!("{fact}"),

@@ -35,8 +35,9 @@ use crate::worker::{DiskQueue, Worker, WorkerHost};
 /// Unsent bytes at which a stream is full.
 const STREAM_BYTES_MAX: usize = 4 << 20;
 
-/// Pause between two attempts to publish the member's attributes.
-const PUBLISH_RETRY: Duration = Duration::from_millis(500);
+/// Between two attempts to publish the member's attributes. One that a dying leader took with it would
+/// otherwise be missed for a whole request timeout.
+const PUBLISH_RETRY: Duration = Duration::from_secs(1);
 
 /// What a member needs to know.
 #[derive(Clone)]
@@ -205,11 +206,14 @@ impl<R: Runtime> Member<R> {
                 name: self.config.name.clone(),
                 client_urls: self.config.client_urls.clone(),
             };
-            let answer = self.sessions.borrow_mut().propose(op);
-            if matches!(answer.await, Ok(Ok(_))) {
-                return;
+            let mut answer = self.sessions.borrow_mut().propose(op);
+            let pause = self.runtime.sleep(PUBLISH_RETRY);
+            tokio::pin!(pause);
+            tokio::select! {
+                biased;
+                Ok(Ok(_)) = &mut answer => return,
+                () = &mut pause => {}
             }
-            self.runtime.sleep(PUBLISH_RETRY).await;
         }
     }
 

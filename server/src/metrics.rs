@@ -142,7 +142,7 @@ impl Metrics {
                     let before = self.leader.replace(*leader);
                     self.leader_changes.add(u64::from(leader.is_some() && before != *leader));
                 }
-                Fact::ProposalDropped { commands } => self.failed.add(*commands as u64),
+                Fact::ProposalsFailed { commands } => self.failed.add(*commands as u64),
                 Fact::LeaseExpired { .. } => self.lease_expired.add(1),
                 Fact::LeaseRenewed { .. } => self.lease_renewed.add(1),
                 Fact::BecameRole { .. }

@@ -94,8 +94,8 @@ pub enum EngineEvent {
         /// Why.
         cause: Fault,
     },
-    /// A snapshot from a peer is complete and verified. It is kept until it is installed or
-    /// discarded.
+    /// A snapshot from a peer is complete and verified, and kept until it is installed or discarded;
+    /// or this member's state is past it already.
     Staged {
         /// Who sent it.
         from: MemberId,

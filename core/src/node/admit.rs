@@ -2,21 +2,24 @@
 
 use crate::codec;
 use crate::command::Command;
+use crate::fact::Fact;
 use crate::id::{LeaseId, RequestId};
 use crate::mutant;
+use crate::output::Output;
 use crate::rejection::Rejection;
 use crate::request::{Ask, Identity, Op, Request};
 use crate::response::{Body, Response};
 use crate::status::Role;
 use crate::time::Instant;
 
-use super::{Node, Reader};
+use super::{Node, Pending, Reader};
 
 impl Node {
     /// Takes a session's request; what cannot be admitted is answered at the end of the turn.
     pub(super) fn admit(&mut self, now: Instant, request: Request) {
         let Request { id, identity, ask, deadline } = request;
-        self.pending.insert(id.sequence, deadline);
+        let is_proposal = matches!(ask, Ask::Propose(_));
+        self.pending.insert(id.sequence, Pending { deadline, is_proposal });
         self.deadlines.insert((deadline, id.sequence));
         if self.pending.len() > self.config.limits.pending_commands_max {
             return self.answer(id, Err(Rejection::TooManyRequests));
@@ -113,7 +116,7 @@ impl Node {
     }
 
     /// Answers the requests whose time is over. Whether their commands take effect stays open.
-    pub(super) fn expire_requests(&mut self, now: Instant) {
+    pub(super) fn expire_requests(&mut self, now: Instant, out: &mut Output) {
         let (member, incarnation) = (self.config.member, self.config.incarnation);
         let lost_lately =
             self.leader_lost.is_some_and(|at| now.since(at) <= self.config.limits.request_timeout);
@@ -126,11 +129,16 @@ impl Node {
         } else {
             Rejection::Timeout
         };
+        let mut failed = 0;
         while let Some((deadline, sequence)) = self.deadlines.first().copied() {
             if deadline > now {
                 break;
             }
+            failed += usize::from(self.pending[&sequence].is_proposal);
             self.answer(RequestId { member, incarnation, sequence }, Err(late));
+        }
+        if failed > 0 {
+            out.facts.push(Fact::ProposalsFailed { commands: failed });
         }
         let pending = &self.pending;
         self.queue.retain(|command| {

@@ -1,6 +1,6 @@
 //! The watch hub of one edge worker: takes each publication once, and knows which streams it concerns.
 //!
-//! Leaves out sockets and waiting: `ready` names the streams that have something to say, and whoever
+//! Leaves out sockets and waiting: `next_ready` names the streams that have something to say, and whoever
 //! owns the connection polls them when it can take more. A stream that is never polled costs others
 //! nothing; when the shared log has moved past it, it reads the store at its own pace.
 //!
@@ -14,7 +14,7 @@
 //!  6. Nothing from before the start, and no progress before the store has reached it (W9).
 //!
 //! Worked example: streams 1 and 2 watch `a` and `[b, c)`. `published` with a put of `a` at r7 makes
-//! `ready` name stream 1 only; polling it gives one response with header r7. Stream 2 is at r7
+//! `next_ready` name stream 1 only; polling it gives one response with header r7. Stream 2 is at r7
 //! without anything having been done for it: asked for progress, it says r7.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -208,7 +208,7 @@ impl Hub {
     }
 
     /// Appends to `out` what a stream has to say, up to a bound and until the budget is spent; if there
-    /// is more, `ready` names the stream again. `view` is at least as new as the last publication. With
+    /// is more, `next_ready` names the stream again. `view` is at least as new as the last publication. With
     /// a spent budget only answers to the client's requests leave. The last revision, which is whole,
     /// may overspend.
     pub fn poll(
@@ -240,15 +240,10 @@ impl Hub {
         Ok(())
     }
 
-    /// Streams that came to have something to say, or had more after a poll, since the last call; in
-    /// order of their ids. Each is named once: who cannot poll it now does so when its transport can
-    /// take more.
-    pub fn ready(&mut self) -> Vec<WatchStreamId> {
-        std::mem::take(&mut self.ready).into_iter().collect()
-    }
-
-    /// Like [`Hub::ready`], one stream at a time and in turn: whoever has more after a poll is named
-    /// again behind all others, so that a bounded number of polls starves nobody.
+    /// The next stream that came to have something to say, or had more after a poll. Each is named once:
+    /// who cannot poll it now does so when its transport can take more. They are named in turn: whoever
+    /// has more after a poll comes again behind all others, so that a bounded number of polls starves
+    /// nobody.
     pub fn next_ready(&mut self) -> Option<WatchStreamId> {
         let behind = (Bound::Excluded(self.named), Bound::Unbounded);
         let next = self.ready.range(behind).next().or(self.ready.first()).copied()?;
@@ -273,7 +268,7 @@ impl Hub {
         }
     }
 
-    /// When the hub has something to do: at once while [`Hub::ready`] would name a stream, since a
+    /// When the hub has something to do: at once while [`Hub::next_ready`] would name a stream, since a
     /// poll that left more to say is followed by no other event; else when [`Hub::tick`] is due.
     pub fn deadline(&self) -> Instant {
         if !self.ready.is_empty() {

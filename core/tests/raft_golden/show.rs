@@ -18,7 +18,7 @@ pub fn is_told(fact: &Fact) -> bool {
         | Fact::LeaseExpired { .. }
         | Fact::CheckpointSaved { .. }
         | Fact::SnapshotInstalled { .. }
-        | Fact::ProposalDropped { .. }
+        | Fact::ProposalsFailed { .. }
         | Fact::LeadershipOffered { .. }
         | Fact::MatchedLowered { .. } => true,
         Fact::LeaderChanged { .. }

@@ -89,7 +89,7 @@ fn turns_are_observed() {
         leader_is(None, 1),
         leader_is(Some(2), 2),
         leader_is(Some(1), 3),
-        Fact::ProposalDropped { commands: 4 },
+        Fact::ProposalsFailed { commands: 4 },
         Fact::LeaseExpired { id: LeaseId(1) },
         Fact::LeaseRenewed { id: LeaseId(1), ttl: 5 },
         Fact::LeaseRenewed { id: LeaseId(1), ttl: 5 },

@@ -104,6 +104,15 @@ fn lay_pipe(pipes: &Pipes) -> DuplexStream {
     far
 }
 
+/// Member 2's side of the handshake.
+async fn greet(far: &mut DuplexStream) {
+    let mut link = Link::new(Role::Acceptor, local(2), None);
+    let mut hello = [0; 256];
+    let read = far.read(&mut hello).await.expect("the dialler greets");
+    link.receive(&hello[..read], &mut Vec::new());
+    far.write_all(&link.take_output()).await.expect("the dialler listens");
+}
+
 #[test]
 fn two_members_stay_connected_while_nobody_has_anything_to_say() {
     on_pipes(async |pipes| {
@@ -126,11 +135,7 @@ fn a_peer_that_falls_silent_after_the_handshake_is_given_up() {
         let one = peers(1, 2, &complaints);
         let mut far = lay_pipe(&pipes);
         one.dial(&pipes);
-        let mut link = Link::new(Role::Acceptor, local(2), None);
-        let mut hello = [0; 256];
-        let read = far.read(&mut hello).await.expect("the dialler greets");
-        link.receive(&hello[..read], &mut Vec::new());
-        far.write_all(&link.take_output()).await.expect("the dialler listens");
+        greet(&mut far).await;
         pipes.sleep(Duration::from_secs(4)).await;
         assert_eq!(seen(&one), ["connected"]);
         pipes.sleep(Duration::from_secs(4)).await;
@@ -160,11 +165,7 @@ fn a_full_pipe_without_a_reader_is_given_up() {
         let one = peers(1, 2, &complaints);
         let mut far = lay_pipe(&pipes);
         one.dial(&pipes);
-        let mut link = Link::new(Role::Acceptor, local(2), None);
-        let mut hello = [0; 256];
-        let read = far.read(&mut hello).await.expect("the dialler greets");
-        link.receive(&hello[..read], &mut Vec::new());
-        far.write_all(&link.take_output()).await.expect("the dialler listens");
+        greet(&mut far).await;
         pipes.sleep(Duration::from_millis(10)).await;
         let data = vec![0; 1 << 20].into();
         let chunk = holdfast_core::message::Transfer::Chunk { number: 1, file: 0, offset: 0, data };

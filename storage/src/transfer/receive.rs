@@ -161,7 +161,16 @@ impl Receiver {
         }
         let unwanted =
             old.is_some_and(|old| matches!(old.phase, Phase::Staged(_)) || offered.term < old.term);
-        if unwanted || offered.meta.at.index <= context.applied.index {
+        if unwanted {
+            return context.stop(from, number);
+        }
+        let (at, applied) = (offered.meta.at, context.applied);
+        if at.index <= applied.index {
+            if at == applied || at.index < applied.index {
+                // Nothing to fetch, but the sender must learn how far this member is: it would offer
+                // the same for ever. Consensus answers what it is told is there.
+                context.events.push(offered.staged_event());
+            }
             return context.stop(from, number);
         }
         let names = offered.files.iter().map(|file| file.name.clone()).collect();

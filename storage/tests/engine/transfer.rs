@@ -1,7 +1,7 @@
 //! Snapshots from one engine to another over a link that loses, doubles and reorders.
 
 use bytes::Bytes;
-use holdfast_core::id::{MemberId, Position, Term};
+use holdfast_core::id::{Index, MemberId, Position, Term};
 use holdfast_core::message::{SnapshotMeta, Transfer};
 use holdfast_core::rng::Rng;
 use holdfast_core::store::{Store, View};
@@ -365,6 +365,7 @@ fn nonsense_from_a_peer_is_refused_and_harms_nothing() {
     let mut rig = Rig::new(1, rng);
     let own: Vec<String> =
         rig.disk.names().iter().map(|name| name.trim_start_matches("data/").to_string()).collect();
+    let applied = rig.engine.mark().applied.index;
     for round in 0..3000 {
         let names = [own[rng.below(own.len() as u64) as usize].clone(), nonsense_name(rng)];
         let last = ("00000000000000aa.pages".to_string(), 4096 * rng.below(3));
@@ -393,7 +394,9 @@ fn nonsense_from_a_peer_is_refused_and_harms_nothing() {
         let (mut ops, mut out) = (Vec::new(), Vec::new());
         let from = MemberId(rng.between(2, 3));
         let events = rig.engine.transfer(from, message, &mut ops, &mut out);
-        assert!(events.is_empty(), "{events:?} in round {round}");
+        // What this member is past is there, whatever the files were.
+        let old = |event: &EngineEvent| matches!(event, EngineEvent::Staged { meta, .. } if meta.at.index <= applied);
+        assert!(events.iter().all(old), "{events:?} in round {round}");
         rig.ops.extend(ops);
         assert!(rig.complete_one().is_empty());
     }
@@ -415,6 +418,31 @@ fn nonsense_name(rng: &mut Rng) -> String {
         "00000000000000AA.values",
     ];
     NAMES[rng.below(7) as usize].to_string()
+}
+
+/// A leader that believes its follower to be further behind than it is offers what the follower has;
+/// merely refused, it would do so for ever (seed 8600).
+#[test]
+fn an_offer_of_what_is_there_is_refused_and_told() {
+    let rng = &mut Rng::new(57);
+    let mut rig = Rig::lived(20, 10, rng);
+    let applied = rig.engine.mark().applied;
+    let other_term = Position { term: Term(applied.term.0 + 1), ..applied };
+    let before = Position { index: Index(applied.index.0 - 1), ..applied };
+    let files: Vec<(String, u64)> = [".manifest", ".values", ".pages"]
+        .map(|kind| (format!("00000000000000aa{kind}"), 4096))
+        .to_vec();
+    for (at, told) in [(applied, true), (before, true), (other_term, false)] {
+        let (mut ops, mut out) = (Vec::new(), Vec::new());
+        let (from, term, meta) = (RECEIVER, Term(9), meta(at));
+        let files = files.clone();
+        let offer = Transfer::Offer { number: 1, meta: meta.clone(), term, files };
+        let events = rig.engine.transfer(from, offer, &mut ops, &mut out);
+        let staged = told.then_some(EngineEvent::Staged { from, term, meta });
+        assert_eq!(events, staged.into_iter().collect::<Vec<_>>(), "{at}");
+        assert_eq!(out.last(), Some(&(RECEIVER, Transfer::Stop { number: 1 })));
+        assert!(ops.is_empty(), "nothing is written for it");
+    }
 }
 
 #[test]
