@@ -6,8 +6,12 @@
 //! froze and then drops exactly these from the front, so an abandoned checkpoint leaves nothing to
 //! undo.
 //!
+//! A revision is looked for among the first revisions of the chunks, which lie side by side, and then
+//! at the ordinal that it has if each revision made one record: a read of many keys in key order jumps
+//! about in the run, and what it costs is the cache lines it touches.
+//!
 //! Price: a slot is 80 bytes beside the record's own bytes, and a new chunk copies the list of
-//! chunks when a reader holds it: one pointer per record, amortised.
+//! chunks when a reader holds it: half a byte per record of the run, amortised.
 //!
 //! Laws:
 //!  1. Revisions ascend strictly in the order of ordinals.
@@ -16,6 +20,7 @@
 //! Worked example: ordinals 0..40 are filled, a reader has `0..30`; the checkpoint of 0..30 is done
 //! and the writer trims: it has `30..40`, the reader still all of its 30.
 
+use std::cmp::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use holdfast_core::id::RevSub;
@@ -24,15 +29,23 @@ use holdfast_core::store::Record;
 /// The records with ordinals `start..end`, in order.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
-    chunks: Arc<Vec<Arc<Chunk>>>,
+    chunks: Arc<Vec<Place>>,
     start: u64,
     end: u64,
+}
+
+/// A chunk with what it is looked for by.
+#[derive(Clone, Debug)]
+struct Place {
+    /// Ordinal and revision of its first slot.
+    base: u64,
+    first: RevSub,
+    chunk: Arc<Chunk>,
 }
 
 /// Write-once slots for consecutive ordinals.
 #[derive(Debug)]
 pub(crate) struct Chunk {
-    base: u64,
     slots: Box<[OnceLock<Record>]>,
 }
 
@@ -56,13 +69,14 @@ impl Run {
         if let Some(last) = self.last() {
             assert!(record.at > last, "records ascend: {} after {last}", record.at);
         }
-        if self.chunks.last().is_none_or(|chunk| self.end == chunk.end()) {
+        if self.chunks.last().is_none_or(|place| self.end == place.end()) {
             let (low, high) = CHUNK_RECORDS;
             let slots = (0..self.len().clamp(low, high)).map(|_| OnceLock::new()).collect();
-            Arc::make_mut(&mut self.chunks).push(Arc::new(Chunk { base: self.end, slots }));
+            let chunk = Arc::new(Chunk { slots });
+            Arc::make_mut(&mut self.chunks).push(Place { base: self.end, first: record.at, chunk });
         }
-        let chunk = self.chunks.last().expect("a chunk with room was made if there was none");
-        let slot = &chunk.slots[(self.end - chunk.base) as usize];
+        let place = self.chunks.last().expect("a chunk with room was made if there was none");
+        let slot = &place.chunk.slots[(self.end - place.base) as usize];
         assert!(slot.set(record).is_ok(), "one writer fills each slot once");
         self.end += 1;
     }
@@ -71,10 +85,10 @@ impl Run {
     pub(crate) fn trim(&mut self, start: u64) -> Vec<Arc<Chunk>> {
         self.start = self.start.max(start);
         self.end = self.end.max(start);
-        let first = self.chunks.partition_point(|chunk| chunk.end() <= self.start);
+        let first = self.chunks.partition_point(|place| place.end() <= self.start);
         let mut dropped = self.chunks.to_vec();
         self.chunks = Arc::new(dropped.split_off(first));
-        dropped
+        dropped.into_iter().map(|place| place.chunk).collect()
     }
 
     /// The ordinal after the last record.
@@ -109,27 +123,38 @@ impl Run {
 
     /// The ordinal of the first record at or after a revision.
     pub(crate) fn lower_bound(&self, at: RevSub) -> u64 {
-        let (mut low, mut high) = (self.start, self.end);
+        let index = self.chunks.partition_point(|place| place.first <= at);
+        let Some(place) = index.checked_sub(1).map(|index| &self.chunks[index]) else {
+            return self.start;
+        };
+        let (mut low, mut high) = (place.base.max(self.start), place.end().min(self.end));
+        let guess = place.base.saturating_add((at.main.0 - place.first.main.0) as u64);
+        let mut probe = guess.clamp(low, high.saturating_sub(1).max(low));
         while low < high {
-            let middle = low + (high - low) / 2;
-            match self.slot(middle).at < at {
-                true => low = middle + 1,
-                false => high = middle,
+            match place.get(probe).at.cmp(&at) {
+                Ordering::Less => low = probe + 1,
+                Ordering::Equal => return probe,
+                Ordering::Greater => high = probe,
             }
+            probe = low + (high - low) / 2;
         }
         low
     }
 
     fn slot(&self, ordinal: u64) -> &Record {
-        let index = self.chunks.partition_point(|chunk| chunk.end() <= ordinal);
-        let chunk = &self.chunks[index];
-        chunk.slots[(ordinal - chunk.base) as usize].get().expect("law 2: the slot is filled")
+        let after = self.chunks.partition_point(|place| place.base <= ordinal);
+        self.chunks[after - 1].get(ordinal)
     }
 }
 
-impl Chunk {
+impl Place {
     fn end(&self) -> u64 {
-        self.base + self.slots.len() as u64
+        self.base + self.chunk.slots.len() as u64
+    }
+
+    fn get(&self, ordinal: u64) -> &Record {
+        let slot = &self.chunk.slots[(ordinal - self.base) as usize];
+        slot.get().expect("law 2: the slot is filled")
     }
 }
 
