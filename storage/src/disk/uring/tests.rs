@@ -217,6 +217,7 @@ fn flight(disk: &FileDisk, file: &FileName) -> Flight {
     let parts =
         vec![(0, Buffer::from_slice(&[1; BLOCK])), (8192, Buffer::from_slice(&vec![2; 4 * BLOCK]))];
     let handle = disk.handle(file).expect("opens");
+    disk.direct(&handle, file).expect("opens past the cache");
     let (mut flight, pieces) = Flight::new(token(1), handle, parts, true);
     assert_eq!(pieces, [Piece::Write(0), Piece::Write(1)]);
     flight.begun();
