@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use holdfast_core::limits::Limits;
+use holdfast_net::grpc::{Http2Options, KeepaliveOptions};
 
 use crate::disk_driver::DiskDriver;
 use crate::logging::{Level, Output};
@@ -110,6 +111,8 @@ pub struct Config {
     pub initial_cluster_token: String,
     /// The core's bounds and periods, from their flags.
     pub limits: Limits,
+    /// Bounds and periods of clients' connections; from flags are the most streams and the keepalives.
+    pub connections: Http2Options,
     /// `--watch-progress-notify-interval`, 0 replaced and short ones raised as etcd does.
     pub watch_progress_interval: Duration,
     /// `--unsafe-no-fsync`: an acknowledged write may be lost with the machine's power.
@@ -196,6 +199,7 @@ fn build(values: Values) -> Result<Config, ConfigError> {
         initial_cluster,
         initial_cluster_state: cluster::state(values.text("initial-cluster-state")),
         initial_cluster_token: values.text("initial-cluster-token").to_owned(),
+        connections: connections(&values, &limits)?,
         limits,
         watch_progress_interval: progress_interval(&values),
         unsafe_no_fsync: values.switch("unsafe-no-fsync"),
@@ -271,6 +275,35 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
         )));
     }
     Ok(limits)
+}
+
+fn connections(values: &Values, limits: &Limits) -> Result<Http2Options, ConfigError> {
+    let streams = values.count("max-concurrent-streams");
+    let streams = u32::try_from(streams).map_err(|_| {
+        ConfigError::unfit(format!(
+            "--max-concurrent-streams must be at most {} (set to {streams})",
+            u32::MAX
+        ))
+    })?;
+    let interval = period(values, "grpc-keepalive-interval")?;
+    let timeout = period(values, "grpc-keepalive-timeout")?;
+    let pings = !interval.is_zero() && !timeout.is_zero();
+    Ok(Http2Options {
+        recv_bytes_max: limits.request_bytes_max + GRPC_OVERHEAD_BYTES,
+        // As in gRPC for Go, none at all means no limit.
+        concurrent_streams_max: if streams == 0 { u32::MAX } else { streams },
+        keepalive: pings.then_some(KeepaliveOptions { interval, timeout }),
+        keepalive_min: period(values, "grpc-keepalive-min-time")?,
+        ..Http2Options::default()
+    })
+}
+
+fn period(values: &Values, flag: &str) -> Result<Duration, ConfigError> {
+    let given = values.duration_ns(flag);
+    let period = u64::try_from(given).map(Duration::from_nanos);
+    period.map_err(|_| {
+        ConfigError::unfit(format!("--{flag} must not be negative (set to {})", values.text(flag)))
+    })
 }
 
 fn progress_interval(values: &Values) -> Duration {
@@ -353,6 +386,9 @@ const REQUEST_BYTES_ADVISED: usize = 10 << 20;
 /// Half a segment of the log and half a peer frame, both 64 MiB, so that an entry fits with what is
 /// around it.
 const REQUEST_BYTES_CEILING: usize = 32 << 20;
+
+/// What etcd lets a message have beyond the largest request.
+const GRPC_OVERHEAD_BYTES: usize = 512 << 10;
 
 /// etcd raises shorter periods to this.
 const PROGRESS_MIN: Duration = Duration::from_millis(100);

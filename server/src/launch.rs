@@ -81,6 +81,7 @@ fn member_config(config: &Config, disk: &FileDisk) -> Result<MemberConfig, Fault
         client_urls: config.advertise_client.iter().map(|url| url.to_string()).collect(),
         listen_clients: addresses(&config.listen_client),
         listen_peers: addresses(&config.listen_peer),
+        connections: config.connections.clone(),
         progress_interval: config.watch_progress_interval,
         quota: 0,
     })

@@ -16,7 +16,7 @@ use holdfast_core::response as core;
 use holdfast_core::store::Fault;
 use holdfast_core::time::Instant;
 use holdfast_core::watch::HubOptions;
-use holdfast_net::grpc::{self, GrpcOptions, Services, Sleep, Streams, Timer};
+use holdfast_net::grpc::{self, GrpcOptions, Http2Options, Services, Sleep, Streams, Timer};
 use holdfast_net::sniff::{Sniffed, sniff};
 use holdfast_net::wire::{Origin, WireLimits};
 use holdfast_storage::disk::Disk;
@@ -54,6 +54,8 @@ pub struct MemberConfig {
     pub listen_clients: Vec<String>,
     /// Where to listen for peers.
     pub listen_peers: Vec<String>,
+    /// Bounds and periods of clients' connections.
+    pub connections: Http2Options,
     /// `--watch-progress-notify-interval`
     pub progress_interval: Duration,
     /// What Status reports.
@@ -222,7 +224,7 @@ impl<R: Runtime> Member<R> {
         let services: Rc<RefCell<dyn Services>> = self.sessions.clone();
         let streams = self.streams.clone();
         let mut options = GrpcOptions::new(Rc::new(RuntimeTimer(runtime.clone())));
-        options.recv_bytes_max = self.config.boot.limits.request_bytes_max + (512 << 10);
+        *options = self.config.connections.clone();
         self.runtime.spawn(async move {
             loop {
                 let Ok(stream) = runtime.accept(&mut listener).await else {

@@ -89,6 +89,10 @@ fn every_served_flag_has_its_effect() {
         "--max-request-bytes=1000",
         "--max-txn-ops=9",
         "--watch-progress-notify-interval=1m30s",
+        "--max-concurrent-streams=12",
+        "--grpc-keepalive-min-time=1s",
+        "--grpc-keepalive-interval=1h",
+        "--grpc-keepalive-timeout=3s",
         "--compaction-batch-limit=11",
         "--listen-metrics-urls=http://127.0.0.1:4",
         "--experimental-disk-driver=pool",
@@ -120,11 +124,34 @@ fn every_served_flag_has_its_effect() {
     };
     assert_eq!(config.limits, limits);
     assert_eq!(config.watch_progress_interval, Duration::from_secs(90));
+    let connections = Http2Options {
+        recv_bytes_max: 1000 + (512 << 10),
+        concurrent_streams_max: 12,
+        keepalive: Some(KeepaliveOptions {
+            interval: Duration::from_secs(3600),
+            timeout: Duration::from_secs(3),
+        }),
+        keepalive_min: Duration::from_secs(1),
+        ..Http2Options::default()
+    };
+    assert_eq!(config.connections, connections);
     assert_eq!(config.disk_driver, DiskDriver::Pool);
     assert_eq!(config.log_level, Level::Debug);
     let outputs = [Output::File("/tmp/x.log".into()), Output::Stderr, Output::Stdout];
     assert_eq!(config.log_outputs, outputs);
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
+fn zero_switches_off_what_bounds_connections() {
+    let config = run(&["--max-concurrent-streams=0", "--grpc-keepalive-interval=0s"]);
+    assert_eq!(config.connections.concurrent_streams_max, u32::MAX);
+    assert_eq!(config.connections.keepalive, None);
+    assert_eq!(run(&["--grpc-keepalive-timeout=0s"]).connections.keepalive, None);
+    let (code, message) = refused(&["--grpc-keepalive-min-time=-1s"], &[]);
+    assert!(code == 1 && message.ends_with("must not be negative (set to -1s)"), "{message}");
+    let (code, message) = refused(&["--max-concurrent-streams=4294967296"], &[]);
+    assert!(code == 1 && message.contains("at most 4294967295"), "{message}");
 }
 
 #[test]

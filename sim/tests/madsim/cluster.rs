@@ -22,7 +22,7 @@ use holdfast_core::rng::Rng;
 use holdfast_core::status::{Role, Status};
 use holdfast_core::store::Fault;
 use holdfast_core::time::Instant;
-use holdfast_net::grpc::Sleep;
+use holdfast_net::grpc::{Http2Options, Sleep};
 use holdfast_server::boot::BootConfig;
 use holdfast_server::member::{Disks, Gate, Member, MemberConfig};
 use holdfast_server::observer::Observer;
@@ -256,6 +256,10 @@ impl Seat {
             client_urls: vec![format!("http://{}", client_address(self.number))],
             listen_clients: vec![client_address(self.number)],
             listen_peers: vec![peer_address(self.number)],
+            connections: Http2Options {
+                recv_bytes_max: self.shape.limits.request_bytes_max + (512 << 10),
+                ..Http2Options::default()
+            },
             progress_interval: Duration::from_secs(5),
             quota: 0,
         }

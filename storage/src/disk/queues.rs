@@ -193,28 +193,3 @@ fn a_log_comes_back_after_each_run() {
         }
     });
 }
-
-#[test]
-#[ignore = "measures this machine's disk, asserts nothing about it"]
-fn commit_latency() {
-    each("commit-latency", |dir, make| {
-        let disk = open(dir);
-        let mut wal = Wal::create(&*disk, identity(1), WalOptions::default()).expect("creates");
-        let queue = make(disk).expect("worked before");
-        let mut micros = Vec::new();
-        for _ in 0..4_000 {
-            let start = Instant::now();
-            commit(&mut wal, &*queue, 3_000);
-            micros.push(start.elapsed().as_micros());
-        }
-        micros.sort_unstable();
-        let at = |percent: usize| micros[micros.len() * percent / 100];
-        println!(
-            "{}: 4 KiB batch: p50 {} us, p90 {} us, p99 {} us",
-            dir.display(),
-            at(50),
-            at(90),
-            at(99)
-        );
-    });
-}
