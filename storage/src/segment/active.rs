@@ -20,7 +20,7 @@
 //! Worked example: ordinals 0..40 are filled, a reader has `0..30`; the checkpoint of 0..30 is done
 //! and the writer trims: it has `30..40`, the reader still all of its 30.
 
-use std::cmp::Ordering;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use holdfast_core::id::RevSub;
@@ -118,27 +118,30 @@ impl Run {
 
     /// The record at a revision, if the run has it.
     pub(crate) fn find(&self, at: RevSub) -> Option<&Record> {
-        self.get(self.lower_bound(at)).filter(|record| record.at == at)
+        let place = self.place(at)?;
+        let ordinals = self.ordinals(place);
+        let guess = place.guess(at);
+        if ordinals.contains(&guess) && place.get(guess).at == at {
+            return Some(place.get(guess));
+        }
+        let ordinal = place.lower_bound(at, ordinals.clone());
+        ordinals.contains(&ordinal).then(|| place.get(ordinal)).filter(|record| record.at == at)
     }
 
     /// The ordinal of the first record at or after a revision.
     pub(crate) fn lower_bound(&self, at: RevSub) -> u64 {
-        let index = self.chunks.partition_point(|place| place.first <= at);
-        let Some(place) = index.checked_sub(1).map(|index| &self.chunks[index]) else {
-            return self.start;
-        };
-        let (mut low, mut high) = (place.base.max(self.start), place.end().min(self.end));
-        let guess = place.base.saturating_add((at.main.0 - place.first.main.0) as u64);
-        let mut probe = guess.clamp(low, high.saturating_sub(1).max(low));
-        while low < high {
-            match place.get(probe).at.cmp(&at) {
-                Ordering::Less => low = probe + 1,
-                Ordering::Equal => return probe,
-                Ordering::Greater => high = probe,
-            }
-            probe = low + (high - low) / 2;
-        }
-        low
+        self.place(at).map_or(self.start, |place| place.lower_bound(at, self.ordinals(place)))
+    }
+
+    /// The last chunk that begins at or before a revision.
+    fn place(&self, at: RevSub) -> Option<&Place> {
+        let after = self.chunks.partition_point(|place| place.first <= at);
+        Some(&self.chunks[after.checked_sub(1)?])
+    }
+
+    /// Those of the chunk's ordinals that the run has.
+    fn ordinals(&self, place: &Place) -> Range<u64> {
+        place.base.max(self.start)..place.end().min(self.end)
     }
 
     fn slot(&self, ordinal: u64) -> &Record {
@@ -150,6 +153,24 @@ impl Run {
 impl Place {
     fn end(&self) -> u64 {
         self.base + self.chunk.slots.len() as u64
+    }
+
+    /// The ordinal of a revision of this chunk if each had made one record.
+    fn guess(&self, at: RevSub) -> u64 {
+        self.base.saturating_add((at.main.0 - self.first.main.0) as u64)
+    }
+
+    /// The first of some ordinals that is at or after a revision.
+    fn lower_bound(&self, at: RevSub, ordinals: Range<u64>) -> u64 {
+        let Range { start: mut low, end: mut high } = ordinals;
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.get(middle).at < at {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        low
     }
 
     fn get(&self, ordinal: u64) -> &Record {
