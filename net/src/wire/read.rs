@@ -20,6 +20,13 @@ use crate::proto::etcdserverpb::{
     TxnRequest,
 };
 
+/// Keys and values from this length on stay slices of the received message; smaller ones are copied
+/// into a buffer of their own size. A slice keeps the whole receive buffer alive for as long as the
+/// value lives, which may be long (log cache, memory of the active segment): from 16 KiB on that is at
+/// most a small overhead, below it a 256-byte value could hold a buffer a hundred times its size, and
+/// copying it costs no more than counting references.
+const ZERO_COPY_MIN: usize = 16 << 10;
+
 /// Deepest nesting of transactions. With etcd's default of 128 operations each level uses up at least
 /// one, so that no valid transaction is deeper than 129; an operator who raises `--max-txn-ops` meets
 /// this bound first. That many levels fit into 1 MiB of stack, even unoptimised.
@@ -68,10 +75,14 @@ impl<'a> Reader<'a> {
         Reader { message, at: 0, end: message.len() }
     }
 
-    /// What is left, as a slice of the message: that is a buffer of its own, which holds little else
-    /// than its keys and values, and these do not outlive their request by much.
+    /// What is left, as a value of its own.
     fn bytes(&self) -> Bytes {
-        self.message.slice(self.at..self.end)
+        let len = self.end - self.at;
+        if len >= ZERO_COPY_MIN {
+            self.message.slice(self.at..self.end)
+        } else {
+            Bytes::copy_from_slice(&self.message[self.at..self.end])
+        }
     }
 
     /// The next field; `None` at the end.
@@ -365,7 +376,7 @@ mod tests {
     }
 
     fn content() -> impl Strategy<Value = Bytes> {
-        let any_len = prop_oneof![9 => 0..40usize, 1 => 16_382..16_386usize];
+        let any_len = prop_oneof![9 => 0..40usize, 1 => ZERO_COPY_MIN - 2..ZERO_COPY_MIN + 2];
         (any::<u8>(), any_len).prop_map(|(byte, len)| Bytes::from(vec![byte; len]))
     }
 
@@ -470,13 +481,17 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_values_are_slices_of_the_message() {
-        let sent = PutRequest { key: "k".into(), value: "v".into(), ..PutRequest::default() };
-        let message = Bytes::from(sent.encode_to_vec());
-        let mut put = PutRequest::default();
-        put_request(Reader::new(&message), &mut put).expect("prost wrote it");
-        for field in [&put.key, &put.value] {
-            assert!(field.len() == 1 && message.as_ptr_range().contains(&field.as_ptr()));
+    fn only_large_values_share_the_receive_buffer() {
+        for (len, shared) in [(0, false), (256, false), (ZERO_COPY_MIN - 1, false)]
+            .into_iter()
+            .chain([(ZERO_COPY_MIN, true), (1 << 20, true)])
+        {
+            let sent = PutRequest { value: vec![7; len].into(), ..PutRequest::default() };
+            let message = Bytes::from(sent.encode_to_vec());
+            let mut put = PutRequest::default();
+            put_request(Reader::new(&message), &mut put).expect("prost wrote it");
+            assert_eq!(put.value.len(), len);
+            assert_eq!(message.as_ptr_range().contains(&put.value.as_ptr()), shared, "{len} bytes");
         }
     }
 
