@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use holdfast_core::command::Command;
 use holdfast_core::id::{LeaseId, Position, RequestId, RevSub, Revision};
+use holdfast_core::kv::KeyValue;
 use holdfast_core::limits::Limits;
 use holdfast_core::machine::{Applied, Machine};
 use holdfast_core::mvcc::model::MemoryStore;
@@ -168,6 +169,28 @@ fn a_slice_stays_within_its_budget() {
     }
     assert!((28..32).contains(&slices), "200 looks, seven at a time, took {slices} slices");
     assert_eq!(scan.into_answer().kvs.len(), 100);
+}
+
+/// More keys than are read by revision together, written in another order than that of their keys.
+#[test]
+fn pairs_come_in_key_order_whatever_order_they_are_read_in() {
+    const KEYS: usize = 20_011;
+    let mut world = World::with_keys(0);
+    for turn in 0..KEYS {
+        world.apply(Op::Put(put(turn * 7919 % KEYS))).expect("memory does not fail");
+    }
+    for order in [SortOrder::None, SortOrder::Descend] {
+        let asked = Range { order, ..all() };
+        let mut scan = RangeScan::new(&world.store, &asked).expect("a valid read");
+        while !scan.step(&world.store, &mut Budget::new(997, usize::MAX)).expect("readable") {}
+        let kvs = scan.into_answer().kvs;
+        let keys = kvs.iter().map(|kv| KeyValue::decode(kv).expect("a pair").key.to_vec());
+        let mut expected: Vec<_> = (0..KEYS).map(|key| format!("{key:05}").into_bytes()).collect();
+        if order == SortOrder::Descend {
+            expected.reverse();
+        }
+        assert!(keys.eq(expected), "{order:?}");
+    }
 }
 
 #[test]

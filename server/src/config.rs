@@ -288,12 +288,16 @@ fn connections(values: &Values, limits: &Limits) -> Result<Http2Options, ConfigE
     let interval = period(values, "grpc-keepalive-interval")?;
     let timeout = period(values, "grpc-keepalive-timeout")?;
     let pings = !interval.is_zero() && !timeout.is_zero();
+    let interval = interval.max(PING_INTERVAL_MIN);
     Ok(Http2Options {
         recv_bytes_max: limits.request_bytes_max + GRPC_OVERHEAD_BYTES,
         // As in gRPC for Go, none at all means no limit.
         concurrent_streams_max: if streams == 0 { u32::MAX } else { streams },
         keepalive: pings.then_some(KeepaliveOptions { interval, timeout }),
-        keepalive_min: period(values, "grpc-keepalive-min-time")?,
+        keepalive_min: match period(values, "grpc-keepalive-min-time")? {
+            Duration::ZERO => PING_POLICY,
+            given => given,
+        },
         ..Http2Options::default()
     })
 }
@@ -389,6 +393,12 @@ const REQUEST_BYTES_CEILING: usize = 32 << 20;
 
 /// What etcd lets a message have beyond the largest request.
 const GRPC_OVERHEAD_BYTES: usize = 512 << 10;
+
+/// gRPC for Go raises shorter intervals to this.
+const PING_INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+/// What gRPC for Go lets clients do when no policy is given.
+const PING_POLICY: Duration = Duration::from_secs(5 * 60);
 
 /// etcd raises shorter periods to this.
 const PROGRESS_MIN: Duration = Duration::from_millis(100);

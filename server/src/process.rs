@@ -75,11 +75,11 @@ async fn supervise(
     let signals = wait_for_signal()
         .map_err(|error| Fault::new("listening for signals", "the process", error))?;
     tokio::pin!(signals);
+    let wake = Arc::new(Notify::new());
+    let queue = config.disk_driver.start(disk.clone(), &wake)?;
     for note in disk.notes() {
         observer.warn(&note);
     }
-    let wake = Arc::new(Notify::new());
-    let queue = config.disk_driver.start(disk.clone(), &wake)?;
     let disks = Disks { disk, queue, wake };
     let runtime = TokioRuntime::new();
     let member = Member::start(runtime, disks, config.member, observer).await?;

@@ -6,11 +6,13 @@
 //! operation, so that a log batch costs one round trip.
 //!
 //! Files are named by a path relative to the member's directory, of the form `folder/name`, of ASCII letters,
-//! digits, `.`, `-`. The real disk, the pool and the simulated disk pass one conformance suite.
+//! digits, `.`, `-`. The real disk, the pool, the ring and the simulated disk pass one
+//! conformance suite.
 //!
 //! Laws:
 //!  1. What is written is durable only after a sync of its file that was issued after the write had
-//!     completed (or by the same operation) and itself succeeded.
+//!     completed (or by the same operation) and itself succeeded. What a write without `sync` wrote
+//!     needs a sync of its own: a later write's may cover its own parts alone.
 //!  2. A created, renamed or removed name is durable only after a sync of its folder.
 //!  3. A failed sync says nothing about any byte written since the last good one: never retry it.
 //!  4. A read returns what was last written, durable or not.
@@ -79,7 +81,8 @@ pub enum DiskOp {
         /// Its length, a multiple of [`BLOCK`].
         len: u64,
     },
-    /// Writes every part, in any order, and then syncs the file if told to. A part is [`BLOCK`]-aligned
+    /// Writes every part, in any order, and then syncs the file if told to: these parts for certain,
+    /// earlier operations' parts not on every queue. A part is [`BLOCK`]-aligned
     /// in offset and length. Past the end the file grows.
     Write {
         /// Which file; it exists.

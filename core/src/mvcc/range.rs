@@ -87,13 +87,13 @@ pub struct RangeScan {
 enum Phase {
     /// Looking at rows.
     Scan,
-    /// Reading the values to sort by, from this one on.
+    /// Reading the values to sort by; so many are read.
     Values(usize),
     /// Sorting by something else than the key.
     Sort,
     /// Taking what is in order.
     Sorted,
-    /// Reading what the answer holds, from this one on.
+    /// Reading what the answer holds; so many are read.
     Fetch(usize),
     Done,
 }

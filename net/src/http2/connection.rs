@@ -261,6 +261,11 @@ impl Connection {
 
     /// The socket took the first `count` bytes of the output; more may follow at once.
     pub fn wrote(&mut self, count: usize) {
+        if count > 0 && !self.wants_input() {
+            // Nothing is read meanwhile, not even the answer to a ping: that it takes what it is
+            // sent is the client's sign of life.
+            self.clock.heard(self.now);
+        }
         self.out.advance(count);
         self.pump();
         self.settle();

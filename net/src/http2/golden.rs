@@ -17,6 +17,7 @@
 //! reply C "TEXT" [last]    bulk C BYTES [last]    close C CODE [TEXT]       by the services, to call C
 //! at TIME           the clock goes on (1s, 20ms)          drain           hang-up
 //! blocked           the socket takes nothing              flowing         it takes everything again
+//! takes N           of what a blocked socket was offered
 //! ```
 //!
 //! Repeat a command with `xN` behind it. Frames of the server print as `→`, events as `call`,

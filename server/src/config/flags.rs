@@ -168,14 +168,14 @@ pub const FLAGS: &[Flag] = &[
         Duration,
         Served,
         "5s",
-        "A client that pings more often than this is sent away.",
+        "A client that pings more often than this is sent away; 0s means 5m.",
     ),
     flag(
         "grpc-keepalive-interval",
         Duration,
         Served,
         "2h0m0s",
-        "A client that is silent for so long is pinged; 0s means never.",
+        "A client that is silent for so long (1s at least) is pinged; 0s means never.",
     ),
     flag(
         "grpc-keepalive-timeout",

@@ -143,11 +143,15 @@ fn every_served_flag_has_its_effect() {
 }
 
 #[test]
-fn zero_switches_off_what_bounds_connections() {
+fn what_zero_means_for_connections() {
     let config = run(&["--max-concurrent-streams=0", "--grpc-keepalive-interval=0s"]);
     assert_eq!(config.connections.concurrent_streams_max, u32::MAX);
     assert_eq!(config.connections.keepalive, None);
     assert_eq!(run(&["--grpc-keepalive-timeout=0s"]).connections.keepalive, None);
+    let policy = run(&["--grpc-keepalive-min-time=0s"]).connections.keepalive_min;
+    assert_eq!(policy, Duration::from_secs(300), "as gRPC for Go without a policy");
+    let often = run(&["--grpc-keepalive-interval=1ns"]).connections.keepalive;
+    assert_eq!(often.map(|pings| pings.interval), Some(Duration::from_secs(1)));
     let (code, message) = refused(&["--grpc-keepalive-min-time=-1s"], &[]);
     assert!(code == 1 && message.ends_with("must not be negative (set to -1s)"), "{message}");
     let (code, message) = refused(&["--max-concurrent-streams=4294967296"], &[]);

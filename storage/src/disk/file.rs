@@ -178,7 +178,7 @@ impl FileDisk {
         if made.is_ok() && file.folder() == "wal" {
             // Opened, and its zeros dropped from the cache, by the thread that made it: the log's does
             // not wait for that. If it fails, whoever writes the file is told.
-            let _ = self.handle(file);
+            let _ = self.handle(file).and_then(|handle| self.direct(&handle, file).map(drop));
         }
         made
     }

@@ -18,6 +18,7 @@
 //!     order that ended when it was submitted.
 //!  3. Writes of one file that are in flight together are durable each by itself, in any order.
 //!  4. Dropping performs what was submitted, and waits for it.
+//!  5. A synced order makes its own parts durable, no earlier order's: all writes of the log are synced.
 //!
 //! Worked example: `submit(w1, Write)`, `submit(w2, Write)`, `kick()` is one system call. The eventfd
 //! rings, `look()` says true, `reap` gives `w2` and then `w1`.

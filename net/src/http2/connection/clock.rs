@@ -64,7 +64,7 @@ impl Clock {
         self.handshake = None;
     }
 
-    /// Bytes came.
+    /// A sign of life.
     #[inline]
     pub(super) fn heard(&mut self, now: Instant) {
         if let Some(keepalive) = &mut self.keepalive {

@@ -283,7 +283,8 @@ impl Connection {
     }
 
     /// DATA behind the end of a stream. What a client had on its way when we ended it counts once,
-    /// however much it is: the window bounds it, and all of it returns to the connection's.
+    /// however much it is: skipping it costs us less than sending it, and all of it returns to the
+    /// connection's window.
     fn data_on_closed(&mut self, stream: u32, data: &[u8]) -> Result<(), Broken> {
         if self.slab.closed(stream) == Closed::ByUs {
             return match self.slab.charge(stream) {

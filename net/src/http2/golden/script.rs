@@ -110,6 +110,7 @@ impl World {
             ["hang-up"] => self.connection.hang_up(),
             ["blocked"] => self.blocked = true,
             ["flowing"] => self.blocked = false,
+            ["takes", count] => self.connection.wrote(number(count)? as usize),
             _ => return Ok(false),
         }
         Ok(true)

@@ -1,7 +1,7 @@
 //! The ring against its laws, on the real disk: nothing here can be simulated.
 //!
 //! Where the kernel forbids io_uring these tests say so and check nothing. Leaves out what it shares
-//! with the pool, which `pool/tests.rs` checks for both.
+//! with the pool, which `disk/queues.rs` checks for both.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
