@@ -4,6 +4,8 @@
 //! clock, starts no thread and draws no entropy, so the same code runs under a real server and under a
 //! simulator that owns time, network and disk.
 
+pub mod arena;
+pub mod ascending;
 pub mod codec;
 pub mod command;
 pub mod entry;

@@ -47,7 +47,7 @@ use crate::command::Command;
 use crate::id::{LeaseId, Position, Revision};
 use crate::limits::Limits;
 use crate::machine::compact::Compaction;
-use crate::machine::draft::Draft;
+use crate::machine::draft::{Draft, Room};
 use crate::mvcc::ReadError;
 use crate::rejection::Rejection;
 use crate::request::Op;
@@ -97,12 +97,17 @@ pub enum LeaseChange {
 pub struct Machine {
     compaction_batch: usize,
     compaction: Compaction,
+    room: Room,
 }
 
 impl Machine {
     /// Takes up the state of `view`: after a start, and again after a snapshot install.
     pub fn load(limits: &Limits, view: &dyn View) -> Machine {
-        Machine { compaction_batch: limits.compaction_batch, compaction: Compaction::load(view) }
+        Machine {
+            compaction_batch: limits.compaction_batch,
+            compaction: Compaction::load(view),
+            room: Room::new(view.mark()),
+        }
     }
 
     /// Applies one command of the entry at `at` and says in `out` what came of it; what `out` held
@@ -116,13 +121,14 @@ impl Machine {
     ) -> Result<(), Fault> {
         out.events.clear();
         out.leases.clear();
-        let mut draft = Draft::new(&*store, at, out);
+        let mut draft = Draft::new(&*store, at, (&mut self.room, out));
         let result = match decide(&mut draft, &command.op) {
             Ok(body) => Ok(body),
             Err(ReadError::Rejection(rejection)) => Err(rejection),
             Err(ReadError::Fault(fault)) => return Err(fault),
         };
-        let batch = draft.into_batch();
+        draft.close();
+        let batch = &mut self.room.batch;
         let refused_clean = result.is_ok() || batch.changes().is_empty();
         assert!(refused_clean, "a refused command changes nothing (law 2)");
         out.result = result;
@@ -136,7 +142,7 @@ impl Machine {
     /// membership change.
     pub fn skip(&mut self, at: Position, store: &mut impl Store) {
         let mark = Mark { applied: at, ..store.mark() };
-        store.absorb(Batch::new(mark));
+        store.absorb(&mut Batch::new(mark));
     }
 
     /// Whether [`Machine::compact_slice`] has work.
@@ -154,8 +160,8 @@ impl Machine {
         if !self.compaction.pending() {
             return Ok(None);
         }
-        let slice = self.compaction.slice(&*store, self.compaction_batch)?;
-        store.absorb(slice);
+        let mut slice = self.compaction.slice(&*store, self.compaction_batch)?;
+        store.absorb(&mut slice);
         Ok((!self.compaction.pending()).then(|| store.mark().compacted))
     }
 }

@@ -17,6 +17,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::ascending::Ascending;
 use crate::codec;
 use crate::entry::{Entry, EntryKind};
 use crate::fact::Fact;
@@ -89,9 +90,8 @@ pub struct Node {
     raft: Raft,
     machine: Machine,
     lessor: Lessor,
-    /// This member's requests that are not answered yet.
-    pending: BTreeMap<u64, Pending>,
-    deadlines: BTreeSet<(Instant, u64)>,
+    /// This member's requests that are not answered yet, by number and so by deadline.
+    pending: Ascending<Pending>,
     /// Admitted commands that are not proposed yet.
     queue: Queue,
     /// Raft has dropped a proposal since the last tick: no use trying before.
@@ -154,8 +154,7 @@ impl Node {
             reads: Reads::new(config.member, config.incarnation, retry_after),
             machine: Machine::load(&config.limits, store),
             lessor: Lessor::new(),
-            pending: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
+            pending: Ascending::default(),
             queue: Queue::default(),
             dropped: false,
             forwarded: BTreeMap::new(),
@@ -448,8 +447,7 @@ impl Node {
         if !own {
             return;
         }
-        if let Some(pending) = self.pending.remove(&id.sequence) {
-            self.deadlines.remove(&(pending.deadline, id.sequence));
+        if self.pending.remove(id.sequence).is_some() {
             self.turn.answers.push((id, result));
         }
     }
@@ -460,7 +458,7 @@ impl Node {
     }
 
     fn is_pending(&self, id: RequestId) -> bool {
-        self.pending.contains_key(&id.sequence)
+        self.pending.contains(id.sequence)
     }
 
     fn number(&mut self) -> u64 {

@@ -142,8 +142,8 @@ pub trait View {
 
 /// The state the core writes.
 pub trait Store: View {
-    /// Takes the changes in order. They are visible to this store's next read.
-    fn absorb(&mut self, batch: Batch);
+    /// Takes the changes out of `batch`, in order. They are visible to this store's next read.
+    fn absorb(&mut self, batch: &mut Batch);
 
     /// The first disk fault met, after which nothing more is promised; `None` while healthy.
     fn fault(&self) -> Option<Fault>;
@@ -218,10 +218,20 @@ impl Batch {
     }
 
     /// The changes, to be taken by an engine.
-    pub fn into_changes(self) -> Vec<Change> {
-        self.changes
+    pub fn drain(&mut self) -> impl Iterator<Item = Change> + '_ {
+        self.changes.drain(..)
+    }
+
+    /// Begins anew with the memory of a batch that was absorbed; much of it is given back.
+    pub(crate) fn renew(&mut self, mark: Mark) {
+        self.changes.clear();
+        self.changes.shrink_to(CHANGES_KEPT);
+        self.mark = mark;
     }
 }
+
+/// Changes for which a batch that is used again keeps memory.
+const CHANGES_KEPT: usize = 256;
 
 /// Something local is broken: the node halts, and says what, where and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]

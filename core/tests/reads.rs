@@ -75,7 +75,7 @@ impl View for Watched {
 }
 
 impl Store for Watched {
-    fn absorb(&mut self, batch: Batch) {
+    fn absorb(&mut self, batch: &mut Batch) {
         self.inner.absorb(batch);
     }
 

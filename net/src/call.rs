@@ -92,6 +92,12 @@ impl Method {
     pub fn is_client_stream(self) -> bool {
         matches!(self, Method::Watch | Method::LeaseKeepAlive)
     }
+
+    /// Whether nothing of its request is kept for longer than one request may take: such messages
+    /// may share memory.
+    pub fn is_brief(self) -> bool {
+        matches!(self, Method::Range | Method::Put | Method::DeleteRange | Method::Txn)
+    }
 }
 
 /// What etcd reads from a call's metadata.

@@ -24,8 +24,9 @@ mod slice;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use holdfast_core::ascending::Ascending;
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{Incarnation, Index, LeaseId, MemberId, RequestId, Revision};
 use holdfast_core::limits::Limits;
@@ -111,7 +112,7 @@ pub struct Edge {
     hub: Hub,
     next_sequence: u64,
     /// Requests that the driver has not answered, with their deadlines, by number.
-    waiting: BTreeMap<u64, (Instant, Waiting)>,
+    waiting: Ascending<(Instant, Waiting)>,
     /// Looks at leases of which the leader has said more than this member has applied.
     lagging: Vec<Lagging>,
     gathering: Vec<(StreamId, Read)>,
@@ -135,7 +136,7 @@ impl Edge {
             hub: Hub::new(config.hub.clone(), snapshot.mark()),
             status: Status::default(),
             next_sequence: config.sequence_base,
-            waiting: BTreeMap::new(),
+            waiting: Ascending::default(),
             lagging: Vec::new(),
             gathering: Vec::new(),
             indexing: 0,
@@ -234,7 +235,7 @@ impl Edge {
 
     /// The driver has answered a request of this edge.
     pub fn replied(&mut self, id: RequestId, result: Result<Response, Rejection>) {
-        let Some((deadline, waiting)) = self.waiting.remove(&id.sequence) else { return };
+        let Some((deadline, waiting)) = self.waiting.remove(id.sequence) else { return };
         match (waiting, result) {
             (Waiting::Reads(reads), Ok(_)) => {
                 self.indexing -= reads.len();
@@ -321,7 +322,7 @@ impl Edge {
     fn request(&mut self, now: Instant, waiting: Waiting, identity: Identity, ask: Ask) -> Request {
         self.next_sequence += 1;
         let deadline = now + self.config.limits.request_timeout;
-        self.waiting.insert(self.next_sequence, (deadline, waiting));
+        self.waiting.push(self.next_sequence, (deadline, waiting));
         let (member, incarnation) = (self.config.member, self.config.incarnation);
         Request {
             id: RequestId { member, incarnation, sequence: self.next_sequence },
@@ -361,9 +362,11 @@ impl Edge {
     /// member's clock does not go back.
     fn expire(&mut self, now: Instant) {
         let grace = self.config.limits.election_timeout;
-        while let Some(request) = self.waiting.first_entry().filter(|r| r.get().0 + grace <= now) {
-            let (_, waiting) = request.remove();
-            self.refuse(waiting, Rejection::Timeout);
+        let late = |(deadline, _): &(Instant, Waiting)| *deadline + grace <= now;
+        while let Some((sequence, _)) = self.waiting.first().filter(|(_, first)| late(first)) {
+            if let Some((_, waiting)) = self.waiting.remove(sequence) {
+                self.refuse(waiting, Rejection::Timeout);
+            }
         }
         let answers = &mut self.reads.answers;
         self.lagging.retain(|look| {

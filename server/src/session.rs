@@ -24,6 +24,10 @@ use tokio::sync::oneshot;
 use crate::edge::{Asked, Edge};
 use crate::host::Event;
 
+mod calls;
+
+use calls::Calls;
+
 /// Election timeouts without a leader after which streams that require one are ended (etcd's rule).
 const LEADERLESS_TIMEOUTS: u32 = 3;
 
@@ -55,7 +59,7 @@ pub struct Sessions {
     clock: Rc<dyn Fn() -> Instant>,
     wake: Rc<dyn Fn()>,
     inbox: Vec<Event>,
-    calls: BTreeMap<StreamId, Open>,
+    calls: Calls<Open>,
     /// Watch streams whose transport can take no more now, and have more to say.
     full: BTreeSet<StreamId>,
     internal: BTreeMap<StreamId, oneshot::Sender<Answered>>,
@@ -93,7 +97,7 @@ impl Sessions {
             clock: config.clock,
             wake: config.wake,
             inbox: Vec::new(),
-            calls: BTreeMap::new(),
+            calls: Calls::default(),
             full: BTreeSet::new(),
             internal: BTreeMap::new(),
             next_internal: INTERNAL,
@@ -144,7 +148,7 @@ impl Sessions {
         let lasting =
             |open: &Open| open.method.is_client_stream() || open.method == Method::HealthWatch;
         let streams = self.calls.iter().filter(|(_, open)| lasting(open));
-        let streams: Vec<StreamId> = streams.map(|(stream, _)| *stream).collect();
+        let streams: Vec<StreamId> = streams.map(|(stream, _)| stream).collect();
         for stream in streams {
             self.end(stream, wire::status_of(Rejection::Stopped));
         }
@@ -255,7 +259,7 @@ impl Sessions {
 
     fn message(&mut self, stream: StreamId, message: &Bytes) {
         let now = (self.clock)();
-        match self.calls.get(&stream).map(|open| open.method) {
+        match self.calls.get(stream).map(|open| open.method) {
             Some(Method::Watch) => match wire::decode_watch(message) {
                 Ok(Some(request)) => {
                     let (hub, snapshot) = self.edge.watches();
@@ -270,7 +274,7 @@ impl Sessions {
             Some(Method::LeaseKeepAlive) => {
                 match wire::decode_query(Method::LeaseKeepAlive, message, &self.limits) {
                     Ok(query) => {
-                        if let Some(open) = self.calls.get_mut(&stream) {
+                        if let Some(open) = self.calls.get_mut(stream) {
                             open.asked += 1;
                         }
                         self.edge.ask(now, asked(stream, query), &mut self.inbox);
@@ -285,14 +289,14 @@ impl Sessions {
     /// A half-closed watch stays open: the client still listens. A keepalive stream ends once its
     /// questions are answered (etcd's handler returns at the end of the client's messages).
     fn half_closed(&mut self, stream: StreamId) {
-        if let Some(open) = self.calls.get_mut(&stream) {
+        if let Some(open) = self.calls.get_mut(stream) {
             open.half_closed = true;
         }
         self.end_if_done(stream);
     }
 
     fn end_if_done(&mut self, stream: StreamId) {
-        let done = self.calls.get(&stream).is_some_and(|open| {
+        let done = self.calls.get(stream).is_some_and(|open| {
             open.method == Method::LeaseKeepAlive && open.half_closed && open.asked == 0
         });
         if done {
@@ -301,11 +305,11 @@ impl Sessions {
     }
 
     fn answer(&mut self, stream: StreamId, answered: Answered) {
-        let Some(open) = self.calls.get_mut(&stream) else { return };
+        let Some(open) = self.calls.get_mut(stream) else { return };
         open.asked = open.asked.saturating_sub(1);
         let last = !open.method.is_client_stream();
         if last {
-            self.calls.remove(&stream);
+            self.calls.remove(stream);
         }
         match answered {
             Ok(answer) => {
@@ -353,7 +357,7 @@ impl Sessions {
 
     fn forget(&mut self, stream: StreamId) {
         self.full.remove(&stream);
-        match self.calls.remove(&stream).map(|open| open.method) {
+        match self.calls.remove(stream).map(|open| open.method) {
             Some(Method::Watch) => self.edge.watches().0.close(WatchStreamId(stream.0)),
             // Answers to these find no call, and nothing of them waits for long.
             Some(Method::LeaseKeepAlive | Method::HealthWatch) | None => {}
@@ -372,7 +376,7 @@ impl Sessions {
             return;
         }
         let requiring = self.calls.iter().filter(|(_, open)| open.require_leader);
-        let requiring: Vec<StreamId> = requiring.map(|(stream, _)| *stream).collect();
+        let requiring: Vec<StreamId> = requiring.map(|(stream, _)| stream).collect();
         for stream in requiring {
             self.end(stream, wire::status_of(Rejection::NoLeader));
         }

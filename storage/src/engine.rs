@@ -273,7 +273,7 @@ impl View for Engine {
 }
 
 impl Store for Engine {
-    fn absorb(&mut self, batch: Batch) {
+    fn absorb(&mut self, batch: &mut Batch) {
         self.state.absorb(batch);
     }
 

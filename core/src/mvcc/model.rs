@@ -143,9 +143,9 @@ impl View for MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn absorb(&mut self, batch: Batch) {
+    fn absorb(&mut self, batch: &mut Batch) {
         self.mark = batch.mark();
-        batch.into_changes().into_iter().for_each(|change| self.apply(change));
+        batch.drain().for_each(|change| self.apply(change));
     }
 
     fn fault(&self) -> Option<Fault> {

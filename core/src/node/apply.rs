@@ -5,7 +5,7 @@ use crate::entry::{Entry, EntryKind};
 use crate::fact::Fact;
 use crate::machine::{Applied, LeaseChange};
 use crate::output::Output;
-use crate::response::Response;
+use crate::response::{Body, Response};
 use crate::status::Role;
 use crate::store::{Fault, Store};
 use crate::time::Instant;
@@ -28,10 +28,10 @@ impl Node {
         if entry.kind == EntryKind::Normal && !entry.data.is_empty() {
             let commands = codec::decode_entry(&entry.data)
                 .map_err(|error| Fault::new("reading a log entry", entry.at.to_string(), error))?;
+            let mut applied = Applied::default();
             for command in &commands {
-                let mut applied = Applied::default();
                 self.machine.apply(entry.at, command, store, &mut applied)?;
-                self.applied_command(now, command.id, applied);
+                self.applied_command(now, command.id, &mut applied);
             }
         } else {
             self.machine.skip(entry.at, store);
@@ -51,16 +51,17 @@ impl Node {
         Ok(())
     }
 
-    fn applied_command(&mut self, now: Instant, id: crate::id::RequestId, applied: Applied) {
-        for change in applied.leases {
+    fn applied_command(&mut self, now: Instant, id: crate::id::RequestId, applied: &mut Applied) {
+        for change in applied.leases.drain(..) {
             match change {
                 LeaseChange::Granted { id, ttl } => self.lessor.granted(now, id, ttl),
                 LeaseChange::Revoked { id } => self.lessor.revoked(id),
             }
         }
-        self.turn.events.extend(applied.events);
+        self.turn.events.append(&mut applied.events);
         let term = self.raft.term();
         let revision = applied.revision;
-        self.answer(id, applied.result.map(|body| Response { revision, term, body }));
+        let result = std::mem::replace(&mut applied.result, Ok(Body::Publish));
+        self.answer(id, result.map(|body| Response { revision, term, body }));
     }
 }

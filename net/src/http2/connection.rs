@@ -33,6 +33,7 @@ mod request;
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use holdfast_core::time::Instant;
 
 use super::frame::{self, HEAD, Head, Kind, MAX_31, PAYLOAD_MAX, Reason};
@@ -65,10 +66,16 @@ const STREAMS_MAX: usize = 1 << 17;
 /// An unfinished frame's buffer up to this capacity is kept.
 const TAIL_KEPT: usize = 1 << 10;
 
-/// Gives calls the names by which the services know them.
+/// Gives calls the names by which the services know them, and room for their messages.
 pub trait Names {
     /// A new name, for the call in a slot; `None` when there are too many.
     fn name(&mut self, slot: u32) -> Option<StreamId>;
+
+    /// A copy of a message that is whole and of a method that [`is brief`](Method::is_brief): it may
+    /// share memory with others.
+    fn keep(&mut self, message: &[u8]) -> Bytes {
+        Bytes::copy_from_slice(message)
+    }
 }
 
 /// How a connection ended.
