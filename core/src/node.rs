@@ -60,6 +60,9 @@ pub struct NodeConfig {
     pub seed: u64,
 }
 
+/// What an entry takes in the log at least: a block for its head and one for its bytes.
+const LOG_ENTRY_BYTES: u64 = 8192;
+
 /// Who waits for a read index.
 #[derive(Clone, Debug)]
 enum Reader {
@@ -344,10 +347,10 @@ impl Node {
             out.effects.push(Effect::Reply { id, result });
         }
         let applied = store.mark().applied;
-        let limits = &self.config.limits;
-        let due = applied.index.0 >= self.flush_ordered.0 + limits.checkpoint_entries
-            || self.applied_bytes >= limits.checkpoint_bytes;
-        if due && !self.flushing && !self.raft.is_installing() {
+        if self.checkpoint_is_due(applied.index, store.index_bytes())
+            && !self.flushing
+            && !self.raft.is_installing()
+        {
             self.flushing = true;
             self.flush_ordered = applied.index;
             self.applied_bytes = 0;
@@ -358,6 +361,15 @@ impl Node {
             out.effects.push(Effect::Fetch { number, from, below, bytes_max });
         }
         out.status = self.status(store);
+    }
+
+    /// A checkpoint writes the whole index, so it waits until the log has grown by about as much: what
+    /// is written at most doubles.
+    fn checkpoint_is_due(&self, applied: Index, index_bytes: u64) -> bool {
+        let limits = &self.config.limits;
+        let entries = limits.checkpoint_entries.max(index_bytes / LOG_ENTRY_BYTES);
+        applied.0 >= self.flush_ordered.0 + entries
+            || self.applied_bytes >= limits.checkpoint_bytes.max(index_bytes)
     }
 
     /// A checkpoint is durable: followers that need more than the entries kept behind it get it as a

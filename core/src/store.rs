@@ -145,6 +145,9 @@ pub trait Store: View {
     /// Takes the changes out of `batch`, in order. They are visible to this store's next read.
     fn absorb(&mut self, batch: &mut Batch);
 
+    /// Bytes that a checkpoint writes however little has changed.
+    fn index_bytes(&self) -> u64;
+
     /// The first disk fault met, after which nothing more is promised; `None` while healthy.
     fn fault(&self) -> Option<Fault>;
 }

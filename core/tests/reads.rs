@@ -79,6 +79,10 @@ impl Store for Watched {
         self.inner.absorb(batch);
     }
 
+    fn index_bytes(&self) -> u64 {
+        self.inner.index_bytes()
+    }
+
     fn fault(&self) -> Option<Fault> {
         None
     }

@@ -277,6 +277,10 @@ impl Store for Engine {
         self.state.absorb(batch);
     }
 
+    fn index_bytes(&self) -> u64 {
+        self.state.index_bytes()
+    }
+
     fn fault(&self) -> Option<Fault> {
         self.fault.get().cloned()
     }

@@ -174,6 +174,11 @@ impl Tree {
         }
     }
 
+    /// Bytes of the pages that a root published now would consist of.
+    pub fn image_bytes(&self) -> u64 {
+        (self.frames.current() * SIZE) as u64
+    }
+
     /// Asserts the invariants; the error names the first that does not hold, and where.
     pub fn check(&self) -> Result<(), String> {
         check::tree(self)

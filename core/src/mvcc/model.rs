@@ -148,6 +148,10 @@ impl Store for MemoryStore {
         batch.drain().for_each(|change| self.apply(change));
     }
 
+    fn index_bytes(&self) -> u64 {
+        0
+    }
+
     fn fault(&self) -> Option<Fault> {
         None
     }

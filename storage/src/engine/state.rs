@@ -59,6 +59,11 @@ impl State {
         (self.kept_bytes, self.live_bytes)
     }
 
+    /// Bytes of the index as a checkpoint writes it.
+    pub(super) fn index_bytes(&self) -> u64 {
+        self.tree.image_bytes()
+    }
+
     /// The active records before ordinal `end` are in this file now.
     pub(super) fn seal(&mut self, segment: Arc<Sealed>, end: u64) {
         self.stale.extend(self.values.seal(segment, end));
