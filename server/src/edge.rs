@@ -274,7 +274,9 @@ impl Edge {
     pub fn take_answers(&mut self, now: Instant) -> Vec<(StreamId, Answered)> {
         self.expire(now);
         self.reads.work(&self.source, &mut self.cancelled);
-        let mut answers = std::mem::take(&mut self.reads.answers);
+        // As many as now may come next: a vector that begins with nothing is moved as it grows.
+        let room = Vec::with_capacity(self.reads.answers.len());
+        let mut answers = std::mem::replace(&mut self.reads.answers, room);
         if !self.cancelled.is_empty() {
             answers.retain(|(call, _)| !self.cancelled.remove(call));
         }

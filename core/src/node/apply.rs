@@ -28,6 +28,8 @@ impl Node {
         if entry.kind == EntryKind::Normal && !entry.data.is_empty() {
             let commands = codec::decode_entry(&entry.data)
                 .map_err(|error| Fault::new("reading a log entry", entry.at.to_string(), error))?;
+            self.turn.events.reserve(commands.len());
+            self.turn.answers.reserve(commands.len());
             let mut applied = Applied::default();
             for command in &commands {
                 self.machine.apply(entry.at, command, store, &mut applied)?;
