@@ -13,7 +13,7 @@
 //! finds 16 answers in the output and writes them before it reads.
 
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -29,6 +29,9 @@ use crate::http2::End;
 
 /// Turns in one wake-up.
 const TURNS_MAX: usize = 8;
+
+/// Slices of one write: more than a full output has, a head and a part of a message for each frame.
+const SLICES_MAX: usize = 64;
 
 /// How long a client has to read what is left for it, and why, before the socket goes.
 const LINGER: Duration = Duration::from_secs(1);
@@ -159,7 +162,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Task<IO> {
     fn write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let mut connection = self.post.connection.borrow_mut();
         while !connection.output().is_empty() {
-            match Pin::new(&mut self.io).poll_write(cx, connection.output()) {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let count = connection.output_slices(&mut slices);
+            match Pin::new(&mut self.io).poll_write_vectored(cx, &slices[..count]) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(result) => connection.wrote(result?),
