@@ -15,6 +15,7 @@ use super::frame::{self, ACK, END_HEADERS, END_STREAM, Kind};
 use super::hpack::Encoder;
 use super::piece::{self, PREFIX};
 use crate::call::GrpcStatus;
+use crate::payload::Payload;
 
 /// Capacity that an empty buffer keeps in any case.
 const KEPT_BYTES: usize = 16 << 10;
@@ -157,10 +158,12 @@ impl Outbox {
 
     /// A message in a frame of its own.
     #[inline]
-    pub(super) fn message(&mut self, stream: u32, message: &[u8]) {
+    pub(super) fn message(&mut self, stream: u32, message: &mut Payload) {
         self.data(stream, PREFIX + message.len());
         self.bytes.extend_from_slice(&piece::prefix(message.len()));
-        self.bytes.extend_from_slice(message);
+        while !message.is_empty() {
+            self.share(message.take(usize::MAX));
+        }
     }
 
     /// The head of a DATA frame; its bytes follow.

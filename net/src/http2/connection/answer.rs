@@ -81,9 +81,9 @@ impl Connection {
         }
     }
 
-    fn last_message(&mut self, slot: u32, message: Payload) -> Taken {
+    fn last_message(&mut self, slot: u32, mut message: Payload) -> Taken {
         self.stop_hearing(slot);
-        if self.write_at_once(slot, &message) {
+        if self.write_at_once(slot, &mut message) {
             self.conclude(slot, &OK);
             return Taken::Yes;
         }
@@ -94,8 +94,8 @@ impl Connection {
         Taken::Yes
     }
 
-    fn message(&mut self, slot: u32, message: Payload) -> Taken {
-        if self.write_at_once(slot, &message) {
+    fn message(&mut self, slot: u32, mut message: Payload) -> Taken {
+        if self.write_at_once(slot, &mut message) {
             return Taken::Yes;
         }
         self.queue(slot, message);
@@ -109,10 +109,9 @@ impl Connection {
         Taken::Full
     }
 
-    /// Writes a message that fits into one frame, the windows and the output; false if it does not.
+    /// Takes a message that fits into one frame, the windows and the output; false if it does not.
     #[inline]
-    fn write_at_once(&mut self, slot: u32, message: &Payload) -> bool {
-        let Some(message) = message.as_slice() else { return false };
+    fn write_at_once(&mut self, slot: u32, message: &mut Payload) -> bool {
         let length = PREFIX + message.len();
         let Some(stream) = self.slab.get(slot) else { return false };
         let window = self.send_window.min(stream.send_window);
