@@ -15,12 +15,14 @@
 
 mod budget;
 pub mod model;
+mod pairs;
 pub mod range;
 pub mod resolve;
 
 use std::fmt;
 
 pub use budget::Budget;
+pub use pairs::Pairs;
 
 use crate::id::RevSub;
 use crate::kv::KeyValue;

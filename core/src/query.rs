@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use crate::id::{LeaseId, Revision, Term};
+use crate::mvcc::Pairs;
 use crate::rejection::Rejection;
 use crate::request::{DeleteRange, Put, Range, Txn};
 use crate::response::{Alarm, Member};
@@ -153,11 +154,11 @@ pub struct StatusAnswer {
     pub errors: Vec<String>,
 }
 
-/// A read's result. Pairs are encoded `mvccpb.KeyValue`s, ready to be copied into the reply.
+/// A read's result. Pairs are encoded `mvccpb.KeyValue`s, ready to be put into the reply.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RangeAnswer {
     /// In the order asked for.
-    pub kvs: Vec<Bytes>,
+    pub kvs: Pairs,
     /// Whether the limit cut something off.
     pub more: bool,
     /// Keys in the range at that revision, whatever limit and filters say.

@@ -125,6 +125,26 @@ pub trait View {
     /// that compaction has not passed.
     fn record(&self, at: RevSub) -> Result<Record, Fault>;
 
+    /// From here on records are in memory: they are read in any order at the same price.
+    fn resident(&self) -> RevSub {
+        RevSub { main: Revision(i64::MAX), sub: u32::MAX }
+    }
+
+    /// Visits the pairs of some changes in the given order until `visit` breaks. Like [`View::record`],
+    /// but what is only looked at is not counted as a reader, and looked up together.
+    fn pairs(
+        &self,
+        at: &[RevSub],
+        visit: &mut dyn FnMut(&Bytes) -> ControlFlow<()>,
+    ) -> Result<(), Fault> {
+        for at in at {
+            if visit(&self.record(*at)?.kv).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Visits the records from `from` on in revision order until `visit` breaks. Records that
     /// compaction removed may or may not be visited.
     fn records(

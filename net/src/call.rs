@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::payload::Payload;
+
 /// One call on one connection, unique within the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub u64);
@@ -163,7 +165,7 @@ pub enum Reply {
         /// Which call.
         stream: StreamId,
         /// Its bytes.
-        message: Bytes,
+        message: Payload,
         /// The call ends with it.
         last: bool,
     },

@@ -18,6 +18,7 @@ use holdfast_core::time::Instant;
 use holdfast_core::watch::{WatchResponse, WatchStreamId};
 use holdfast_net::call::{Call, Code, FromClient, GrpcStatus, Method, Reply, StreamId};
 use holdfast_net::grpc::{Streams, Taken};
+use holdfast_net::payload::Payload;
 use holdfast_net::wire::{self, Origin, Serving, WireLimits};
 use tokio::sync::oneshot;
 
@@ -313,9 +314,7 @@ impl Sessions {
         }
         match answered {
             Ok(answer) => {
-                let mut out = BytesMut::new();
-                wire::encode_answer(self.origin, &answer, &mut out);
-                self.send(stream, out.freeze(), last);
+                self.send(stream, wire::answer_payload(self.origin, &answer), last);
                 self.end_if_done(stream);
             }
             Err(rejection) => self.end(stream, wire::status_of(rejection)),
@@ -335,12 +334,11 @@ impl Sessions {
     }
 
     fn send_watch(&mut self, stream: StreamId, term: Term, response: &WatchResponse) {
-        let mut out = BytesMut::new();
-        wire::encode_watch_response(self.origin, term, response, &mut out);
-        self.send(stream, out.freeze(), false);
+        self.send(stream, wire::watch_payload(self.origin, term, response), false);
     }
 
-    fn send(&mut self, stream: StreamId, message: Bytes, last: bool) {
+    fn send(&mut self, stream: StreamId, message: impl Into<Payload>, last: bool) {
+        let message = message.into();
         match self.streams.reply(Reply::Message { stream, message, last }) {
             Taken::Yes => {}
             Taken::Full => {

@@ -254,7 +254,7 @@ mod tests {
     use super::*;
 
     fn last(stream: StreamId) -> Reply {
-        Reply::Message { stream, message: Bytes::from_static(b"x"), last: true }
+        Reply::Message { stream, message: "x".into(), last: true }
     }
 
     #[test]

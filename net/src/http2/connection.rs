@@ -32,6 +32,7 @@ mod control;
 mod request;
 
 use std::collections::VecDeque;
+use std::io::IoSlice;
 
 use bytes::Bytes;
 use holdfast_core::time::Instant;
@@ -261,9 +262,22 @@ impl Connection {
         &mut self.events
     }
 
-    /// What is to be written to the socket.
+    /// The first of what is to be written to the socket; empty when nothing is.
     pub fn output(&self) -> &[u8] {
         self.out.waiting()
+    }
+
+    /// The same and what follows, in as many slices as there are; gives how many are filled.
+    pub fn output_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let filled = slices.iter_mut().zip(self.out.parts());
+        filled.map(|(slice, part)| *slice = IoSlice::new(part)).count()
+    }
+
+    /// All that is to be written now, for whoever has no socket; it counts as written.
+    pub fn take_output(&mut self) -> Vec<u8> {
+        let output = self.out.parts().collect::<Vec<_>>().concat();
+        self.wrote(output.len());
+        output
     }
 
     /// The socket took the first `count` bytes of the output; more may follow at once.
