@@ -1,5 +1,5 @@
-//! Between sessions and the driver: typed queries in, complete answers out. Synchronous and pure, so
-//! the simulator's clients use it as the real ones do.
+//! Between sessions and the driver: typed queries in, complete answers out. Synchronous and pure: the
+//! simulator's clients speak to it alone in most seeds, and through sessions and transport in the others.
 //!
 //! Writes go to the driver and come back as coordinates, which are read here from the published
 //! snapshot. Linearizable reads that arrive together share one read index. Serializable reads are
@@ -304,6 +304,13 @@ impl Edge {
     /// wait for their next piece.
     pub fn deadline(&self) -> Instant {
         if self.reads.is_busy() { Instant(0) } else { self.hub.deadline() }
+    }
+
+    /// The newest request that was made of what was asked; its sequence is [`EdgeConfig`]'s base while
+    /// there is none.
+    pub fn last_request(&self) -> RequestId {
+        let (member, incarnation) = (self.config.member, self.config.incarnation);
+        RequestId { member, incarnation, sequence: self.next_sequence }
     }
 
     /// The state as last published.

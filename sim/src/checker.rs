@@ -28,6 +28,10 @@
 //! | L1 | a lease never expires early |
 //! | L2 | it does expire |
 //! | L3 | all its keys go at one revision |
+//! | H1 | over HTTP/2, each call gets one answer or end, on its own stream, in gRPC's form |
+//! | H2 | the server keeps HTTP/2's rules: windows, closed streams, confirmations |
+//! | H3 | no connection gets stuck, and what is over is forgotten |
+//! | V6 | what a watch stream carries over HTTP/2 can be read: W1 to W7 are checked at its far end |
 //! | V1–V5 | after healing: a leader, a write, equal members, every request ends, watchers catch up |
 
 use std::cell::Cell;
@@ -40,12 +44,16 @@ use holdfast_core::message::Message;
 use holdfast_core::request::Op;
 use holdfast_core::store::View;
 
+use crate::caller::Note;
 use crate::clock::Moment;
 use crate::history::{History, OpId};
 use crate::model::Model;
 use crate::swarm::Swarm;
 use crate::workload::watch::{Notice, WatchSpec};
 
+mod h1;
+mod h2;
+mod h3;
 mod image;
 mod k1;
 pub mod k1b;
@@ -231,6 +239,26 @@ pub enum Seen<'a> {
         /// What.
         notice: &'a Notice,
     },
+    /// Something was said on an HTTP/2 connection whose client keeps the rules.
+    Line {
+        /// Its number in the run.
+        connection: u64,
+        /// The member at its other end.
+        member: usize,
+        /// What.
+        note: &'a Note,
+    },
+    /// What a member still holds after everything it was asked is over.
+    Emptied {
+        /// Who.
+        member: usize,
+        /// Calls that wait for their last reply.
+        calls: usize,
+        /// Watch streams of the hub.
+        watches: usize,
+        /// Connections, if they too are over.
+        connections: usize,
+    },
     /// The run is over: faults had stopped, members had time to settle.
     Settled,
 }
@@ -285,6 +313,9 @@ impl Checkers {
             Box::new(w6::Progress::default()),
             Box::new(w7::Content),
             Box::new(l2::Expires),
+            Box::new(h1::OneAnswer::default()),
+            Box::new(h2::Rules::default()),
+            Box::new(h3::NothingStuck::default()),
             Box::new(k1b::Search),
         ];
         let all = all.into_iter().filter(|checker| only.is_none_or(|id| id == checker.id()));

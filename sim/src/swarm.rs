@@ -18,6 +18,10 @@ use crate::clock::RATE_TRUE;
 use crate::disk::Latency;
 use crate::network::Quality;
 
+pub mod transport;
+
+use transport::TransportMix;
+
 /// What a generator is for. Streams are keyed by this, never by the order of draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
@@ -46,6 +50,8 @@ pub enum Stream {
     Ties,
     /// How much an edge reads in one turn.
     Slices,
+    /// How clients reach their members.
+    Transport,
 }
 
 impl Stream {
@@ -137,6 +143,8 @@ pub struct Swarm {
     pub faults: FaultMix,
     /// Which work.
     pub work: WorkMix,
+    /// The shipped transport between clients and members, in seeds that have it.
+    pub transport: Option<TransportMix>,
 }
 
 impl Swarm {
@@ -164,6 +172,7 @@ impl Swarm {
             rates: draw_rates(&mut Stream::Clocks.rng(seed), members),
             faults: draw_faults(&mut Stream::Faults.rng(seed), members),
             work: draw_work(&mut Stream::Workload.rng(seed)),
+            transport: transport::draw(Stream::Transport.rng(seed)),
         }
     }
 
@@ -286,7 +295,7 @@ impl fmt::Display for Swarm {
         write!(
             f,
             "{} members, {}s chaos, heartbeat {}ms, election {}ms, checkpoint {}, catch-up {}, \
-             segment {}K, chunk {}K, {} clients, {} watchers, values to {}, fault every {}ms",
+             segment {}K, chunk {}K, {} clients, {} watchers, values to {}, fault every {}ms{}",
             self.members,
             self.chaos.as_secs(),
             limits.heartbeat.as_millis(),
@@ -299,6 +308,7 @@ impl fmt::Display for Swarm {
             self.work.watchers,
             self.work.value_bytes_max,
             self.faults.every.as_millis(),
+            if self.transport.is_some() { ", over HTTP/2" } else { "" },
         )
     }
 }

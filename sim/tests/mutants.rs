@@ -16,7 +16,7 @@ use holdfast_sim::report::Report;
 use holdfast_sim::world::{RunOptions, run_with};
 
 /// The bug, its checker, and what it is (`MUTANTS.md`).
-const MUTANTS: [(u16, &str, &str); 14] = [
+const MUTANTS: [(u16, &str, &str); 20] = [
     (1, "R7", "messages leave before the log is flushed"),
     (2, "R1", "term and vote are not persisted"),
     (6, "K1", "a leader reads without asking the others"),
@@ -31,6 +31,12 @@ const MUTANTS: [(u16, &str, &str); 14] = [
     (58, "L1", "a deposed leader goes on expiring leases"),
     (60, "L3", "a revocation and its keys are not one change"),
     (70, "R5", "a snapshot leaves a table out"),
+    (72, "H2", "a stream's window is overdrawn"),
+    (73, "H3", "a reset of one stream forgets the others' turns"),
+    (74, "H3", "a connection that has room again does not look"),
+    (75, "H1", "an answer leaves on the newest stream"),
+    (76, "V5", "a full stream is not told that it can go on"),
+    (77, "H3", "a connection that ends leaves its calls"),
 ];
 
 /// Seeds after which a mutant has survived.

@@ -19,6 +19,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use holdfast_core::mutant;
 use holdfast_core::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -149,6 +150,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Task<IO> {
         }
         // If the last write has made room, nothing else would wake the task for what waits for it.
         let roomy = connection.is_resumable() || !asked && connection.wants_input();
+        let roomy = roomy && !mutant::on(74);
         Ok(read || more || roomy || post.take_ring())
     }
 
@@ -273,7 +275,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Task<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin> Drop for Task<IO> {
     fn drop(&mut self) {
         let mut connection = self.post.connection.borrow_mut();
-        connection.hang_up();
+        if !mutant::on(77) {
+            connection.hang_up();
+        }
         self.events.append(connection.events());
         drop(connection);
         // Borrowed only if the services themselves end the task, who then know.

@@ -18,6 +18,7 @@ use super::super::slab::Stream;
 use super::*;
 use crate::call::Reply;
 use crate::payload::Payload;
+use holdfast_core::mutant;
 
 const OK: GrpcStatus = GrpcStatus { code: Code::Ok, message: String::new() };
 
@@ -121,7 +122,7 @@ impl Connection {
         }
         stream.send_window -= length as i64;
         self.send_window -= length as i64;
-        let id = stream.id;
+        let id = if mutant::on(75) { self.last_id } else { stream.id };
         if !std::mem::replace(&mut stream.head_sent, true) {
             self.out.head(id);
         }
@@ -187,7 +188,8 @@ impl Connection {
 
     fn send_frame(&mut self, slot: u32) {
         let Some(stream) = self.slab.get(slot) else { return };
-        let window = self.send_window.min(stream.send_window).max(0) as usize;
+        let own = if mutant::on(72) { self.send_window } else { stream.send_window };
+        let window = self.send_window.min(own).max(0) as usize;
         let count = stream.queued.min(window).min(self.frame_max);
         if count == 0 {
             return;
@@ -225,7 +227,7 @@ impl Connection {
             return;
         }
         stream.full = false;
-        if let (Some(stream), false) = (stream.name, stream.answered) {
+        if let (Some(stream), false) = (stream.name, stream.answered || mutant::on(76)) {
             self.events.push(FromClient::Writable { stream });
         }
         if !stream.held.is_empty() {
