@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use crate::auth::{AuthQuery, AuthReply};
 use crate::id::{LeaseId, Revision, Term};
 use crate::rejection::Rejection;
 use crate::request::{DeleteRange, Put, Range, Txn};
@@ -65,6 +66,8 @@ pub enum Query {
     Status,
     /// Maintenance.Alarm with action GET
     AlarmList,
+    /// A call of the Auth service
+    Auth(AuthQuery),
 }
 
 /// What an answer's header says, beside the cluster's and the member's ids.
@@ -136,6 +139,8 @@ pub enum AnswerBody {
     Status(StatusAnswer),
     /// Maintenance.Alarm
     Alarms(Vec<Alarm>),
+    /// A call of the Auth service
+    Auth(AuthReply),
 }
 
 /// Maintenance.Status, beside the versions that the wire adds.

@@ -31,6 +31,9 @@ impl Node {
             let mut applied = Applied::default();
             for command in &commands {
                 self.machine.apply(entry.at, command, store, &mut applied)?;
+                if entry.at.index > self.replayed {
+                    self.turn.tokens.append(&mut applied.tokens);
+                }
                 self.applied_command(now, command.id, &mut applied);
             }
         } else {

@@ -82,7 +82,7 @@ impl Rig {
     fn publish(&mut self) {
         let events = std::mem::take(&mut self.events);
         let snapshot = self.engine.publish();
-        self.edge.published(self.now, Publication { snapshot, events, restored: false });
+        self.edge.published(self.now, Publication { snapshot, events, tokens: Vec::new(), restored: false });
     }
 
     fn ask(&mut self, call: u64, query: Query) {
