@@ -44,7 +44,7 @@ pub use alarm::alarms;
 pub use auth::{auth_state, role, user};
 pub use cluster::{genesis, members};
 pub use compact::compaction_cursor;
-pub use lease::{lease_keys, lease_keys_from, lease_ttl, leases, leases_from};
+pub use lease::{attached_from, lease_keys, lease_keys_from, lease_ttl, leases, leases_from};
 
 pub(crate) use compact::PROGRESS_KEY;
 

@@ -44,8 +44,7 @@ impl Pair {
 
     fn apply(&mut self, who: &Identity, op: &Op) -> Result<Body, Rejection> {
         self.index += 1;
-        let command =
-            Command { id: RequestId::default(), identity: who.clone(), op: op.clone() };
+        let command = Command { id: RequestId::default(), identity: who.clone(), op: op.clone() };
         let mut out = Applied::default();
         let at = Position::new(self.index, 1);
         self.machine.apply(at, &command, &mut self.store, &mut out).expect("memory works");
@@ -55,8 +54,7 @@ impl Pair {
     /// Both, for an Auth call; asserts that they agree.
     fn call(&mut self, who: &Identity, op: AuthOp) {
         let ours = self.apply(who, &Op::Auth(op.clone()));
-        let theirs =
-            self.model.may(who, &Op::Auth(op.clone())).and_then(|()| self.model.call(&op));
+        let theirs = self.model.may(who, &Op::Auth(op.clone())).and_then(|()| self.model.call(&op));
         let ours = ours.map(|body| match body {
             Body::Auth(AuthReply::Authenticated { revision, .. }) => {
                 AuthReply::Authenticated { token: Secret::default(), revision }
@@ -119,8 +117,11 @@ impl Pair {
             Look::Range(keys) => guard.permit(&self.store, who, Act::Range(keys)),
             Look::Txn(txn) => guard.permit(&self.store, who, Act::Txn(txn)),
             Look::Renew(id) => guard.permit(&self.store, who, Act::LeaseKeepAlive(LeaseId(*id))),
-            Look::LeaseKeys(id) => guard.permit(&self.store, who, Act::LeaseKeys(LeaseId(*id))),
-            Look::AllLeases => self.read_all_leases(&mut guard, who),
+            Look::LeaseKeys(id) => self.read_leases(&mut guard, who, &[LeaseId(*id)]),
+            Look::AllLeases => {
+                let all: Vec<LeaseId> = leases(&self.store).iter().map(|(id, _)| *id).collect();
+                self.read_leases(&mut guard, who, &all)
+            }
             Look::Identified => guard.permit(&self.store, who, Act::Identified),
             Look::Admin => guard.permit(&self.store, who, Act::Admin),
         };
@@ -128,12 +129,17 @@ impl Pair {
         decided.is_ok()
     }
 
-    fn read_all_leases(&self, guard: &mut Guard, who: &Identity) -> Result<(), Rejection> {
-        guard.permit(&self.store, who, Act::LeaseLeases)?;
+    fn read_leases(
+        &self,
+        guard: &mut Guard,
+        who: &Identity,
+        ids: &[LeaseId],
+    ) -> Result<(), Rejection> {
+        guard.permit(&self.store, who, Act::Identified)?;
         let Some(reader) = guard.reader(&self.store, who) else { return Ok(()) };
         let mut decision = Ok(());
-        for (id, _) in leases(&self.store) {
-            lease_keys(&self.store, id, &mut |key| {
+        for id in ids {
+            lease_keys(&self.store, *id, &mut |key| {
                 decision = decision.and_then(|()| reader.permit(key));
                 ControlFlow::Continue(())
             });
@@ -150,12 +156,9 @@ fn shapes() -> Vec<(&'static str, Vec<Permission>)> {
         kind,
     };
     let mut shapes = vec![("nothing", Vec::new())];
-    for kind in [
-        PermissionType::READ,
-        PermissionType::WRITE,
-        PermissionType::READ_WRITE,
-        PermissionType(9),
-    ] {
+    for kind in
+        [PermissionType::READ, PermissionType::WRITE, PermissionType::READ_WRITE, PermissionType(9)]
+    {
         shapes.extend([
             ("a point", vec![one("c", "", kind)]),
             ("the range", vec![one("b", "d", kind)]),
@@ -222,11 +225,8 @@ fn txn_ops() -> Vec<TxnOp> {
 
 /// The operation alone, and at each place of a transaction where it could hide.
 fn placed(op: &TxnOp) -> Vec<Op> {
-    let txn = |success: Vec<TxnOp>, failure: Vec<TxnOp>| Txn {
-        compares: Vec::new(),
-        success,
-        failure,
-    };
+    let txn =
+        |success: Vec<TxnOp>, failure: Vec<TxnOp>| Txn { compares: Vec::new(), success, failure };
     let nested = |txn: Txn| TxnOp::Txn(Box::new(txn));
     let alone = match op.clone() {
         TxnOp::Put(put) => Some(Op::Put(put)),
@@ -398,9 +398,13 @@ fn name() -> impl Strategy<Value = String> {
 
 fn permission() -> impl Strategy<Value = Permission> {
     let borders = ["a", "b", "c", "c\0", "d", "e", "\0", ""];
-    let border = move || (0..borders.len()).prop_map(move |at| Bytes::from_static(borders[at].as_bytes()));
-    (border(), border(), -1..4i32)
-        .prop_map(|(key, range_end, kind)| Permission { key, range_end, kind: PermissionType(kind) })
+    let border =
+        move || (0..borders.len()).prop_map(move |at| Bytes::from_static(borders[at].as_bytes()));
+    (border(), border(), -1..4i32).prop_map(|(key, range_end, kind)| Permission {
+        key,
+        range_end,
+        kind: PermissionType(kind),
+    })
 }
 
 fn call() -> impl Strategy<Value = AuthOp> {

@@ -44,12 +44,8 @@ pub enum Act<'a> {
     Txn(&'a Txn),
     /// Renewing a lease.
     LeaseKeepAlive(LeaseId),
-    /// Listing the keys of a lease.
-    LeaseKeys(LeaseId),
-    /// Listing all leases. Whether all keys of all leases may be read, as etcd wants it, is asked of
-    /// [`Guard::reader`] key by key: there may be millions.
-    LeaseLeases,
-    /// What anybody may who says who it is.
+    /// What anybody may who says who it is. So is listing leases, or the keys of one; whether each
+    /// attached key may be read, as etcd wants it, is asked of [`Guard::reader`]: there may be millions.
     Identified,
     /// What only root may.
     Admin,
@@ -109,13 +105,9 @@ impl Guard {
             Act::Txn(txn) => self.txn(view, who, txn),
             Act::LeaseKeepAlive(id) => {
                 self.identified(who)?;
-                self.lease(view, who, Need::Write, id)
+                self.lease(view, who, id)
             }
-            Act::LeaseKeys(id) => {
-                self.identified(who)?;
-                self.lease(view, who, Need::Read, id)
-            }
-            Act::LeaseLeases | Act::Identified => self.identified(who),
+            Act::Identified => self.identified(who),
             Act::Admin => self.admin(view, who),
         }
     }
@@ -142,7 +134,7 @@ impl Guard {
             Op::LeaseGrant { .. } | Op::AlarmList => self.identified(who),
             Op::LeaseRevoke { id } => {
                 self.identified(who)?;
-                self.lease(view, who, Need::Write, *id)
+                self.lease(view, who, *id)
             }
             // No client can ask for it.
             Op::Publish { .. } => Ok(()),
@@ -176,7 +168,7 @@ impl Guard {
     fn put(&mut self, view: &dyn View, who: &Identity, put: &Put) -> Decision {
         let keys = KeyRange::single(put.key.clone());
         self.keys(view, who, Need::Write, &keys)?;
-        self.lease(view, who, Need::Write, put.lease)?;
+        self.lease(view, who, put.lease)?;
         if put.prev_kv { self.keys(view, who, Need::Read, &keys) } else { Ok(()) }
     }
 
@@ -204,14 +196,14 @@ impl Guard {
     }
 
     /// Law 5; a lease that is not there has no keys.
-    fn lease(&mut self, view: &dyn View, who: &Identity, need: Need, id: LeaseId) -> Decision {
+    fn lease(&mut self, view: &dyn View, who: &Identity, id: LeaseId) -> Decision {
         if lease_ttl(view, id).is_none() || self.admin(view, who).is_ok() {
             return Ok(());
         }
         let mut decision = Ok(());
         lease_keys(view, id, &mut |key| {
-            decision =
-                self.keys(view, who, need, &KeyRange::single(Bytes::copy_from_slice(key)));
+            let key = KeyRange::single(Bytes::copy_from_slice(key));
+            decision = self.keys(view, who, Need::Write, &key);
             if decision.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         decision

@@ -366,9 +366,8 @@ fn within(key: &[u8], start: &[u8], end: &[u8]) -> bool {
 /// One key for each place where a range of this test's borders could begin or end, and one between
 /// each two.
 fn points() -> Vec<Vec<u8>> {
-    let letters = (b'a'..=b'h').flat_map(|letter| {
-        [vec![letter], vec![letter, 0], vec![letter, 0, 0]]
-    });
+    let letters =
+        (b'a'..=b'h').flat_map(|letter| [vec![letter], vec![letter, 0], vec![letter, 0, 0]]);
     let mut points: Vec<Vec<u8>> = letters.collect();
     points.push(vec![0]);
     points.push(vec![0xff, 0xff]);

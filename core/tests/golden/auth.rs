@@ -53,7 +53,9 @@ pub fn op(words: &mut Words<'_>) -> Parsed<AuthOp> {
         "role-get" => AuthOp::RoleGet { name: name(words)? },
         "roles" => AuthOp::RoleList,
         "role-delete" => AuthOp::RoleDelete { name: name(words)? },
-        "grant" => AuthOp::RoleGrantPermission { role: name(words)?, permission: permission(words)? },
+        "grant" => {
+            AuthOp::RoleGrantPermission { role: name(words)?, permission: permission(words)? }
+        }
         "revoke" => {
             let (role, key) = (name(words)?, bytes(words.next()?));
             AuthOp::RoleRevokePermission { role, key, range_end: range_end(words) }

@@ -66,8 +66,8 @@ impl World {
                 Ok(vec![self.permit(act).err().unwrap_or("allowed".to_owned())])
             }
             "lease-keys" => {
-                let act = Act::LeaseKeys(LeaseId(words.number()?));
-                Ok(vec![self.permit(act).err().unwrap_or("allowed".to_owned())])
+                let id = LeaseId(words.number()?);
+                Ok(vec![self.list_keys(id).err().unwrap_or("allowed".to_owned())])
             }
             "codec" => codec_bytes(&mut words),
             "slice" => self.slice(),
@@ -172,6 +172,19 @@ impl World {
     fn permit(&self, act: Act<'_>) -> Result<(), String> {
         let permitted = Guard::load(&self.store).permit(&self.store, &self.who, act);
         permitted.map_err(|rejection| format!("error: {rejection}"))
+    }
+
+    fn list_keys(&self, id: LeaseId) -> Result<(), String> {
+        self.permit(Act::Identified)?;
+        let reader = Guard::load(&self.store).reader(&self.store, &self.who);
+        let mut decision = Ok(());
+        machine::lease_keys(&self.store, id, &mut |key| {
+            if let Some(reader) = &reader {
+                decision = decision.and_then(|()| reader.permit(key));
+            }
+            ControlFlow::Continue(())
+        });
+        decision.map_err(|rejection| format!("error: {rejection}"))
     }
 
     fn slice(&mut self) -> Printed {

@@ -90,8 +90,7 @@ pub fn command() -> impl Strategy<Value = Command> {
         },
     );
     let compact = any::<i64>().prop_map(|revision| Op::Compact { revision: Revision(revision) });
-    let op =
-        prop_oneof![6 => op(), 1 => publish, 2 => wild, 1 => compact, 1 => Just(Op::AlarmList), 2 => auth()];
+    let op = prop_oneof![6 => op(), 1 => publish, 2 => wild, 1 => compact, 1 => Just(Op::AlarmList), 2 => auth()];
     (id, identity, op).prop_map(|((member, incarnation, sequence), (user, auth_revision), op)| {
         let (member, incarnation) = (MemberId(member), Incarnation(incarnation));
         let identity = Identity { user: user.into(), auth_revision };
@@ -124,9 +123,8 @@ fn auth() -> impl Strategy<Value = Op> {
         }),
         (some(), proptest::option::of(secret()))
             .prop_map(|(name, password)| AuthOp::UserChangePassword { name, password }),
-        (some(), secret(), any::<u64>()).prop_map(|(user, token, checked)| {
-            AuthOp::Authenticate { user, token, checked }
-        }),
+        (some(), secret(), any::<u64>())
+            .prop_map(|(user, token, checked)| { AuthOp::Authenticate { user, token, checked } }),
         (some(), proptest::option::of(permission))
             .prop_map(|(role, permission)| AuthOp::RoleGrantPermission { role, permission }),
         (some(), bytes(), bytes()).prop_map(|(role, key, range_end)| {
