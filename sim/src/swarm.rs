@@ -46,6 +46,8 @@ pub enum Stream {
     Ties,
     /// How much an edge reads in one turn.
     Slices,
+    /// Whether clients are users, and what these do.
+    Users,
 }
 
 impl Stream {
@@ -99,6 +101,8 @@ pub struct WorkMix {
     pub compaction: bool,
     /// How much of the work is on register keys, in percent.
     pub registers: u64,
+    /// Whether clients are users whose rights change.
+    pub users: bool,
 }
 
 /// What the log and the engine are given.
@@ -163,7 +167,10 @@ impl Swarm {
             latency: draw_latency(&mut Stream::Latency.rng(seed)),
             rates: draw_rates(&mut Stream::Clocks.rng(seed), members),
             faults: draw_faults(&mut Stream::Faults.rng(seed), members),
-            work: draw_work(&mut Stream::Workload.rng(seed)),
+            work: WorkMix {
+                users: Stream::Users.rng(seed).chance(40),
+                ..draw_work(&mut Stream::Workload.rng(seed))
+            },
         }
     }
 
@@ -277,6 +284,7 @@ fn draw_work(rng: &mut Rng) -> WorkMix {
         lease_ttl: (1, rng.between(2, 8) as i64),
         compaction: rng.chance(70),
         registers: rng.between(20, 60),
+        users: false,
     }
 }
 
@@ -286,7 +294,7 @@ impl fmt::Display for Swarm {
         write!(
             f,
             "{} members, {}s chaos, heartbeat {}ms, election {}ms, checkpoint {}, catch-up {}, \
-             segment {}K, chunk {}K, {} clients, {} watchers, values to {}, fault every {}ms",
+             segment {}K, chunk {}K, {} clients, {} watchers, values to {}, fault every {}ms{}",
             self.members,
             self.chaos.as_secs(),
             limits.heartbeat.as_millis(),
@@ -299,6 +307,7 @@ impl fmt::Display for Swarm {
             self.work.watchers,
             self.work.value_bytes_max,
             self.faults.every.as_millis(),
+            if self.work.users { ", users" } else { "" },
         )
     }
 }

@@ -8,13 +8,14 @@ use std::time::Duration;
 use holdfast_core::id::Incarnation;
 use holdfast_core::id::RequestId;
 use holdfast_core::query::Query;
-use holdfast_core::request::Identity;
 use holdfast_core::rng::Rng;
 use holdfast_core::store::Fault;
 use holdfast_core::time::Instant;
 use holdfast_core::watch::HubOptions;
 use holdfast_core::watch::{WatchRequest, WatchStreamId};
 use holdfast_net::call::StreamId;
+use holdfast_server::auth::vault::InlineVault;
+use holdfast_server::auth::{AuthOptions, Credential, TokenOptions};
 use holdfast_server::boot::{BootConfig, boot};
 use holdfast_server::driver::Driver;
 use holdfast_server::edge::{Asked, Edge, EdgeConfig};
@@ -37,7 +38,7 @@ pub(super) struct Life {
     pub driver: Driver<SimHost>,
     pub edge: Edge,
     /// Requests that came and were not looked at yet.
-    pub asks: Vec<(OpId, Query)>,
+    pub asks: Vec<(OpId, Query, Credential)>,
     /// Requests of watch streams, likewise.
     pub watch_asks: Vec<(WatchStreamId, bool, Vec<WatchRequest>)>,
     pub inbox: Vec<Event>,
@@ -182,7 +183,8 @@ impl World {
         match booted {
             Ok(Ok(booted)) => {
                 let edge = edge_config(&config);
-                let edge = Edge::new(edge, booted.engine.snapshot());
+                let vault = Box::new(InlineVault::new(config.seed ^ 3));
+                let edge = Edge::new(edge, booted.engine.snapshot(), vault);
                 let host = SimHost { now, ..SimHost::default() };
                 let driver = Driver::new(booted, host);
                 self.born(
@@ -314,16 +316,19 @@ impl World {
         let now = slot.clock.read(self.now);
         let Some(mut life) = slot.life.take() else { return };
         life.driver.host_mut().now = now;
-        for (op, query) in std::mem::take(&mut life.asks) {
-            let before = life.inbox.len();
+        let before = life.inbox.len();
+        for (op, query, by) in std::mem::take(&mut life.asks) {
             let call = StreamId(op.0 as u64);
-            let asked = Asked { call, query, identity: Identity::default() };
-            life.edge.ask(now, asked, &mut life.inbox);
-            if let Some(Event::Request(request)) = life.inbox.get(before) {
-                self.requests.ops.insert(request.id, op);
-            }
+            life.edge.ask(now, Asked { call, query, by }, &mut life.inbox);
         }
         life.edge.flush(now, &mut life.inbox);
+        for event in &life.inbox[before..] {
+            if let Event::Request(request) = event
+                && let Some(call) = life.edge.asker(request.id)
+            {
+                self.requests.ops.insert(request.id, OpId(call.0 as usize));
+            }
+        }
         let mut inbox = std::mem::take(&mut life.inbox);
         let turned = catch_unwind(AssertUnwindSafe(|| life.driver.turn(&mut inbox)));
         inbox.clear();
@@ -442,6 +447,13 @@ fn edge_config(config: &BootConfig) -> EdgeConfig {
         },
         seed: config.seed ^ 2,
         quota: 0,
+        auth: AuthOptions {
+            // Tokens end while they are in use, and of too many some.
+            tokens: TokenOptions::Simple { ttl: Duration::from_secs(10) },
+            tokens_max: 8,
+            hashes_max: 4,
+            ..AuthOptions::default()
+        },
     }
 }
 
