@@ -76,7 +76,7 @@ impl Client {
         if let Some(query) = self.again.take() {
             return query;
         }
-        if let Some(query) = self.account.as_mut().and_then(users::Account::next) {
+        if let Some(query) = self.account.as_mut().and_then(users::Account::wish) {
             return query;
         }
         if self.rng.chance(mix.registers) {

@@ -56,25 +56,18 @@ async fn ctl_tells_what_a_member_refuses() {
 #[tokio::test]
 async fn ctl_looks_after_users_and_roles() {
     let server = Server::start("ctl_users", &["--bcrypt-cost=4"]).await;
-    let as_root = ["--user", "root:r"];
-    let done = |args: &[&str], printed: &str| {
-        let wanted = (Some(0), printed.to_owned(), String::new());
-        assert_eq!(ctl(&server, args, ""), wanted, "{args:?}");
-    };
-    let fails = |args: &[&str], input: &str, code: i32, sentence: &str| {
-        let wanted = (Some(code), String::new(), format!("Error: {sentence}\n"));
-        assert_eq!(ctl(&server, args, input), wanted, "{args:?}");
-    };
+    let done = |args: &[&str], printed: &str| done(&server, args, printed);
+    let fails = |args: &[&str], code: i32, sentence: &str| fails(&server, args, (code, sentence));
     done(&["auth", "status"], "Authentication Status: false\nAuthRevision: 1\n");
-    fails(&["auth", "enable"], "", 1, "etcdserver: root user does not exist");
+    fails(&["auth", "enable"], 1, "etcdserver: root user does not exist");
     done(&["user", "add", "root:r"], "User root created\n");
     done(&["user", "add", "bob", "--new-user-password=b"], "User bob created\n");
     done(&["user", "add", "ann", "--no-password"], "User ann created\n");
     let said = ctl(&server, &["user", "add", "eve", "--interactive=false"], "pass word\n");
     assert_eq!(said, (Some(0), "User eve created\n".to_owned(), String::new()));
-    fails(&["user", "add", ":x"], "", 128, "empty user name is not allowed");
-    fails(&["user", "add", "bob:b"], "", 1, "etcdserver: user name already exists");
-    fails(&["user", "add"], "", 128, "user add command requires user name as its argument");
+    fails(&["user", "add", ":x"], 128, "empty user name is not allowed");
+    fails(&["user", "add", "bob:b"], 1, "etcdserver: user name already exists");
+    fails(&["user", "add"], 128, "user add command requires user name as its argument");
     done(&["user", "list"], "ann\nbob\neve\nroot\n");
     done(&["user", "delete", "eve"], "User eve deleted\n");
     done(&["role", "add", "reader"], "Role reader created\n");
@@ -86,15 +79,9 @@ async fn ctl_looks_after_users_and_roles() {
         "Role reader updated\n",
     );
     done(&["role", "grant-permission", "reader", "write", "p"], "Role reader updated\n");
-    fails(
-        &["role", "grant-permission", "reader", "all", "a"],
-        "",
-        128,
-        "invalid permission type: all",
-    );
+    fails(&["role", "grant-permission", "reader", "all", "a"], 128, "invalid permission type: all");
     fails(
         &["role", "grant-permission", "reader", "read", "a", "b", "--prefix"],
-        "",
         128,
         "unexpected endkey argument with --prefix flag",
     );
@@ -105,18 +92,26 @@ async fn ctl_looks_after_users_and_roles() {
     done(&["user", "get", "bob"], "User: bob\nRoles: reader\n");
     done(&["user", "get", "bob", "--detail"], &format!("User: bob\n\n{reader}"));
     done(&["auth", "enable"], "Authentication Enabled\n");
-    fails(&["put", "a", "1"], "", 1, "etcdserver: user name is empty");
+    ctl_logs_in(&server);
+}
+
+/// The second half: authentication is on, bob may read and write what begins with k.
+fn ctl_logs_in(server: &Server) {
+    let as_root = ["--user", "root:r"];
+    let done = |args: &[&str], printed: &str| done(server, args, printed);
+    let fails = |args: &[&str], code: i32, sentence: &str| fails(server, args, (code, sentence));
+    fails(&["put", "a", "1"], 1, "etcdserver: user name is empty");
     let wrong = "etcdserver: authentication failed, invalid user ID or password";
-    fails(&["--user", "bob:x", "put", "a", "1"], "", 2, wrong);
-    fails(&["--user", "bob", "--password", "x", "put", "a", "1"], "", 2, wrong);
+    fails(&["--user", "bob:x", "put", "a", "1"], 2, wrong);
+    fails(&["--user", "bob", "--password", "x", "put", "a", "1"], 2, wrong);
     let bare = "rpc error: code = Unknown desc = auth: authentication failed, \
                 password was given for no password user";
-    fails(&["--user", "ann:x", "get", "a"], "", 2, bare);
-    fails(&["--user", "bob:b", "put", "a", "1"], "", 1, "etcdserver: permission denied");
+    fails(&["--user", "ann:x", "get", "a"], 2, bare);
+    fails(&["--user", "bob:b", "put", "a", "1"], 1, "etcdserver: permission denied");
     done(&["--user", "bob", "--password", "b", "put", "k1", "v"], "OK\n");
-    fails(&["--user", "bob:b", "user", "list"], "", 1, "etcdserver: permission denied");
-    fails(&["--auth-jwt-token", "nonsense", "get", "a"], "", 1, "etcdserver: invalid auth token");
-    let health = ctl(&server, &["--user", "bob:b", "endpoint", "health"], "");
+    fails(&["--user", "bob:b", "user", "list"], 1, "etcdserver: permission denied");
+    fails(&["--auth-jwt-token", "nonsense", "get", "a"], 1, "etcdserver: invalid auth token");
+    let health = ctl(server, &["--user", "bob:b", "endpoint", "health"], "");
     assert!(health.0 == Some(0) && health.1.contains("is healthy"), "{health:?}");
     let root = |args: &[&str], printed: &str| done(&[&as_root, args].concat(), printed);
     root(
@@ -136,17 +131,24 @@ async fn ctl_looks_after_users_and_roles() {
         "Permission of range [z, <open ended> is revoked from role reader\n",
     );
     root(&["user", "revoke-role", "bob", "reader"], "Role reader is revoked from user bob\n");
-    let changed = ctl(
-        &server,
-        &["--user", "root:r", "user", "passwd", "bob", "--interactive=false"],
-        "new\n",
-    );
+    let changed =
+        ctl(server, &["--user", "root:r", "user", "passwd", "bob", "--interactive=false"], "new\n");
     assert_eq!(changed.1, "Password updated\n", "{changed:?}");
     root(&["role", "list"], "reader\nroot\n");
     root(&["role", "delete", "reader"], "Role reader deleted\n");
-    let json = ctl(&server, &["--user", "root:r", "-w", "json", "user", "get", "root"], "").1;
+    let json = ctl(server, &["--user", "root:r", "-w", "json", "user", "get", "root"], "").1;
     assert!(json.ends_with(",\"roles\":[\"root\"]}\n"), "{json}");
     root(&["auth", "disable"], "Authentication Disabled\n");
     // A password is not looked at while there is nothing to log in to.
     done(&["--user", "nobody:x", "put", "a", "1"], "OK\n");
+}
+
+fn done(server: &Server, args: &[&str], printed: &str) {
+    let wanted = (Some(0), printed.to_owned(), String::new());
+    assert_eq!(ctl(server, args, ""), wanted, "{args:?}");
+}
+
+fn fails(server: &Server, args: &[&str], (code, sentence): (i32, &str)) {
+    let wanted = (Some(code), String::new(), format!("Error: {sentence}\n"));
+    assert_eq!(ctl(server, args, ""), wanted, "{args:?}");
 }

@@ -38,6 +38,9 @@ impl Checker for Rights {
     }
 }
 
+/// Whether a user could read something in a state of the users.
+type MayRead<'a> = dyn Fn(&Users, &str) -> bool + 'a;
+
 /// Whether a refusal is about rights.
 fn is_about_rights(rejection: Rejection) -> bool {
     matches!(
@@ -89,7 +92,7 @@ fn check_outcome(scene: &Scene<'_>, op: OpId, record: &Record) -> Result<(), Str
             _ => Ok(()),
         };
     }
-    let (since, allowed): (usize, Box<dyn Fn(&Users, &str) -> bool>) = match &record.query {
+    let (since, allowed): (usize, Box<MayRead<'_>>) = match &record.query {
         Query::Range(range) => {
             let since = if range.serializable { 0 } else { record.steps_before };
             (since, Box::new(|users, user| users.may_read(user, &range.keys)))

@@ -238,45 +238,7 @@ impl Users {
 
     /// Changes users or roles; says whether anything did change.
     fn change(&mut self, op: &AuthOp) -> Result<bool, Rejection> {
-        let protects = |name: &str| self.enabled && name == "root";
         match op {
-            AuthOp::UserAdd { name, .. } if name.is_empty() => return Err(Rejection::UserEmpty),
-            AuthOp::UserAdd { name, no_password, .. } => {
-                if self.users.contains_key(name) {
-                    return Err(Rejection::UserAlreadyExists);
-                }
-                let (no_password, roles) = (*no_password, BTreeSet::new());
-                self.users.insert(name.clone(), User { no_password, roles });
-            }
-            AuthOp::UserDelete { name } => {
-                if protects(name) {
-                    return Err(Rejection::InvalidAuthMgmt);
-                }
-                self.users.remove(name).ok_or(Rejection::UserNotFound)?;
-            }
-            AuthOp::UserChangePassword { name, password } => {
-                let user = self.users.get(name).ok_or(Rejection::UserNotFound)?;
-                if password.is_none() && !user.no_password {
-                    return Err(Rejection::NoPasswordUser);
-                }
-            }
-            AuthOp::UserGrantRole { user, role } => {
-                let known = role == "root" || self.roles.contains_key(role);
-                let user = self.users.get_mut(user).ok_or(Rejection::UserNotFound)?;
-                if !known {
-                    return Err(Rejection::RoleNotFound);
-                }
-                return Ok(user.roles.insert(role.clone()));
-            }
-            AuthOp::UserRevokeRole { user, role } => {
-                if protects(user) && role == "root" {
-                    return Err(Rejection::InvalidAuthMgmt);
-                }
-                let user = self.users.get_mut(user).ok_or(Rejection::UserNotFound)?;
-                if !user.roles.remove(role) {
-                    return Err(Rejection::RoleNotGranted);
-                }
-            }
             AuthOp::RoleAdd { name } => {
                 if self.roles.contains_key(name) {
                     return Err(Rejection::RoleAlreadyExists);
@@ -284,7 +246,7 @@ impl Users {
                 self.roles.insert(name.clone(), Vec::new());
             }
             AuthOp::RoleDelete { name } => {
-                if protects(name) {
+                if self.protects(name) {
                     return Err(Rejection::InvalidAuthMgmt);
                 }
                 self.roles.remove(name).ok_or(Rejection::RoleNotFound)?;
@@ -307,9 +269,58 @@ impl Users {
                     return Err(Rejection::PermissionNotGranted);
                 }
             }
+            _ => return self.change_user(op),
+        }
+        Ok(true)
+    }
+
+    fn change_user(&mut self, op: &AuthOp) -> Result<bool, Rejection> {
+        match op {
+            AuthOp::UserAdd { name, .. } if name.is_empty() => return Err(Rejection::UserEmpty),
+            AuthOp::UserAdd { name, no_password, .. } => {
+                if self.users.contains_key(name) {
+                    return Err(Rejection::UserAlreadyExists);
+                }
+                let (no_password, roles) = (*no_password, BTreeSet::new());
+                self.users.insert(name.clone(), User { no_password, roles });
+            }
+            AuthOp::UserDelete { name } => {
+                if self.protects(name) {
+                    return Err(Rejection::InvalidAuthMgmt);
+                }
+                self.users.remove(name).ok_or(Rejection::UserNotFound)?;
+            }
+            AuthOp::UserChangePassword { name, password } => {
+                let user = self.users.get(name).ok_or(Rejection::UserNotFound)?;
+                if password.is_none() && !user.no_password {
+                    return Err(Rejection::NoPasswordUser);
+                }
+            }
+            AuthOp::UserGrantRole { user, role } => {
+                let known = role == "root" || self.roles.contains_key(role);
+                let user = self.users.get_mut(user).ok_or(Rejection::UserNotFound)?;
+                if !known {
+                    return Err(Rejection::RoleNotFound);
+                }
+                return Ok(user.roles.insert(role.clone()));
+            }
+            AuthOp::UserRevokeRole { user, role } => {
+                if self.protects(user) && role == "root" {
+                    return Err(Rejection::InvalidAuthMgmt);
+                }
+                let user = self.users.get_mut(user).ok_or(Rejection::UserNotFound)?;
+                if !user.roles.remove(role) {
+                    return Err(Rejection::RoleNotGranted);
+                }
+            }
             _ => unreachable!("the others change nothing"),
         }
         Ok(true)
+    }
+
+    /// While authentication is on, nothing of root's can be taken away.
+    fn protects(&self, name: &str) -> bool {
+        self.enabled && name == "root"
     }
 }
 

@@ -59,7 +59,7 @@ impl Account {
     }
 
     /// What it must ask, or likes to, before anything else.
-    pub fn next(&mut self) -> Option<Query> {
+    pub fn wish(&mut self) -> Option<Query> {
         if let Some(query) = self.setup.last() {
             return Some(Query::Auth(query.clone()));
         }
