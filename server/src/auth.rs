@@ -52,6 +52,8 @@ pub struct AuthOptions {
     pub hashes_max: usize,
     /// Simple tokens kept; of more, those that would end first are forgotten.
     pub tokens_max: usize,
+    /// Calls that wait for the entry of their token, each with what it asks; others are judged at once.
+    pub waiting_max: usize,
 }
 
 /// Which tokens a member issues and takes.
@@ -74,7 +76,8 @@ impl Default for AuthOptions {
             bcrypt_cost: BCRYPT_COST,
             tokens: TokenOptions::Simple { ttl: SIMPLE_TTL },
             hashes_max: 256,
-            tokens_max: 1_000_000,
+            tokens_max: 100_000,
+            waiting_max: 256,
         }
     }
 }

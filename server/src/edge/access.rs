@@ -27,7 +27,7 @@ use crate::auth::vault::Vault;
 use crate::auth::{AuthOptions, Credential, TokenOptions};
 
 /// Signed tokens whose signatures need not be verified again.
-const BELIEVED_MAX: usize = 4096;
+const BELIEVED_MAX: usize = 1024;
 
 /// See the module.
 pub(super) struct Access {

@@ -3,7 +3,7 @@
 //! Laws:
 //!  1. A call waits no longer than a request may; then its token is judged as it is.
 //!  2. The requests of one watch stream keep their order: while one waits, so do those behind it.
-//!  3. Only so many wait as commands may be pending; others are judged at once.
+//!  3. Only a bounded number waits, for each may hold as much as a request; others are judged at once.
 //!
 //! Worked example: a client logs in on member 1 and asks member 3, which is behind. What it asks is
 //! taken up with the publication that brings its entry.
@@ -99,7 +99,7 @@ impl Edge {
     fn must_wait(&self, by: &Credential) -> Option<Index> {
         let applied = self.source.snapshot.mark().applied.index;
         let index = self.access.waits_for(by).filter(|index| *index > applied)?;
-        (self.parked.len() < self.config.limits.pending_commands_max).then_some(index)
+        (self.parked.len() < self.config.auth.waiting_max).then_some(index)
     }
 
     fn park_until(&mut self, index: Index, what: What) {
