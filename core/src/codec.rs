@@ -8,6 +8,16 @@
 //! op       := 01 put | 02 delete | 03 txn | 04 revision:int            (put, delete, txn, compact)
 //!           | 05 lease:i64le ttl:int | 06 lease:i64le                  (lease grant, lease revoke)
 //!           | 07 | 08 member:u64le name:bytes urls:list(bytes)         (alarm list, publish)
+//!           | 50 auth
+//! auth     := 01 | 02 | 03                                             (enable, disable, status)
+//!           | 04 user:bytes token:bytes checked:varint                 (authenticate)
+//!           | 05 flags name:bytes hash:bytes | 06 name:bytes | 07 | 08 name:bytes
+//!                                            (user add, flag 1: no password; get, list, delete)
+//!           | 09 flags name:bytes hash:bytes                           (password, flag 1: not a hash)
+//!           | 0a user:bytes role:bytes | 0b user:bytes role:bytes      (user grant, revoke role)
+//!           | 0c name:bytes | 0d name:bytes | 0e | 0f name:bytes       (role add, get, list, delete)
+//!           | 10 flags role:bytes (kind:int key:bytes end:bytes)?      (grant, flag 1: permission follows)
+//!           | 11 role:bytes key:bytes end:bytes                        (revoke permission)
 //! put      := flags key:bytes value:bytes lease:i64le?    flags: 1 prev_kv, 2 ignore_value,
 //!                                                                4 ignore_lease, 8 lease follows
 //! delete   := flags keys                                  flags: 1 prev_kv
@@ -35,6 +45,7 @@
 //! Worked example: `put a=b` as request 5 of member n1 in run i2 is
 //! `01 01 | 01 00×7 | 02 00×7 | 05 | 00 | 00 | 01 | 00 01 61 01 62`.
 
+mod auth;
 mod decode;
 mod encode;
 

@@ -6,6 +6,7 @@
 
 pub mod arena;
 pub mod ascending;
+pub mod auth;
 pub mod codec;
 pub mod command;
 pub mod entry;

@@ -17,6 +17,7 @@
 //!  4. A key's row names its newest record; a life starts with version 1; a tombstone has version 0.
 //!  5. A key is listed under a lease exactly if its row is attached to that lease.
 //!  6. Physical compaction changes no read at or above the compacted revision, on no member.
+//!  7. No command is carried out but by whom the guard allows it to, on the state just before it.
 //!
 //! Worked example, on an empty store:
 //!
@@ -27,27 +28,33 @@
 //! ```
 
 mod alarm;
+mod auth;
 mod cluster;
 mod compact;
 mod delete;
 mod draft;
+pub mod guard;
 mod lease;
 pub(crate) mod precheck;
 mod put;
+pub mod rights;
 mod txn;
 
 pub use alarm::alarms;
+pub use auth::{auth_state, role, user};
 pub use cluster::{genesis, members};
 pub use compact::compaction_cursor;
-pub use lease::{lease_keys, lease_keys_from, lease_ttl, leases, leases_from};
+pub use lease::{attached_from, lease_keys, lease_keys_from, lease_ttl, leases, leases_from};
 
 pub(crate) use compact::PROGRESS_KEY;
 
+use crate::auth::TokenChange;
 use crate::command::Command;
 use crate::id::{LeaseId, Position, Revision};
 use crate::limits::Limits;
 use crate::machine::compact::Compaction;
 use crate::machine::draft::{Draft, Room};
+use crate::machine::guard::{Act, Guard};
 use crate::mvcc::ReadError;
 use crate::rejection::Rejection;
 use crate::request::Op;
@@ -65,13 +72,16 @@ pub struct Applied {
     pub events: Vec<Event>,
     /// What the lessor must know.
     pub leases: Vec<LeaseChange>,
+    /// What the keepers of tokens must know.
+    pub tokens: Vec<TokenChange>,
 }
 
 impl Default for Applied {
     /// A buffer that apply has not filled yet.
     fn default() -> Applied {
         let result = Ok(Body::Publish);
-        Applied { result, revision: Revision(0), events: Vec::new(), leases: Vec::new() }
+        let (events, leases, tokens) = (Vec::new(), Vec::new(), Vec::new());
+        Applied { result, revision: Revision(0), events, leases, tokens }
     }
 }
 
@@ -98,6 +108,7 @@ pub struct Machine {
     compaction_batch: usize,
     compaction: Compaction,
     room: Room,
+    guard: Guard,
 }
 
 impl Machine {
@@ -107,6 +118,7 @@ impl Machine {
             compaction_batch: limits.compaction_batch,
             compaction: Compaction::load(view),
             room: Room::new(view.mark()),
+            guard: Guard::load(view),
         }
     }
 
@@ -121,8 +133,14 @@ impl Machine {
     ) -> Result<(), Fault> {
         out.events.clear();
         out.leases.clear();
+        out.tokens.clear();
+        let permitted = self.guard.permit(&*store, &command.identity, Act::Op(&command.op));
         let mut draft = Draft::new(&*store, at, (&mut self.room, out));
-        let result = match decide(&mut draft, &command.op) {
+        let decided = match permitted {
+            Ok(()) => decide(&mut draft, &command.op),
+            Err(rejection) => Err(rejection.into()),
+        };
+        let result = match decided {
             Ok(body) => Ok(body),
             Err(ReadError::Rejection(rejection)) => Err(rejection),
             Err(ReadError::Fault(fault)) => return Err(fault),
@@ -135,6 +153,9 @@ impl Machine {
         out.revision = batch.mark().revision;
         self.compaction.decide(batch.mark().compacted);
         store.absorb(batch);
+        if matches!(command.op, Op::Auth(_)) {
+            self.guard.refresh(&*store);
+        }
         Ok(())
     }
 
@@ -191,5 +212,6 @@ fn decide(draft: &mut Draft<'_>, op: &Op) -> Result<Body, ReadError> {
             cluster::publish(draft, *member, name, client_urls);
             Body::Publish
         }
+        Op::Auth(op) => Body::Auth(auth::perform(draft, op)?),
     })
 }

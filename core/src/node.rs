@@ -18,6 +18,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::ascending::Ascending;
+use crate::auth::TokenChange;
 use crate::codec;
 use crate::entry::{Entry, EntryKind};
 use crate::fact::Fact;
@@ -106,6 +107,9 @@ pub struct Node {
     next_number: u64,
     next_seq: WalSeq,
     synced: WalSeq,
+    /// Where the log ended at the start: tokens of entries up to there ended with the process before,
+    /// like all others that were in its memory.
+    replayed: Index,
     /// Batches that are not durable yet, and where the durable log ends.
     appended: VecDeque<Appended>,
     durable: Position,
@@ -130,6 +134,7 @@ pub struct Node {
 struct Turn {
     changed: bool,
     events: Vec<Event>,
+    tokens: Vec<TokenChange>,
     answers: Vec<(RequestId, Result<Response, Rejection>)>,
     /// Lease answers that still need a header.
     lease_answers: Vec<(RequestId, Body)>,
@@ -167,6 +172,7 @@ impl Node {
             synced: last_seq,
             appended: VecDeque::new(),
             next_offer: now,
+            replayed: raft.log().last().index,
             durable: raft.log().last(),
             next_tick: now + config.limits.heartbeat,
             flush_ordered: flushed,
@@ -341,7 +347,7 @@ impl Node {
     fn finish(&mut self, store: &impl Store, out: &mut Output) {
         let turn = std::mem::take(&mut self.turn);
         if turn.changed {
-            out.effects.push(Effect::Publish { events: turn.events });
+            out.effects.push(Effect::Publish { events: turn.events, tokens: turn.tokens });
         }
         for (id, result) in turn.answers {
             out.effects.push(Effect::Reply { id, result });

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use crate::auth::{AuthQuery, AuthReply};
 use crate::id::{LeaseId, Revision, Term};
 use crate::mvcc::Pairs;
 use crate::rejection::Rejection;
@@ -67,6 +68,8 @@ pub enum Query {
     Status,
     /// Maintenance.Alarm with action GET
     AlarmList,
+    /// A call of the Auth service
+    Auth(AuthQuery),
 }
 
 /// What an answer's header says, beside the cluster's and the member's ids.
@@ -138,6 +141,8 @@ pub enum AnswerBody {
     Status(StatusAnswer),
     /// Maintenance.Alarm
     Alarms(Vec<Alarm>),
+    /// A call of the Auth service
+    Auth(AuthReply),
 }
 
 /// Maintenance.Status, beside the versions that the wire adds.

@@ -60,6 +60,38 @@ rejections! {
     UserEmpty = "etcdserver: user name is empty",
     /// Authentication is off.
     AuthNotEnabled = "etcdserver: authentication is not enabled",
+    /// Authentication cannot be switched on without the user root …
+    RootUserNotExist = "etcdserver: root user does not exist",
+    /// … and without its role root.
+    RootRoleNotExist = "etcdserver: root user does not have root role",
+    /// A user name in use.
+    UserAlreadyExists = "etcdserver: user name already exists",
+    /// An unknown user.
+    UserNotFound = "etcdserver: user name not found",
+    /// A role name in use.
+    RoleAlreadyExists = "etcdserver: role name already exists",
+    /// An unknown role.
+    RoleNotFound = "etcdserver: role name not found",
+    /// A role name is needed.
+    RoleEmpty = "etcdserver: role name is empty",
+    /// An unknown user or a wrong password.
+    AuthFailed = "etcdserver: authentication failed, invalid user ID or password",
+    /// A grant without a permission.
+    PermissionNotGiven = "etcdserver: permission not given",
+    /// The user does not hold the role.
+    RoleNotGranted = "etcdserver: role is not granted to the user",
+    /// The role does not have the permission.
+    PermissionNotGranted = "etcdserver: permission is not granted to the role",
+    /// Root cannot be taken away; a permission without a key in its range.
+    InvalidAuthMgmt = "etcdserver: invalid auth management",
+    /// Users or roles have changed since the request was admitted.
+    AuthOldRevision = "etcdserver: revision of auth store is old",
+    /// A password for a user without one; a hash that cannot be decoded.
+    NoPasswordUser = "auth: authentication failed, password was given for no password user",
+    /// Tokens can be verified here, not issued.
+    VerifyOnly = "auth: token signing attempted with verify-only key",
+    /// A password of more than 72 bytes.
+    PasswordTooLong = "bcrypt: password length exceeds 72 bytes",
     /// Not allowed.
     PermissionDenied = "etcdserver: permission denied",
     /// An unknown or expired token.

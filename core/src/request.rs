@@ -9,6 +9,7 @@
 
 use bytes::Bytes;
 
+use crate::auth::AuthOp;
 use crate::id::{LeaseId, MemberId, RequestId, Revision};
 use crate::time::Instant;
 
@@ -311,6 +312,8 @@ pub enum Op {
         /// `--advertise-client-urls`
         client_urls: Vec<String>,
     },
+    /// A call of the Auth service.
+    Auth(AuthOp),
 }
 
 impl Op {
@@ -324,7 +327,8 @@ impl Op {
             | Op::Compact { .. }
             | Op::LeaseRevoke { .. }
             | Op::AlarmList
-            | Op::Publish { .. } => false,
+            | Op::Publish { .. }
+            | Op::Auth(_) => false,
         }
     }
 }
@@ -357,6 +361,17 @@ pub struct Identity {
     pub user: Bytes,
     /// The revision of the auth state under which the request was admitted; 0 while auth is off.
     pub auth_revision: u64,
+}
+
+impl Identity {
+    /// The cluster itself: expired leases, a member's attributes, its own health checks. No client's
+    /// identity equals it: none has this revision ([`Identity::is_system`]).
+    pub const SYSTEM: Identity = Identity { user: Bytes::new(), auth_revision: u64::MAX };
+
+    /// Whether it is [`Identity::SYSTEM`].
+    pub fn is_system(&self) -> bool {
+        self.auth_revision == u64::MAX && self.user.is_empty()
+    }
 }
 
 /// A request on its way into the node.

@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use crate::auth::AuthReply;
 use crate::id::{Index, LeaseId, MemberId, RevSub, Revision, Term};
 use crate::request::Range;
 
@@ -40,6 +41,8 @@ pub enum Body {
     LeaseRevoke,
     /// All active alarms.
     Alarms(Vec<Alarm>),
+    /// A call of the Auth service.
+    Auth(AuthReply),
     /// The member's attributes are replicated.
     Publish,
     /// The snapshot published together with this answer is recent enough.

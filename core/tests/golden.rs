@@ -12,12 +12,17 @@
 //! compact N      slice      grant ID TTL      revoke ID      lease ID      leases
 //! alarms         publish MEMBER NAME URL ..   members        skip
 //! rows           restart    reclaim           codec COMMAND (the bytes of its log entry)
+//! auth CALL ..   (golden/auth.rs lists them)   as USER[@REV] COMMAND    renew ID    lease-keys ID
 //! ```
+//!
+//! Without `as`, nobody asks; `-` is nobody too, and REV the auth revision of the user's token, the
+//! present one when it is left out.
 //!
 //! END is a key, or `*` for "no end". A pair prints as `a="1" c2 m3 v2 l7`: created r2, modified r3,
 //! version 2, lease 7.
 
 mod golden {
+    pub mod auth;
     pub mod parse;
     pub mod world;
 }
@@ -27,7 +32,7 @@ use golden::world::World;
 
 #[test]
 fn scripts_print_what_they_claim() {
-    runner::check(&["mvcc", "txn", "lease", "compaction"], 12, || {
+    runner::check(&["mvcc", "txn", "lease", "compaction", "auth"], 20, || {
         let mut world = World::new();
         move |command: &str| world.command(command)
     });

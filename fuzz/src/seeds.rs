@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
+use holdfast_core::auth::{AuthOp, Permission};
 use holdfast_core::codec;
 use holdfast_core::command::Command;
 use holdfast_core::entry::{Append, Entry, EntryKind, HardState};
@@ -250,6 +251,12 @@ fn commands() -> Vec<Command> {
         Op::LeaseRevoke { id: LeaseId(7) },
         Op::Compact { revision: RevSub::new(4, 0).main },
         Op::AlarmList,
+        Op::Auth(AuthOp::UserAdd { name: "bob".into(), password: "h".into(), no_password: false }),
+        Op::Auth(AuthOp::RoleGrantPermission {
+            role: "r".into(),
+            permission: Some(Permission { key: "a".into(), ..Permission::default() }),
+        }),
+        Op::Auth(AuthOp::Authenticate { user: "bob".into(), token: "t".into(), checked: 7 }),
         Op::Publish {
             member: MemberId(1),
             name: "n1".into(),

@@ -44,6 +44,40 @@ pub enum Method {
     Status,
     /// etcdserverpb.Maintenance/Alarm
     Alarm,
+    /// etcdserverpb.Auth/AuthEnable
+    AuthEnable,
+    /// etcdserverpb.Auth/AuthDisable
+    AuthDisable,
+    /// etcdserverpb.Auth/AuthStatus
+    AuthStatus,
+    /// etcdserverpb.Auth/Authenticate
+    Authenticate,
+    /// etcdserverpb.Auth/UserAdd
+    UserAdd,
+    /// etcdserverpb.Auth/UserGet
+    UserGet,
+    /// etcdserverpb.Auth/UserList
+    UserList,
+    /// etcdserverpb.Auth/UserDelete
+    UserDelete,
+    /// etcdserverpb.Auth/UserChangePassword
+    UserChangePassword,
+    /// etcdserverpb.Auth/UserGrantRole
+    UserGrantRole,
+    /// etcdserverpb.Auth/UserRevokeRole
+    UserRevokeRole,
+    /// etcdserverpb.Auth/RoleAdd
+    RoleAdd,
+    /// etcdserverpb.Auth/RoleGet
+    RoleGet,
+    /// etcdserverpb.Auth/RoleList
+    RoleList,
+    /// etcdserverpb.Auth/RoleDelete
+    RoleDelete,
+    /// etcdserverpb.Auth/RoleGrantPermission
+    RoleGrantPermission,
+    /// etcdserverpb.Auth/RoleRevokePermission
+    RoleRevokePermission,
     /// grpc.health.v1.Health/Check
     HealthCheck,
     /// grpc.health.v1.Health/List
@@ -53,7 +87,7 @@ pub enum Method {
 }
 
 impl Method {
-    const PATHS: [(Method, &'static str); 17] = [
+    const PATHS: [(Method, &'static str); 34] = [
         (Method::Range, "/etcdserverpb.KV/Range"),
         (Method::Put, "/etcdserverpb.KV/Put"),
         (Method::DeleteRange, "/etcdserverpb.KV/DeleteRange"),
@@ -68,6 +102,23 @@ impl Method {
         (Method::MemberList, "/etcdserverpb.Cluster/MemberList"),
         (Method::Status, "/etcdserverpb.Maintenance/Status"),
         (Method::Alarm, "/etcdserverpb.Maintenance/Alarm"),
+        (Method::AuthEnable, "/etcdserverpb.Auth/AuthEnable"),
+        (Method::AuthDisable, "/etcdserverpb.Auth/AuthDisable"),
+        (Method::AuthStatus, "/etcdserverpb.Auth/AuthStatus"),
+        (Method::Authenticate, "/etcdserverpb.Auth/Authenticate"),
+        (Method::UserAdd, "/etcdserverpb.Auth/UserAdd"),
+        (Method::UserGet, "/etcdserverpb.Auth/UserGet"),
+        (Method::UserList, "/etcdserverpb.Auth/UserList"),
+        (Method::UserDelete, "/etcdserverpb.Auth/UserDelete"),
+        (Method::UserChangePassword, "/etcdserverpb.Auth/UserChangePassword"),
+        (Method::UserGrantRole, "/etcdserverpb.Auth/UserGrantRole"),
+        (Method::UserRevokeRole, "/etcdserverpb.Auth/UserRevokeRole"),
+        (Method::RoleAdd, "/etcdserverpb.Auth/RoleAdd"),
+        (Method::RoleGet, "/etcdserverpb.Auth/RoleGet"),
+        (Method::RoleList, "/etcdserverpb.Auth/RoleList"),
+        (Method::RoleDelete, "/etcdserverpb.Auth/RoleDelete"),
+        (Method::RoleGrantPermission, "/etcdserverpb.Auth/RoleGrantPermission"),
+        (Method::RoleRevokePermission, "/etcdserverpb.Auth/RoleRevokePermission"),
         (Method::HealthCheck, "/grpc.health.v1.Health/Check"),
         (Method::HealthList, "/grpc.health.v1.Health/List"),
         (Method::HealthWatch, "/grpc.health.v1.Health/Watch"),

@@ -31,6 +31,7 @@ use crate::call::{Code, GrpcStatus, Method};
 use crate::payload::{Assembly, Payload};
 use crate::proto::etcdserverpb as pb;
 
+mod auth;
 mod cluster;
 mod fuzz;
 mod header;
@@ -91,6 +92,9 @@ pub fn decode_query(
     message: &Bytes,
     limits: &WireLimits,
 ) -> Result<Query, GrpcStatus> {
+    if let Some(query) = auth::decode_call(method, message) {
+        return query;
+    }
     match method {
         Method::Range => kv::decode_range(message),
         Method::Put => kv::decode_put(message, limits),
@@ -105,12 +109,11 @@ pub fn decode_query(
         Method::MemberList => cluster::decode_member_list(message),
         Method::Status => maintenance::decode_status(message),
         Method::Alarm => maintenance::decode_alarm(message),
-        Method::Watch | Method::HealthCheck | Method::HealthList | Method::HealthWatch => {
-            Err(GrpcStatus {
-                code: Code::Internal,
-                message: format!("{} is not a query", method.path()),
-            })
-        }
+        // The calls of the Auth service are taken above.
+        _ => Err(GrpcStatus {
+            code: Code::Internal,
+            message: format!("{} is not a query", method.path()),
+        }),
     }
 }
 
@@ -166,6 +169,7 @@ fn assemble_answer(origin: Origin, answer: &Answer, out: &mut Assembly) {
         AnswerBody::Status(status) => {
             append(&maintenance::status_response(origin.header(header), status), out);
         }
+        AnswerBody::Auth(reply) => auth::encode(origin.header(header), reply, out),
         AnswerBody::Alarms(alarms) => {
             append(&maintenance::alarm_response(origin.header(header), alarms), out);
         }

@@ -26,6 +26,7 @@ use holdfast_net::grpc::{Http2Options, KeepaliveOptions};
 use crate::disk_driver::DiskDriver;
 use crate::logging::{Level, Output};
 
+mod auth;
 mod cluster;
 mod flags;
 mod scan;
@@ -35,6 +36,7 @@ mod text;
 mod url;
 mod value;
 
+pub use auth::{AuthFlags, TokenFlag};
 pub use cluster::{ClusterState, InitialMember};
 pub use text::{ETCD_VERSION, GIT_SHA, version};
 pub use url::HttpUrl;
@@ -119,6 +121,8 @@ pub struct Config {
     pub unsafe_no_fsync: bool,
     /// `--experimental-disk-driver`.
     pub disk_driver: DiskDriver,
+    /// `--auth-token`, `--auth-token-ttl`, `--bcrypt-cost`.
+    pub auth: AuthFlags,
     /// `--log-level`.
     pub log_level: Level,
     /// `--log-outputs`; at least one.
@@ -188,6 +192,7 @@ fn build(values: Values) -> Result<Config, ConfigError> {
         .map_err(ConfigError::unfit)?;
     let mut warnings = values.warnings.clone();
     warn_of_values(&values, &limits, &mut warnings);
+    let auth = auth::read(&values, &mut warnings)?;
     Ok(Config {
         data_dir: data_dir(&values, &name),
         name,
@@ -204,6 +209,7 @@ fn build(values: Values) -> Result<Config, ConfigError> {
         watch_progress_interval: progress_interval(&values),
         unsafe_no_fsync: values.switch("unsafe-no-fsync"),
         disk_driver: disk_driver(&values)?,
+        auth,
         log_level: log_level(&values)?,
         log_outputs: log_outputs(&values)?,
         warnings,

@@ -1,7 +1,6 @@
 //! `holdfast ctl`: etcdctl's commands, flags, output and exit codes, over gRPC.
 //!
-//! Here: the entry, the exit codes, and which function runs which command. Left out for now: users and
-//! roles, TLS, changes of membership, locks, elections, mirrors, snapshots; their flags are refused
+//! Here: the entry, the exit codes, and which function runs which command. Left out for now: TLS, changes of membership, locks, elections, mirrors, snapshots; their flags are refused
 //! with a sentence, their commands are unknown. Output formats are simple and json.
 //!
 //! Laws: 1. what a script reads (standard output, exit codes, the text after `Error: `) is etcdctl's,
@@ -12,6 +11,7 @@
 //! one JSON line and returns 0; with nobody listening it prints
 //! `Error: context deadline exceeded` after five seconds and returns 1.
 
+pub mod auth;
 pub mod client;
 pub mod cluster;
 pub mod command;
@@ -117,6 +117,7 @@ async fn perform_async(session: Session) -> Result<(), Exit> {
         Action::EndpointHealth => cluster::health(session).await,
         Action::EndpointStatus => cluster::status(session).await,
         Action::MemberList => cluster::members(session).await,
+        Action::Auth(verb) => auth::run(session, verb).await,
         Action::Version | Action::Options => Ok(()),
     }
 }

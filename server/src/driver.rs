@@ -238,10 +238,10 @@ impl<H: Host> Driver<H> {
                     self.start_disk();
                     self.host.send(to, message);
                 }
-                Effect::Publish { events } => {
+                Effect::Publish { events, tokens } => {
                     let snapshot = self.engine.publish();
                     let restored = std::mem::take(&mut self.restored);
-                    self.host.publish(Publication { snapshot, events, restored });
+                    self.host.publish(Publication { snapshot, events, tokens, restored });
                 }
                 Effect::Reply { id, result } => self.host.reply(id, result),
                 effect => self.housekeep(effect)?,

@@ -4,6 +4,7 @@
 //! inbox of a later [`Driver::turn`](crate::driver::Driver::turn). Waiting for events is the business
 //! of the shell around the driver, which alone is asynchronous.
 
+use holdfast_core::auth::TokenChange;
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{MemberId, RequestId};
 use holdfast_core::message::{Message, PeerHello};
@@ -50,6 +51,8 @@ pub struct Publication {
     pub snapshot: Snapshot,
     /// In revision order; empty when only other tables changed.
     pub events: Vec<response::Event>,
+    /// What became of simple tokens, in the order of the log.
+    pub tokens: Vec<TokenChange>,
     /// The store was replaced by a peer's snapshot: there are no events for what changed.
     pub restored: bool,
 }

@@ -84,6 +84,9 @@ fn member_config(config: &Config, disk: &FileDisk) -> Result<MemberConfig, Fault
         connections: config.connections.clone(),
         progress_interval: config.watch_progress_interval,
         quota: 0,
+        auth: config.auth.options().map_err(|cause| {
+            Fault::new("reading the keys of --auth-token", "the command line", cause)
+        })?,
     })
 }
 

@@ -1,6 +1,7 @@
 //! The process around core and storage: the driver's loop, sessions, peers; configuration, logs,
 //! metrics, health.
 
+pub mod auth;
 pub mod boot;
 pub mod config;
 pub mod ctl;

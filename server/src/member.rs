@@ -23,6 +23,8 @@ use holdfast_storage::disk::Disk;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::Notify;
 
+use crate::auth::AuthOptions;
+use crate::auth::vault::Vault;
 use crate::boot::{BootConfig, boot};
 use crate::driver::Driver;
 use crate::edge::{Edge, EdgeConfig};
@@ -60,6 +62,8 @@ pub struct MemberConfig {
     pub progress_interval: Duration,
     /// What Status reports.
     pub quota: i64,
+    /// Passwords and tokens.
+    pub auth: AuthOptions,
 }
 
 /// Serves what is not gRPC on a client port.
@@ -104,6 +108,7 @@ impl<R: Runtime> Member<R> {
     pub async fn start(
         runtime: R,
         disks: Disks,
+        vault: Box<dyn Vault>,
         config: MemberConfig,
         observer: Rc<dyn Observer>,
     ) -> Result<Member<R>, Fault> {
@@ -123,7 +128,7 @@ impl<R: Runtime> Member<R> {
             observer.clone(),
         );
         let streams = Rc::new(Streams::new(0, STREAM_BYTES_MAX));
-        let edge = Edge::new(edge_config(&config), booted.engine.snapshot());
+        let edge = Edge::new(edge_config(&config), booted.engine.snapshot(), vault);
         let sessions = Rc::new(RefCell::new(Sessions::new(
             edge,
             sessions_config(&config, &runtime, streams.clone(), ring),
@@ -327,6 +332,7 @@ fn edge_config(config: &MemberConfig) -> EdgeConfig {
         limits,
         seed: config.boot.seed ^ config.boot.incarnation.0,
         quota: config.quota,
+        auth: config.auth.clone(),
     }
 }
 

@@ -78,6 +78,7 @@ impl Probe for MemberProbe {
             keys: snapshot.count(&all),
             size_bytes: size_bytes.try_into().unwrap_or(0),
             size_in_use_bytes: size_in_use_bytes.try_into().unwrap_or(0),
+            auth_revision: machine::auth_state(snapshot).revision,
         });
         self.metrics.set_watches(counts.streams, counts.watchers, counts.behind);
         let mut page = String::new();

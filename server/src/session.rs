@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use holdfast_core::id::Term;
 use holdfast_core::query::{Answered, Query};
 use holdfast_core::rejection::Rejection;
-use holdfast_core::request::{Identity, Op};
+use holdfast_core::request::Op;
 use holdfast_core::time::Instant;
 use holdfast_core::watch::{WatchResponse, WatchStreamId};
 use holdfast_net::call::{Call, Code, FromClient, GrpcStatus, Method, Reply, StreamId};
@@ -22,6 +22,7 @@ use holdfast_net::payload::Payload;
 use holdfast_net::wire::{self, Origin, Serving, WireLimits};
 use tokio::sync::oneshot;
 
+use crate::auth::Credential;
 use crate::edge::{Asked, Edge};
 use crate::host::Event;
 
@@ -39,6 +40,8 @@ const INTERNAL: u64 = 0xff << 56;
 struct Open {
     method: Method,
     require_leader: bool,
+    /// Whose the requests of a client stream are.
+    by: Credential,
     /// Renewals asked and not answered yet, and whether more may come.
     asked: usize,
     half_closed: bool,
@@ -46,7 +49,8 @@ struct Open {
 
 impl Open {
     fn new(method: Method, require_leader: bool) -> Open {
-        Open { method, require_leader, asked: 0, half_closed: false }
+        let by = Credential::None;
+        Open { method, require_leader, by, asked: 0, half_closed: false }
     }
 }
 
@@ -129,7 +133,8 @@ impl Sessions {
     pub fn query(&mut self, query: Query) -> oneshot::Receiver<Answered> {
         let (call, answer) = self.expect_answer();
         let now = (self.clock)();
-        self.edge.ask(now, asked(call, query), &mut self.inbox);
+        let asked = Asked { call, query, by: Credential::System };
+        self.edge.ask(now, asked, &mut self.inbox);
         (self.wake)();
         answer
     }
@@ -198,6 +203,7 @@ impl Sessions {
             return self.end(stream, status);
         }
         let require_leader = metadata.require_leader;
+        let by = Credential::of(metadata.token);
         let now = (self.clock)();
         match method {
             Method::Watch => self.edge.watches().0.open(WatchStreamId(stream.0), now),
@@ -205,9 +211,9 @@ impl Sessions {
             Method::HealthCheck | Method::HealthList | Method::HealthWatch => {
                 return self.health(stream, method, &message);
             }
-            _ => return self.unary(stream, method, &message),
+            _ => return self.unary((stream, by), method, &message),
         }
-        self.calls.insert(stream, Open::new(method, require_leader));
+        self.calls.insert(stream, Open { by, ..Open::new(method, require_leader) });
     }
 
     /// Why a call is not even looked at.
@@ -222,12 +228,12 @@ impl Sessions {
         leaderless.then(|| wire::status_of(Rejection::NoLeader))
     }
 
-    fn unary(&mut self, stream: StreamId, method: Method, message: &Bytes) {
+    fn unary(&mut self, (stream, by): (StreamId, Credential), method: Method, message: &Bytes) {
         match wire::decode_query(method, message, &self.limits) {
             Ok(query) => {
                 self.calls.insert(stream, Open::new(method, false));
                 let now = (self.clock)();
-                self.edge.ask(now, asked(stream, query), &mut self.inbox);
+                self.edge.ask(now, Asked { call: stream, query, by }, &mut self.inbox);
             }
             Err(status) => self.end(stream, status),
         }
@@ -260,11 +266,12 @@ impl Sessions {
 
     fn message(&mut self, stream: StreamId, message: &Bytes) {
         let now = (self.clock)();
-        match self.calls.get(stream).map(|open| open.method) {
-            Some(Method::Watch) => match wire::decode_watch(message) {
+        let Some(open) = self.calls.get(stream) else { return };
+        match open.method {
+            Method::Watch => match wire::decode_watch(message) {
                 Ok(Some(request)) => {
-                    let (hub, snapshot) = self.edge.watches();
-                    hub.request(now, WatchStreamId(stream.0), request, snapshot);
+                    self.edge.watch(now, WatchStreamId(stream.0), (request, &open.by));
+                    let hub = self.edge.watches().0;
                     if hub.is_congested(WatchStreamId(stream.0)) {
                         self.poll_watch(stream);
                     }
@@ -272,13 +279,15 @@ impl Sessions {
                 Ok(None) => {}
                 Err(status) => self.end(stream, status),
             },
-            Some(Method::LeaseKeepAlive) => {
+            Method::LeaseKeepAlive => {
+                let by = open.by.clone();
                 match wire::decode_query(Method::LeaseKeepAlive, message, &self.limits) {
                     Ok(query) => {
                         if let Some(open) = self.calls.get_mut(stream) {
                             open.asked += 1;
                         }
-                        self.edge.ask(now, asked(stream, query), &mut self.inbox);
+                        let asked = Asked { call: stream, query, by };
+                        self.edge.ask(now, asked, &mut self.inbox);
                     }
                     Err(status) => self.end(stream, status),
                 }
@@ -379,11 +388,6 @@ impl Sessions {
             self.end(stream, wire::status_of(Rejection::NoLeader));
         }
     }
-}
-
-/// Nobody is anybody while there are no users.
-fn asked(call: StreamId, query: Query) -> Asked {
-    Asked { call, query, identity: Identity::default() }
 }
 
 impl holdfast_net::grpc::Services for Sessions {

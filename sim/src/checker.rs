@@ -25,6 +25,7 @@
 //! | W5 | and it can resume on any member where it stopped |
 //! | W6 | and progress is never ahead of what it was sent |
 //! | W7 | events carry the right pair and the right previous pair |
+//! | A1 | nothing is applied or read without the right to it at that point of the log |
 //! | L1 | a lease never expires early |
 //! | L2 | it does expire |
 //! | L3 | all its keys go at one revision |
@@ -41,7 +42,7 @@ use std::fmt;
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{Index, MemberId, Position, RequestId, Term};
 use holdfast_core::message::Message;
-use holdfast_core::request::Op;
+use holdfast_core::request::{Identity, Op};
 use holdfast_core::store::View;
 
 use crate::caller::Note;
@@ -51,6 +52,7 @@ use crate::model::Model;
 use crate::swarm::Swarm;
 use crate::workload::watch::{Notice, WatchSpec};
 
+mod a1;
 mod h1;
 mod h2;
 mod h3;
@@ -199,6 +201,8 @@ pub enum Seen<'a> {
     Committed {
         /// Its id.
         id: RequestId,
+        /// Who asked.
+        who: &'a Identity,
         /// What it does.
         op: &'a Op,
         /// Its place among the oracle's steps.
@@ -302,6 +306,8 @@ impl Checkers {
             Box::new(l3::AllAtOnce::default()),
             Box::new(r6::ReplayEqual::default()),
             Box::new(r5::EqualState::default()),
+            // A1 comes before K1, which would notice the same of every wrong answer.
+            Box::new(a1::Rights),
             Box::new(k1::Witness),
             Box::new(k2::Monotonic::default()),
             Box::new(k4::PastState),

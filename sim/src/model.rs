@@ -20,8 +20,9 @@ use bytes::Bytes;
 use holdfast_core::id::{LeaseId, RevSub, Revision};
 use holdfast_core::query::{AnswerBody, DeleteAnswer, RangeAnswer};
 use holdfast_core::rejection::Rejection;
-use holdfast_core::request::{KeyRange, Op, Range, RangeEnd};
+use holdfast_core::request::{Identity, KeyRange, Op, Range, RangeEnd};
 
+pub mod auth;
 mod range;
 mod txn;
 
@@ -83,6 +84,9 @@ pub struct Model {
     /// The step that made each revision, from r2 on.
     by_revision: Vec<usize>,
     changes: Vec<Change>,
+    users: auth::Users,
+    /// Every state of the users that has been, with the number of commands after which it was there.
+    users_were: Vec<(usize, auth::Users)>,
 }
 
 impl Default for Model {
@@ -95,21 +99,43 @@ impl Default for Model {
             steps: Vec::new(),
             by_revision: Vec::new(),
             changes: Vec::new(),
+            users: auth::Users::default(),
+            users_were: vec![(0, auth::Users::default())],
         }
     }
 }
 
 impl Model {
-    /// Applies the next command of the log.
+    /// Applies the next command of the log, as the cluster's own.
     pub fn apply(&mut self, op: &Op) -> &Step {
+        self.apply_by(&Identity::SYSTEM, op)
+    }
+
+    /// Applies the next command of the log under the identity that it carries.
+    pub fn apply_by(&mut self, who: &Identity, op: &Op) -> &Step {
         let before = self.revision;
-        let verdict = self.perform(op);
+        let permitted = self.users.may(who, op, &|id| self.lease_keys(id));
+        let verdict = permitted.and_then(|()| self.perform(op));
         if self.revision != before {
             self.by_revision.push(self.steps.len());
         }
         let (revision, compacted) = (self.revision, self.compacted);
         self.steps.push(Step { op: op.clone(), verdict, revision, compacted });
+        if self.users_were.last().is_none_or(|(_, users)| *users != self.users) {
+            self.users_were.push((self.steps.len(), self.users.clone()));
+        }
         self.steps.last().expect("one was pushed")
+    }
+
+    /// The users now.
+    pub fn users(&self) -> &auth::Users {
+        &self.users
+    }
+
+    /// Every state of the users that was there after this many commands, or later.
+    pub fn users_since(&self, steps: usize) -> impl Iterator<Item = &auth::Users> {
+        let later = self.users_were.partition_point(|(since, _)| *since <= steps);
+        self.users_were[later.saturating_sub(1)..].iter().map(|(_, users)| users)
     }
 
     /// The newest revision.
@@ -216,6 +242,10 @@ impl Model {
             Op::AlarmList => Ok((self.revision, AnswerBody::Alarms(Vec::new()))),
             // Members and what they publish are not modelled; nothing is answered to a client.
             Op::Publish { .. } => Ok((self.revision, AnswerBody::Compact)),
+            Op::Auth(op) => {
+                let reply = self.users.call(op)?;
+                Ok((self.revision, AnswerBody::Auth(reply)))
+            }
         }
     }
 

@@ -52,6 +52,8 @@ pub enum Stream {
     Slices,
     /// How clients reach their members.
     Transport,
+    /// Whether clients are users, and what these do.
+    Users,
 }
 
 impl Stream {
@@ -105,6 +107,8 @@ pub struct WorkMix {
     pub compaction: bool,
     /// How much of the work is on register keys, in percent.
     pub registers: u64,
+    /// Whether clients are users whose rights change.
+    pub users: bool,
 }
 
 /// What the log and the engine are given.
@@ -160,6 +164,7 @@ impl Swarm {
             capacity: 256 << 20,
         };
         let mut quality = Stream::Quality.rng(seed);
+        let transport = transport::draw(Stream::Transport.rng(seed));
         Swarm {
             seed,
             members,
@@ -171,8 +176,12 @@ impl Swarm {
             latency: draw_latency(&mut Stream::Latency.rng(seed)),
             rates: draw_rates(&mut Stream::Clocks.rng(seed), members),
             faults: draw_faults(&mut Stream::Faults.rng(seed), members),
-            work: draw_work(&mut Stream::Workload.rng(seed)),
-            transport: transport::draw(Stream::Transport.rng(seed)),
+            work: WorkMix {
+                // Users speak to the edge: the transport's clients have no tokens.
+                users: transport.is_none() && Stream::Users.rng(seed).chance(40),
+                ..draw_work(&mut Stream::Workload.rng(seed))
+            },
+            transport,
         }
     }
 
@@ -286,6 +295,7 @@ fn draw_work(rng: &mut Rng) -> WorkMix {
         lease_ttl: (1, rng.between(2, 8) as i64),
         compaction: rng.chance(70),
         registers: rng.between(20, 60),
+        users: false,
     }
 }
 
@@ -295,7 +305,7 @@ impl fmt::Display for Swarm {
         write!(
             f,
             "{} members, {}s chaos, heartbeat {}ms, election {}ms, checkpoint {}, catch-up {}, \
-             segment {}K, chunk {}K, {} clients, {} watchers, values to {}, fault every {}ms{}",
+             segment {}K, chunk {}K, {} clients, {} watchers, values to {}, fault every {}ms{}{}",
             self.members,
             self.chaos.as_secs(),
             limits.heartbeat.as_millis(),
@@ -309,6 +319,7 @@ impl fmt::Display for Swarm {
             self.work.value_bytes_max,
             self.faults.every.as_millis(),
             if self.transport.is_some() { ", over HTTP/2" } else { "" },
+            if self.work.users { ", users" } else { "" },
         )
     }
 }

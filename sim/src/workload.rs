@@ -23,6 +23,7 @@ pub mod hostile;
 pub mod kv;
 pub mod lease;
 pub mod register;
+pub mod users;
 pub mod watch;
 
 /// What everybody outside of the cluster may know when asking.
@@ -47,6 +48,8 @@ pub struct Client {
     again: Option<Query>,
     leases: Vec<i64>,
     grants: i64,
+    /// Who it is, in seeds with users.
+    pub account: Option<users::Account>,
 }
 
 impl Client {
@@ -62,12 +65,19 @@ impl Client {
             again: None,
             leases: Vec::new(),
             grants: 0,
+            account: swarm.work.users.then(|| {
+                let rng = Stream::Users.rng(swarm.seed).fork(100 + number as u64);
+                users::Account::new(number, rng)
+            }),
         }
     }
 
     /// What it asks next.
     pub fn next(&mut self, mix: &WorkMix, now: Moment, told: Told) -> Query {
         if let Some(query) = self.again.take() {
+            return query;
+        }
+        if let Some(query) = self.account.as_mut().and_then(users::Account::wish) {
             return query;
         }
         if self.rng.chance(mix.registers) {

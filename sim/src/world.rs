@@ -26,6 +26,7 @@ use holdfast_core::query::Answered;
 use holdfast_core::response::Member;
 use holdfast_core::rng::Rng;
 use holdfast_core::watch::{WatchRequest, WatchResponse};
+use holdfast_server::auth::Credential;
 use holdfast_storage::disk::Token;
 
 use crate::checker::{Checkers, Committed, Requests, Scene, Seen, Violation};
@@ -98,7 +99,7 @@ pub(crate) enum Happening {
     /// A flapping link changes.
     Flap { fault: usize, on: bool },
     /// A request comes to its member.
-    Ask { op: OpId },
+    Ask { op: OpId, by: Credential },
     /// An answer comes to its client.
     Answer { op: OpId, run: u64, answered: Box<Answered> },
     /// A client thinks of its next request.
@@ -305,7 +306,7 @@ impl World {
             Happening::Begin(fault) => self.begin_fault(fault),
             Happening::End(fault) => self.end_fault(fault),
             Happening::Flap { fault, on } => self.flap(fault, on),
-            Happening::Ask { op } => self.ask_arrives(op),
+            Happening::Ask { op, by } => self.ask_arrives(op, by),
             Happening::Answer { op, run, answered } => self.answer_arrives(op, run, *answered),
             Happening::Think { client } => self.think(client),
             Happening::Patience { op } => self.patience_ends(op),
@@ -463,7 +464,7 @@ impl Happening {
             Happening::Begin(fault) => (9, *fault as u64, 0),
             Happening::End(fault) => (10, *fault as u64, 0),
             Happening::Flap { fault, on } => (11, *fault as u64, u64::from(*on)),
-            Happening::Ask { op } => (12, op.0 as u64, 0),
+            Happening::Ask { op, .. } => (12, op.0 as u64, 0),
             Happening::Answer { op, answered, .. } => {
                 let revision = answered.as_ref().as_ref().map_or(-1, |a| a.header.revision.0);
                 (13, op.0 as u64, revision as u64)

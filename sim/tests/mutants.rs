@@ -16,7 +16,7 @@ use holdfast_sim::report::Report;
 use holdfast_sim::world::{RunOptions, run_with};
 
 /// The bug, its checker, and what it is (`MUTANTS.md`).
-const MUTANTS: [(u16, &str, &str); 20] = [
+const MUTANTS: [(u16, &str, &str); 22] = [
     (1, "R7", "messages leave before the log is flushed"),
     (2, "R1", "term and vote are not persisted"),
     (6, "K1", "a leader reads without asking the others"),
@@ -30,6 +30,8 @@ const MUTANTS: [(u16, &str, &str); 20] = [
     (45, "W6", "progress runs ahead of events not sent"),
     (58, "L1", "a deposed leader goes on expiring leases"),
     (60, "L3", "a revocation and its keys are not one change"),
+    (62, "A1", "a request is not checked against the auth revision"),
+    (63, "R5", "a change of users is applied by one member alone"),
     (70, "R5", "a snapshot leaves a table out"),
     (72, "H2", "a stream's window is overdrawn"),
     (73, "H3", "a reset of one stream forgets the others' turns"),

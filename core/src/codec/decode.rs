@@ -22,7 +22,7 @@ use crate::request::{
 /// multiple of the input.
 const ITEM_BYTES: usize = 16;
 
-type Read<T> = Result<T, CodecError>;
+pub(super) type Read<T> = Result<T, CodecError>;
 
 /// A position in an entry.
 pub(super) struct Reader<'a> {
@@ -79,6 +79,7 @@ impl<'a> Reader<'a> {
                 name: self.text()?,
                 client_urls: self.list(Reader::text)?,
             },
+            0x50 => Op::Auth(self.auth()?),
             kind => return Err(self.unknown(kind)),
         })
     }
@@ -180,7 +181,7 @@ impl<'a> Reader<'a> {
         Ok(KeyRange { start, end })
     }
 
-    fn flags(&mut self) -> Read<[bool; 4]> {
+    pub(super) fn flags(&mut self) -> Read<[bool; 4]> {
         let bits = self.byte()?;
         if bits > 0b1111 {
             return Err(self.unknown(bits));
@@ -192,7 +193,7 @@ impl<'a> Reader<'a> {
         Ok(LeaseId(self.fixed()? as i64))
     }
 
-    fn text(&mut self) -> Read<String> {
+    pub(super) fn text(&mut self) -> Read<String> {
         let at = self.at;
         let bytes = self.bytes()?;
         let text =
@@ -201,7 +202,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A slice of the entry's buffer.
-    fn bytes(&mut self) -> Read<Bytes> {
+    pub(super) fn bytes(&mut self) -> Read<Bytes> {
         let len = self.varint()?;
         let left = self.data.len() - self.at;
         let len = usize::try_from(len).ok().filter(|len| *len <= left);
@@ -211,12 +212,12 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    fn int(&mut self) -> Read<i64> {
+    pub(super) fn int(&mut self) -> Read<i64> {
         let value = self.varint()?;
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
-    fn varint(&mut self) -> Read<u64> {
+    pub(super) fn varint(&mut self) -> Read<u64> {
         let mut rest = &self.data[self.at..];
         let value = take_varint(&mut rest).ok_or_else(|| {
             let whole = self.data[self.at..].iter().take(10).any(|byte| *byte < 0x80);
@@ -233,7 +234,7 @@ impl<'a> Reader<'a> {
         Ok(u64::from_le_bytes(*bytes))
     }
 
-    fn unknown(&self, kind: u8) -> CodecError {
+    pub(super) fn unknown(&self, kind: u8) -> CodecError {
         CodecError { offset: self.at - 1, problem: Problem::Kind(kind) }
     }
 

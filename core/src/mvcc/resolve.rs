@@ -57,6 +57,7 @@ pub fn begin(body: Body) -> Resolved {
         }
         Body::LeaseRevoke => return Resolved::Complete(AnswerBody::LeaseRevoke),
         Body::Alarms(alarms) => return Resolved::Complete(AnswerBody::Alarms(alarms)),
+        Body::Auth(reply) => return Resolved::Complete(AnswerBody::Auth(reply)),
         Body::Publish
         | Body::ReadIndex
         | Body::LeaseKeepAlive { .. }

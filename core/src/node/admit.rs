@@ -109,7 +109,7 @@ impl Node {
         let (member, incarnation) = (self.config.member, self.config.incarnation);
         let command = Command {
             id: RequestId { member, incarnation, sequence: 0 },
-            identity: Identity::default(),
+            identity: Identity::SYSTEM,
             op: Op::LeaseRevoke { id: lease },
         };
         let bytes = codec::encoded_len(&command);

@@ -55,6 +55,7 @@ pub fn op(word: &str, words: &mut Words<'_>) -> Parsed<Option<Op>> {
         "grant" => Op::LeaseGrant { id: LeaseId(words.number()?), ttl: words.number()? },
         "revoke" => Op::LeaseRevoke { id: LeaseId(words.number()?) },
         "alarms" => Op::AlarmList,
+        "auth" => Op::Auth(super::auth::op(words)?),
         "publish" => Op::Publish {
             member: MemberId(words.number()? as u64),
             name: words.next()?.to_owned(),

@@ -1,6 +1,7 @@
 //! Random requests over few keys, values, leases and revisions, so that they meet.
 
 use bytes::Bytes;
+use holdfast_core::auth::{AuthOp, Permission, PermissionType, Secret};
 use holdfast_core::command::Command;
 use holdfast_core::id::{Incarnation, LeaseId, MemberId, RequestId, Revision};
 use holdfast_core::request::{
@@ -89,13 +90,48 @@ pub fn command() -> impl Strategy<Value = Command> {
         },
     );
     let compact = any::<i64>().prop_map(|revision| Op::Compact { revision: Revision(revision) });
-    let op =
-        prop_oneof![6 => op(), 1 => publish, 2 => wild, 1 => compact, 1 => Just(Op::AlarmList)];
+    let op = prop_oneof![6 => op(), 1 => publish, 2 => wild, 1 => compact, 1 => Just(Op::AlarmList), 2 => auth()];
     (id, identity, op).prop_map(|((member, incarnation, sequence), (user, auth_revision), op)| {
         let (member, incarnation) = (MemberId(member), Incarnation(incarnation));
         let identity = Identity { user: user.into(), auth_revision };
         Command { id: RequestId { member, incarnation, sequence }, identity, op }
     })
+}
+
+fn auth() -> impl Strategy<Value = Op> {
+    let some = || ".{0,8}".prop_map(String::from);
+    let bytes = || vec(any::<u8>(), 0..20).prop_map(Bytes::from);
+    let secret = move || bytes().prop_map(Secret);
+    let permission = (bytes(), bytes(), any::<i32>()).prop_map(|(key, range_end, kind)| {
+        Permission { key, range_end, kind: PermissionType(kind) }
+    });
+    let op = prop_oneof![
+        Just(AuthOp::Enable),
+        Just(AuthOp::Disable),
+        Just(AuthOp::Status),
+        Just(AuthOp::UserList),
+        Just(AuthOp::RoleList),
+        some().prop_map(|name| AuthOp::UserGet { name }),
+        some().prop_map(|name| AuthOp::UserDelete { name }),
+        some().prop_map(|name| AuthOp::RoleAdd { name }),
+        some().prop_map(|name| AuthOp::RoleGet { name }),
+        some().prop_map(|name| AuthOp::RoleDelete { name }),
+        (some(), some()).prop_map(|(user, role)| AuthOp::UserGrantRole { user, role }),
+        (some(), some()).prop_map(|(user, role)| AuthOp::UserRevokeRole { user, role }),
+        (some(), secret(), any::<bool>()).prop_map(|(name, password, no_password)| {
+            AuthOp::UserAdd { name, password, no_password }
+        }),
+        (some(), proptest::option::of(secret()))
+            .prop_map(|(name, password)| AuthOp::UserChangePassword { name, password }),
+        (some(), secret(), any::<u64>())
+            .prop_map(|(user, token, checked)| { AuthOp::Authenticate { user, token, checked } }),
+        (some(), proptest::option::of(permission))
+            .prop_map(|(role, permission)| AuthOp::RoleGrantPermission { role, permission }),
+        (some(), bytes(), bytes()).prop_map(|(role, key, range_end)| {
+            AuthOp::RoleRevokePermission { role, key, range_end }
+        }),
+    ];
+    op.prop_map(Op::Auth)
 }
 
 fn key() -> impl Strategy<Value = Bytes> {

@@ -99,7 +99,8 @@ fn op(op: &Op) -> String {
         | Op::Txn(_)
         | Op::Compact { .. }
         | Op::AlarmList
-        | Op::Publish { .. } => "another command".to_owned(),
+        | Op::Publish { .. }
+        | Op::Auth(_) => "another command".to_owned(),
     }
 }
 

@@ -24,7 +24,12 @@ fn code_of(rejection: Rejection) -> Code {
         | Rejection::InvalidSortOption
         | Rejection::InvalidClientApiVersion
         | Rejection::RequestTooLarge
-        | Rejection::UserEmpty => Code::InvalidArgument,
+        | Rejection::UserEmpty
+        | Rejection::RoleEmpty
+        | Rejection::AuthFailed
+        | Rejection::PermissionNotGiven
+        | Rejection::InvalidAuthMgmt
+        | Rejection::AuthOldRevision => Code::InvalidArgument,
         Rejection::Compacted | Rejection::FutureRevision | Rejection::LeaseTtlTooLarge => {
             Code::OutOfRange
         }
@@ -32,6 +37,14 @@ fn code_of(rejection: Rejection) -> Code {
         Rejection::LeaseNotFound | Rejection::MemberNotFound => Code::NotFound,
         Rejection::LeaseExists
         | Rejection::AuthNotEnabled
+        | Rejection::RootUserNotExist
+        | Rejection::RootRoleNotExist
+        | Rejection::UserAlreadyExists
+        | Rejection::UserNotFound
+        | Rejection::RoleAlreadyExists
+        | Rejection::RoleNotFound
+        | Rejection::RoleNotGranted
+        | Rejection::PermissionNotGranted
         | Rejection::NotLeader
         | Rejection::NotCapable
         | Rejection::NotSupportedForLearner => Code::FailedPrecondition,
@@ -46,7 +59,11 @@ fn code_of(rejection: Rejection) -> Code {
         | Rejection::TimeoutWaitAppliedIndex => Code::Unavailable,
         Rejection::Corrupt => Code::DataLoss,
         Rejection::WatchCanceled => Code::Canceled,
-        Rejection::TooManyRequests | Rejection::NotPrimaryLessor => Code::Unknown,
+        Rejection::TooManyRequests
+        | Rejection::NotPrimaryLessor
+        | Rejection::NoPasswordUser
+        | Rejection::VerifyOnly
+        | Rejection::PasswordTooLong => Code::Unknown,
     }
 }
 

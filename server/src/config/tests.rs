@@ -229,9 +229,11 @@ fn warnings_are_one_line_each() {
         ),
         (
             &[],
-            &[("ETCD_BCRYPT_COST", "4")],
-            "--bcrypt-cost is accepted but not effective yet: there are no users yet",
+            &[("ETCD_BCRYPT_COST", "3")],
+            "use default bcrypt cost instead of the invalid given cost: --bcrypt-cost 3 is not \
+             between 4 and 31, and 10 is taken",
         ),
+        (&["--auth-token=jwt,sign-method=RS256,x=y"], &[], "unknown JWT options: x"),
         (
             &["--pre-vote=false", "--pre-vote"],
             &[],

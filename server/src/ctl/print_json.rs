@@ -22,7 +22,8 @@ pub fn header(header: &pb::ResponseHeader) -> Object {
         .opt("raft_term", header.raft_term)
 }
 
-fn headed(of: Option<&pb::ResponseHeader>) -> Object {
+/// The header alone, as the beginning of an answer.
+pub fn headed(of: Option<&pb::ResponseHeader>) -> Object {
     Object::default().maybe("header", of.map(header))
 }
 

@@ -29,5 +29,6 @@ mod keys;
 mod rig;
 mod short_kill;
 mod streams;
+mod users;
 
 use holdfast_net::proto;

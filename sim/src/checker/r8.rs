@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use holdfast_core::auth::{AuthOp, AuthQuery};
 use holdfast_core::id::RequestId;
 use holdfast_core::query::Query;
 use holdfast_core::request::Op;
@@ -52,6 +53,24 @@ fn asks_for(query: &Query, op: &Op) -> bool {
         }
         (Query::LeaseRevoke { id }, Op::LeaseRevoke { id: applied }) => id == applied,
         (Query::AlarmList, Op::AlarmList) => true,
+        (Query::Auth(asked), Op::Auth(applied)) => calls_for(asked, applied),
+        _ => false,
+    }
+}
+
+/// A password must not be in the log: what stands there is its hash.
+fn calls_for(asked: &AuthQuery, applied: &AuthOp) -> bool {
+    match (asked, applied) {
+        (AuthQuery::Op(asked), applied) => asked == applied,
+        (AuthQuery::Authenticate { name, .. }, AuthOp::Authenticate { user, .. }) => name == user,
+        (
+            AuthQuery::UserAdd { name, password },
+            AuthOp::UserAdd { name: applied, password: hash, no_password: false },
+        )
+        | (
+            AuthQuery::UserChangePassword { name, password },
+            AuthOp::UserChangePassword { name: applied, password: Some(hash) },
+        ) => name == applied && password != hash,
         _ => false,
     }
 }

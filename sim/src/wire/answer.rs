@@ -103,6 +103,7 @@ impl Body {
             Query::MemberList { .. } => AnswerBody::MemberList(Vec::new()),
             Query::Status => AnswerBody::Status(StatusAnswer::default()),
             Query::AlarmList => AnswerBody::Alarms(Vec::new()),
+            Query::Auth(_) => unreachable!("users speak to the edge (`Swarm::draw`)"),
         })
     }
 
@@ -145,7 +146,7 @@ impl Body {
 
 fn range_field(range: &mut RangeAnswer, field: u32, value: Value<'_>) -> Result<(), Breach> {
     match field {
-        2 => range.kvs.push(copied(value)?),
+        2 => range.kvs.push(&copied(value)?, 0),
         3 => range.more = value.int()? != 0,
         4 => range.count = value.int()?,
         _ => return odd(field),

@@ -35,6 +35,7 @@ pub fn path(query: &Query) -> &'static str {
         Query::MemberList { .. } => "/etcdserverpb.Cluster/MemberList",
         Query::Status => "/etcdserverpb.Maintenance/Status",
         Query::AlarmList => "/etcdserverpb.Maintenance/Alarm",
+        Query::Auth(_) => unreachable!("users speak to the edge (`Swarm::draw`)"),
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use holdfast_core::auth::AuthQuery;
 use holdfast_core::query::{AnswerBody, Answered, Query};
+
+use holdfast_server::auth::Credential;
 
 use super::front::Front;
 use super::{Happening, Phase, World};
@@ -10,6 +13,7 @@ use crate::checker::Seen;
 use crate::history::{OpId, Outcome, Record, outcome_of_rejection};
 use crate::network::Link;
 use crate::workload::Told;
+use crate::workload::users::Account;
 
 /// Whether a request goes through the log.
 pub(super) fn is_write(query: &Query) -> bool {
@@ -20,6 +24,7 @@ pub(super) fn is_write(query: &Query) -> bool {
         | Query::LeaseGrant { .. }
         | Query::LeaseRevoke { .. }
         | Query::AlarmList => true,
+        Query::Auth(query) => !matches!(query, AuthQuery::Authenticate { .. }),
         Query::Txn(txn) => !txn.is_read_only() && !txn.is_serializable(),
         _ => false,
     }
@@ -39,9 +44,13 @@ impl World {
         let told = Told { revision: self.model.revision().0, compacted: self.model.compacted().0 };
         let query = self.clients[client].next(&self.swarm.work, self.now, told);
         let member = self.clients[client].member;
+        let account = self.clients[client].account.as_ref();
+        let by = account.map_or(Credential::None, Account::credential);
+        let user = account.filter(|_| by != Credential::None).map(|account| account.name.clone());
         let record = Record {
             client,
             member,
+            user,
             query,
             invoked: self.now,
             returned: None,
@@ -58,18 +67,18 @@ impl World {
             let now = self.now;
             let [first, _] = self.client_link(client, member, false).send(now, 200);
             if let Some(when) = first {
-                self.at(when, Happening::Ask { op });
+                self.at(when, Happening::Ask { op, by });
             }
         }
         self.after(self.swarm.work.patience, Happening::Patience { op });
     }
 
-    pub(super) fn ask_arrives(&mut self, op: OpId) {
+    pub(super) fn ask_arrives(&mut self, op: OpId, by: Credential) {
         let record = self.history.record(op);
         let (member, query) = (record.member, record.query.clone());
         match self.members[member].life.as_mut().map(|life| &mut life.front) {
             Some(Front::Direct(direct)) => {
-                direct.asks.push((op, query));
+                direct.asks.push((op, query, by));
                 self.poke(member);
             }
             _ => {
@@ -140,6 +149,13 @@ impl World {
         self.see(&Seen::Returned { op });
         let record = self.history.record(op);
         let client = record.client;
+        if let Some(account) = &mut self.clients[client].account {
+            account.learn(&record.query, &record.outcome);
+        }
+        if let Outcome::Rejected(_) = &record.outcome {
+            // The log has decided it: the cluster works, whatever the client may.
+            self.liveness.answered(self.now, self.requests.steps.contains_key(&op));
+        }
         if let Outcome::Answered(answer) = &record.outcome {
             let revision = answer.header.revision;
             self.liveness.answered(self.now, is_write(&record.query));

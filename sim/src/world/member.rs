@@ -13,6 +13,8 @@ use holdfast_core::store::Fault;
 use holdfast_core::time::Instant;
 use holdfast_core::watch::HubOptions;
 use holdfast_net::wire::Origin;
+use holdfast_server::auth::vault::InlineVault;
+use holdfast_server::auth::{AuthOptions, TokenOptions};
 use holdfast_server::boot::{BootConfig, boot};
 use holdfast_server::driver::Driver;
 use holdfast_server::edge::{Edge, EdgeConfig};
@@ -181,7 +183,9 @@ impl World {
         match booted {
             Ok(Ok(booted)) => {
                 let edge = edge_config(&config);
-                let front = self.front(member, now, Edge::new(edge, booted.engine.snapshot()));
+                let vault = Box::new(InlineVault::new(config.seed ^ 3));
+                let edge = Edge::new(edge, booted.engine.snapshot(), vault);
+                let front = self.front(member, now, edge);
                 let host = SimHost { now, ..SimHost::default() };
                 let driver = Driver::new(booted, host);
                 self.born(member, Life { driver, front, inbox: Vec::new() });
@@ -453,6 +457,13 @@ fn edge_config(config: &BootConfig) -> EdgeConfig {
         },
         seed: config.seed ^ 2,
         quota: 0,
+        auth: AuthOptions {
+            // Tokens end while they are in use, and of too many some.
+            tokens: TokenOptions::Simple { ttl: Duration::from_secs(10) },
+            tokens_max: 8,
+            hashes_max: 4,
+            ..AuthOptions::default()
+        },
     }
 }
 

@@ -1,9 +1,11 @@
 //! The tap on the committed log: the first member to apply an entry shows it to the oracle.
 
+use holdfast_core::auth::AuthOp;
 use holdfast_core::codec;
 use holdfast_core::entry::{Entry, EntryKind};
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{Index, Position, Term};
+use holdfast_core::request::Op;
 use holdfast_core::status::Role;
 use holdfast_server::driver::Driver;
 
@@ -100,11 +102,17 @@ impl World {
         self.log.push(Committed { at, digest, steps_before, steps_after, when: self.now });
         for command in commands {
             let step = self.model.steps().len();
-            self.model.apply(&command.op);
+            self.model.apply_by(&command.identity, &command.op);
             if let Some(op) = self.requests.ops.get(&command.id) {
-                self.requests.steps.entry(*op).or_insert(step);
+                // A login may be proposed more than once; its last answer counts.
+                if matches!(command.op, Op::Auth(AuthOp::Authenticate { .. })) {
+                    self.requests.steps.insert(*op, step);
+                } else {
+                    self.requests.steps.entry(*op).or_insert(step);
+                }
             }
-            self.see(&Seen::Committed { id: command.id, op: &command.op, step });
+            let (id, who, op) = (command.id, &command.identity, &command.op);
+            self.see(&Seen::Committed { id, who, op, step });
         }
     }
 }
