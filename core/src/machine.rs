@@ -32,14 +32,16 @@ mod compact;
 mod delete;
 mod draft;
 mod lease;
+mod member;
 pub(crate) mod precheck;
 mod put;
 mod txn;
 
 pub use alarm::alarms;
-pub use cluster::{genesis, members};
+pub use cluster::{genesis, initial_members, members};
 pub use compact::compaction_cursor;
 pub use lease::{lease_keys, lease_keys_from, lease_ttl, leases, leases_from};
+pub use member::{cluster_version, is_removed, membership, started};
 
 pub(crate) use compact::PROGRESS_KEY;
 
@@ -189,6 +191,15 @@ fn decide(draft: &mut Draft<'_>, op: &Op) -> Result<Body, ReadError> {
         Op::AlarmList => Body::Alarms(alarms(draft.view())),
         Op::Publish { member, name, client_urls } => {
             cluster::publish(draft, *member, name, client_urls);
+            Body::Publish
+        }
+        Op::Member(change) => member::change(draft, change)?,
+        Op::Started { member, started } => {
+            member::start(draft, *member, *started);
+            Body::Publish
+        }
+        Op::ClusterVersion(version) => {
+            member::decide_version(draft, *version);
             Body::Publish
         }
     })

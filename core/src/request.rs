@@ -10,6 +10,7 @@
 use bytes::Bytes;
 
 use crate::id::{LeaseId, MemberId, RequestId, Revision};
+use crate::membership::{MemberChange, Started, Version};
 use crate::time::Instant;
 
 /// A set of keys, as etcd's `key` and `range_end` pair describes it.
@@ -311,6 +312,17 @@ pub enum Op {
         /// `--advertise-client-urls`
         client_urls: Vec<String>,
     },
+    /// A change of the set of members: alone in its entry.
+    Member(MemberChange),
+    /// A started member tells of its data directory and its version.
+    Started {
+        /// Which member.
+        member: MemberId,
+        /// What it tells.
+        started: Started,
+    },
+    /// The leader has decided the cluster's version.
+    ClusterVersion(Version),
 }
 
 impl Op {
@@ -324,7 +336,10 @@ impl Op {
             | Op::Compact { .. }
             | Op::LeaseRevoke { .. }
             | Op::AlarmList
-            | Op::Publish { .. } => false,
+            | Op::Publish { .. }
+            | Op::Member(_)
+            | Op::Started { .. }
+            | Op::ClusterVersion(_) => false,
         }
     }
 }

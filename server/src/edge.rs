@@ -19,6 +19,7 @@
 //!
 //! Leaves out: bytes, connections, authentication.
 
+mod downgrade;
 mod reads;
 mod slice;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use holdfast_core::ascending::Ascending;
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{Incarnation, Index, LeaseId, MemberId, RequestId, Revision};
 use holdfast_core::limits::Limits;
+use holdfast_core::membership::MemberChange;
 use holdfast_core::mvcc::Budget;
 use holdfast_core::mvcc::resolve::{self, Resolved};
 use holdfast_core::query::{Answer, AnswerBody, Answered, Header, Query, StatusAnswer};
@@ -65,6 +67,8 @@ pub struct EdgeConfig {
     pub seed: u64,
     /// What Status reports as the quota, in bytes.
     pub quota: i64,
+    /// The id of a member that comes with these peer URLs now.
+    pub member_id: fn(&[String]) -> MemberId,
 }
 
 /// One call's query, and who asks it.
@@ -162,6 +166,9 @@ impl Edge {
             }
             Query::MemberList { linearizable } => {
                 return self.take_read(call, !linearizable, Read::Members);
+            }
+            Query::Downgrade(asked) => {
+                return self.take_read(call, false, Read::Downgrade(asked));
             }
             Query::LeaseLeases => return self.take_read(call, true, Read::Leases),
             Query::Status => return self.answer_status(call),
@@ -394,8 +401,16 @@ impl Edge {
             }
             Query::LeaseRevoke { id } => Op::LeaseRevoke { id },
             Query::AlarmList => Op::AlarmList,
+            Query::MemberAdd { peer_urls, is_learner } => Op::Member(MemberChange::Add {
+                id: (self.config.member_id)(&peer_urls),
+                peer_urls,
+                is_learner,
+                learners_max: self.config.limits.learners_max,
+            }),
+            Query::MemberChange(change) => Op::Member(change),
             Query::Range(_)
             | Query::MemberList { .. }
+            | Query::Downgrade(_)
             | Query::Status
             | Query::LeaseLeases
             | Query::LeaseKeepAlive { .. }

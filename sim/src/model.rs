@@ -13,15 +13,17 @@
 //! Worked example: after `put a`, `delete a`, `put a` the versions of `a` are r2 (put), r3
 //! (tombstone), r4 (put, created at r4, version 1).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
-use holdfast_core::id::{LeaseId, RevSub, Revision};
+use holdfast_core::id::{LeaseId, MemberId, RevSub, Revision};
 use holdfast_core::query::{AnswerBody, DeleteAnswer, RangeAnswer};
 use holdfast_core::rejection::Rejection;
 use holdfast_core::request::{KeyRange, Op, Range, RangeEnd};
+use holdfast_core::response::Member;
 
+mod members;
 mod range;
 mod txn;
 
@@ -83,6 +85,7 @@ pub struct Model {
     /// The step that made each revision, from r2 on.
     by_revision: Vec<usize>,
     changes: Vec<Change>,
+    members: members::Members,
 }
 
 impl Default for Model {
@@ -95,11 +98,29 @@ impl Default for Model {
             steps: Vec::new(),
             by_revision: Vec::new(),
             changes: Vec::new(),
+            members: members::Members::default(),
         }
     }
 }
 
 impl Model {
+    /// A cluster that begins with these members.
+    pub fn with_members(members: &[Member]) -> Model {
+        let mut model = Model::default();
+        model.members.all = members.iter().map(|member| (member.id, member.clone())).collect();
+        model
+    }
+
+    /// Who is a member.
+    pub fn members(&self) -> &BTreeMap<MemberId, Member> {
+        &self.members.all
+    }
+
+    /// Who was one.
+    pub fn removed(&self) -> &BTreeSet<MemberId> {
+        &self.members.removed
+    }
+
     /// Applies the next command of the log.
     pub fn apply(&mut self, op: &Op) -> &Step {
         let before = self.revision;
@@ -214,8 +235,16 @@ impl Model {
             }
             Op::LeaseRevoke { id } => self.revoke(id.0),
             Op::AlarmList => Ok((self.revision, AnswerBody::Alarms(Vec::new()))),
-            // Members and what they publish are not modelled; nothing is answered to a client.
-            Op::Publish { .. } => Ok((self.revision, AnswerBody::Compact)),
+            Op::Member(change) => {
+                let answer = self.members.change(change)?;
+                Ok((self.revision, answer))
+            }
+            Op::Publish { member, name, client_urls } => {
+                self.members.publish(*member, name, client_urls);
+                Ok((self.revision, AnswerBody::Compact))
+            }
+            // What members tell of their own starts is not modelled; no client is answered.
+            Op::Started { .. } | Op::ClusterVersion(_) => Ok((self.revision, AnswerBody::Compact)),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::request::{
 /// multiple of the input.
 const ITEM_BYTES: usize = 16;
 
-type Read<T> = Result<T, CodecError>;
+pub(super) type Read<T> = Result<T, CodecError>;
 
 /// A position in an entry.
 pub(super) struct Reader<'a> {
@@ -79,7 +79,7 @@ impl<'a> Reader<'a> {
                 name: self.text()?,
                 client_urls: self.list(Reader::text)?,
             },
-            kind => return Err(self.unknown(kind)),
+            kind => return self.member_op(kind),
         })
     }
 
@@ -192,7 +192,7 @@ impl<'a> Reader<'a> {
         Ok(LeaseId(self.fixed()? as i64))
     }
 
-    fn text(&mut self) -> Read<String> {
+    pub(super) fn text(&mut self) -> Read<String> {
         let at = self.at;
         let bytes = self.bytes()?;
         let text =
@@ -216,7 +216,7 @@ impl<'a> Reader<'a> {
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
-    fn varint(&mut self) -> Read<u64> {
+    pub(super) fn varint(&mut self) -> Read<u64> {
         let mut rest = &self.data[self.at..];
         let value = take_varint(&mut rest).ok_or_else(|| {
             let whole = self.data[self.at..].iter().take(10).any(|byte| *byte < 0x80);
@@ -227,17 +227,17 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    fn fixed(&mut self) -> Read<u64> {
+    pub(super) fn fixed(&mut self) -> Read<u64> {
         let bytes = self.data[self.at..].first_chunk().ok_or(self.error(Problem::Truncated))?;
         self.at += 8;
         Ok(u64::from_le_bytes(*bytes))
     }
 
-    fn unknown(&self, kind: u8) -> CodecError {
+    pub(super) fn unknown(&self, kind: u8) -> CodecError {
         CodecError { offset: self.at - 1, problem: Problem::Kind(kind) }
     }
 
-    fn error(&self, problem: Problem) -> CodecError {
+    pub(super) fn error(&self, problem: Problem) -> CodecError {
         CodecError { offset: self.at, problem }
     }
 }

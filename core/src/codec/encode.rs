@@ -72,6 +72,9 @@ impl Writer {
                 w.bytes(name.as_bytes());
                 w.list(client_urls, |w, url| w.bytes(url.as_bytes()));
             }),
+            Op::Member(change) => self.change(change),
+            Op::Started { member, started } => self.started(*member, *started),
+            Op::ClusterVersion(version) => self.cluster_version(*version),
         }
     }
 
@@ -157,12 +160,12 @@ impl Writer {
         }
     }
 
-    fn list<T>(&mut self, items: &[T], write: impl Fn(&mut Writer, &T)) {
+    pub(super) fn list<T>(&mut self, items: &[T], write: impl Fn(&mut Writer, &T)) {
         self.varint(items.len() as u64);
         items.iter().for_each(|item| write(self, item));
     }
 
-    fn tagged(&mut self, tag: u8, rest: impl FnOnce(&mut Writer)) {
+    pub(super) fn tagged(&mut self, tag: u8, rest: impl FnOnce(&mut Writer)) {
         self.byte(tag);
         rest(self);
     }
@@ -177,12 +180,12 @@ impl Writer {
         self.varint((value << 1 ^ value >> 63) as u64);
     }
 
-    fn bytes(&mut self, bytes: &[u8]) {
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.varint(bytes.len() as u64);
         self.raw(bytes);
     }
 
-    fn raw(&mut self, bytes: &[u8]) {
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
         self.len += bytes.len();
         if let Some(out) = &mut self.out {
             out.extend_from_slice(bytes);

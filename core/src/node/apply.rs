@@ -5,6 +5,7 @@ use crate::entry::{Entry, EntryKind};
 use crate::fact::Fact;
 use crate::machine::{Applied, LeaseChange};
 use crate::output::Output;
+use crate::request::Op;
 use crate::response::{Body, Response};
 use crate::status::Role;
 use crate::store::{Fault, Store};
@@ -33,10 +34,15 @@ impl Node {
             let mut applied = Applied::default();
             for command in &commands {
                 self.machine.apply(entry.at, command, store, &mut applied)?;
+                if matches!(command.op, Op::Publish { .. } | Op::Started { .. }) {
+                    self.members_changed(now, entry.at, store);
+                }
                 self.applied_command(now, command.id, &mut applied);
             }
-        } else {
+        } else if entry.data.is_empty() {
             self.machine.skip(entry.at, store);
+        } else {
+            self.apply_change(now, &entry, store, out)?;
         }
         self.turn.changed = true;
         self.applied_bytes += entry.data.len() as u64;
@@ -53,7 +59,12 @@ impl Node {
         Ok(())
     }
 
-    fn applied_command(&mut self, now: Instant, id: crate::id::RequestId, applied: &mut Applied) {
+    pub(super) fn applied_command(
+        &mut self,
+        now: Instant,
+        id: crate::id::RequestId,
+        applied: &mut Applied,
+    ) {
         for change in applied.leases.drain(..) {
             match change {
                 LeaseChange::Granted { id, ttl } => self.lessor.granted(now, id, ttl),

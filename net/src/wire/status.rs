@@ -24,6 +24,9 @@ fn code_of(rejection: Rejection) -> Code {
         | Rejection::InvalidSortOption
         | Rejection::InvalidClientApiVersion
         | Rejection::RequestTooLarge
+        | Rejection::MemberBadUrls
+        | Rejection::WrongDowngradeVersionFormat
+        | Rejection::InvalidDowngradeTargetVersion
         | Rejection::UserEmpty => Code::InvalidArgument,
         Rejection::Compacted | Rejection::FutureRevision | Rejection::LeaseTtlTooLarge => {
             Code::OutOfRange
@@ -34,6 +37,13 @@ fn code_of(rejection: Rejection) -> Code {
         | Rejection::AuthNotEnabled
         | Rejection::NotLeader
         | Rejection::NotCapable
+        | Rejection::MemberExists
+        | Rejection::PeerUrlExists
+        | Rejection::MemberNotLearner
+        | Rejection::LearnerNotReady
+        | Rejection::TooManyLearners
+        | Rejection::ClusterVersionUnavailable
+        | Rejection::DowngradeUnsupported
         | Rejection::NotSupportedForLearner => Code::FailedPrecondition,
         Rejection::PermissionDenied => Code::PermissionDenied,
         Rejection::InvalidAuthToken => Code::Unauthenticated,
@@ -41,12 +51,15 @@ fn code_of(rejection: Rejection) -> Code {
         | Rejection::LeaderChanged
         | Rejection::Stopped
         | Rejection::Timeout
+        | Rejection::Unhealthy
         | Rejection::TimeoutLeaderFail
         | Rejection::TimeoutConnectionLost
         | Rejection::TimeoutWaitAppliedIndex => Code::Unavailable,
         Rejection::Corrupt => Code::DataLoss,
         Rejection::WatchCanceled => Code::Canceled,
-        Rejection::TooManyRequests | Rejection::NotPrimaryLessor => Code::Unknown,
+        Rejection::TooManyRequests | Rejection::NotPrimaryLessor | Rejection::NotEnoughStarted => {
+            Code::Unknown
+        }
     }
 }
 

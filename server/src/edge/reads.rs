@@ -20,12 +20,13 @@ use holdfast_core::machine;
 use holdfast_core::mvcc::range::{RangeScan, after};
 use holdfast_core::mvcc::resolve::Resolution;
 use holdfast_core::mvcc::{Budget, ReadError};
-use holdfast_core::query::{Answer, AnswerBody, Answered, Header};
+use holdfast_core::query::{Answer, AnswerBody, Answered, Downgrade, Header};
 use holdfast_core::rejection::Rejection;
 use holdfast_core::request::{Range, Txn};
 use holdfast_net::call::StreamId;
 use holdfast_storage::snapshot::Snapshot;
 
+use super::downgrade;
 use super::slice::Slice;
 
 /// What a call wants to know.
@@ -34,6 +35,7 @@ pub(super) enum Read {
     Range(Range),
     Txn(Txn),
     Members,
+    Downgrade(Downgrade),
     Leases,
     LeaseKeys(Lease),
 }
@@ -193,6 +195,15 @@ impl Reads {
                 Work::LeaseKeys { lease, from: None, found: Vec::new() }
             }
             Read::Leases => Work::Leases { from: None, found: Vec::new() },
+            Read::Downgrade(asked) => {
+                self.slice.reads().spend(1, 0);
+                let version = downgrade::answer(&asked, machine::cluster_version(&source.snapshot));
+                let answer = |version| Answer {
+                    header: source.header,
+                    body: AnswerBody::Downgrade(version),
+                };
+                return self.answers.push((call, version.map(answer)));
+            }
             Read::Members => {
                 let members = machine::members(&source.snapshot);
                 self.slice.reads().spend(members.len(), 0);

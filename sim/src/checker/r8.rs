@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use holdfast_core::id::RequestId;
+use holdfast_core::membership::MemberChange;
 use holdfast_core::query::Query;
 use holdfast_core::request::Op;
 
@@ -22,7 +23,10 @@ impl Checker for Validity {
         let Seen::Committed { id, op, .. } = seen else { return Ok(()) };
         let Some(request) = scene.requests.ops.get(id) else {
             return match op {
-                Op::LeaseRevoke { .. } | Op::Publish { .. } => Ok(()),
+                Op::LeaseRevoke { .. }
+                | Op::Publish { .. }
+                | Op::Started { .. }
+                | Op::ClusterVersion(_) => Ok(()),
                 _ => Err(format!("{id} was never asked: {op:?}")),
             };
         };
@@ -52,6 +56,12 @@ fn asks_for(query: &Query, op: &Op) -> bool {
         }
         (Query::LeaseRevoke { id }, Op::LeaseRevoke { id: applied }) => id == applied,
         (Query::AlarmList, Op::AlarmList) => true,
+        (Query::MemberChange(asked), Op::Member(applied)) => asked == applied,
+        (Query::MemberAdd { peer_urls, is_learner }, Op::Member(applied)) => matches!(
+            applied,
+            MemberChange::Add { peer_urls: urls, is_learner: learner, .. }
+                if urls == peer_urls && learner == is_learner
+        ),
         _ => false,
     }
 }

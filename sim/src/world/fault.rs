@@ -5,9 +5,10 @@ use std::time::Duration;
 use holdfast_core::status::Role;
 
 use super::member::Armed;
-use super::{Happening, Phase, World};
+use super::operator::Goal;
+use super::{Happening, Phase, World, place_of};
 use crate::clock::Moment;
-use crate::nemesis::{Direction, Fault, FaultKind, Target, When};
+use crate::nemesis::{Direction, Fault, FaultKind, MemberOrder, Target, When};
 use crate::network::Quality;
 
 /// What has to be undone when a fault ends.
@@ -63,6 +64,7 @@ impl World {
                 return;
             }
             FaultKind::Reset { a, b } => return self.disconnect(a, b),
+            FaultKind::Members(order) => return self.order(order),
             FaultKind::Flap { .. } => {
                 self.after(Duration::ZERO, Happening::Flap { fault: place, on: true });
                 return;
@@ -98,6 +100,18 @@ impl World {
                 self.members[member].armed = Some(Armed { power, lasts: fault.lasts, receiving });
             }
         }
+    }
+
+    /// The operator gets something to do.
+    fn order(&mut self, order: MemberOrder) {
+        let goal = match order {
+            MemberOrder::Replace(target) => Goal::Replace(self.resolve(target)),
+            MemberOrder::Remove(target) => Goal::Remove(self.resolve(target)),
+            MemberOrder::Move(target) => Goal::Move(self.resolve(target)),
+            MemberOrder::Grow => Goal::Grow,
+            MemberOrder::Return => Goal::Return,
+        };
+        self.operator.goals.push_back(goal);
     }
 
     fn begin_lasting(&mut self, fault: Fault) -> Active {
@@ -252,6 +266,10 @@ impl World {
         self.network.set_quality(&Quality::calm());
         for link in &mut self.client_links {
             link.set_quality(Quality::calm());
+        }
+        let new: Vec<usize> = self.model.members().keys().filter_map(|id| place_of(*id)).collect();
+        for place in new {
+            self.start_spare(place);
         }
         for member in 0..self.members.len() {
             let slot = &mut self.members[member];
