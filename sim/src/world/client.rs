@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use holdfast_core::query::{AnswerBody, Answered, Query};
+use holdfast_server::session::learner::may_answer;
 
 use super::{Happening, Phase, World};
 use crate::checker::Seen;
@@ -65,6 +66,11 @@ impl World {
         let record = self.history.record(op);
         let (member, query) = (record.member, record.query.clone());
         match &mut self.members[member].life {
+            // The sessions in front of the edge would say so.
+            Some(life) if life.is_learner() && !may_answer(&query) => {
+                let refused = Err(holdfast_core::rejection::Rejection::NotSupportedForLearner);
+                self.send_answer(member, op, refused);
+            }
             Some(life) => {
                 life.asks.push((op, query));
                 self.poke(member);
@@ -103,7 +109,13 @@ impl World {
                 self.learn_leases(client, &answer.body, &query);
                 self.clients[client].wander(self.members.len());
             }
-            Err(rejection) => self.say(|| format!("request {} is refused: {rejection}", op.0)),
+            Err(rejection) => {
+                self.say(|| format!("request {} is refused: {rejection}", op.0));
+                if *rejection == holdfast_core::rejection::Rejection::NotSupportedForLearner {
+                    let members = self.members.len();
+                    self.clients[client].move_on(members);
+                }
+            }
         }
         let outcome = answered.map_or_else(outcome_of_rejection, Outcome::Answered);
         if outcome == Outcome::Unknown {

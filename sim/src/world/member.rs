@@ -12,6 +12,7 @@ use holdfast_core::node;
 use holdfast_core::query::Query;
 use holdfast_core::request::{Identity, Op};
 use holdfast_core::rng::Rng;
+use holdfast_core::status::Role;
 use holdfast_core::store::Fault;
 use holdfast_core::time::Instant;
 use holdfast_core::watch::HubOptions;
@@ -47,6 +48,13 @@ pub(super) struct Life {
     pub streams: BTreeMap<WatchStreamId, (usize, u64)>,
     /// Streams whose clients are slow.
     pub blocked: BTreeSet<WatchStreamId>,
+}
+
+impl Life {
+    /// Whether it has no vote, or is no member.
+    pub(super) fn is_learner(&self) -> bool {
+        self.driver.host().status.role == Role::Learner
+    }
 }
 
 /// When an armed crash goes off.

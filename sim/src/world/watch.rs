@@ -71,7 +71,7 @@ impl World {
         let member = self.watchers[client].member;
         let id = WatchStreamId((client as u64) << 32 | stream);
         match &mut self.members[member].life {
-            Some(life) if open || life.streams.contains_key(&id) => {
+            Some(life) if !life.is_learner() && (open || life.streams.contains_key(&id)) => {
                 life.streams.insert(id, (client, stream));
                 life.watch_asks.push((id, open, requests));
                 self.poke(member);
