@@ -130,14 +130,14 @@ impl Guard {
                 self.previous(view, who, delete)
             }
             Op::Txn(txn) => self.txn(view, who, txn),
-            Op::Compact { .. } => self.admin(view, who),
+            Op::Compact { .. } | Op::Member(_) => self.admin(view, who),
             Op::LeaseGrant { .. } | Op::AlarmList => self.identified(who),
             Op::LeaseRevoke { id } => {
                 self.identified(who)?;
                 self.lease(view, who, *id)
             }
-            // No client can ask for it.
-            Op::Publish { .. } => Ok(()),
+            // No client can ask for these.
+            Op::Publish { .. } | Op::Started { .. } | Op::ClusterVersion(_) => Ok(()),
             Op::Auth(op) => self.auth(view, who, op),
         }
     }

@@ -67,13 +67,13 @@ impl Model {
                 };
                 self.may_write(who, &op)
             }
-            Op::Compact { .. } => self.root_only(who),
+            Op::Compact { .. } | Op::Member(_) => self.root_only(who),
             Op::LeaseGrant { .. } | Op::AlarmList => known_caller(who),
             Op::LeaseRevoke { id } => {
                 known_caller(who)?;
                 self.all_of_lease(who, id.0, true)
             }
-            Op::Publish { .. } => Ok(()),
+            Op::Publish { .. } | Op::Started { .. } | Op::ClusterVersion(_) => Ok(()),
             Op::Auth(op) => self.may_call(who, op),
         }
     }

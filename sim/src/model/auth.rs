@@ -81,10 +81,10 @@ impl Users {
                 if delete.prev_kv { self.may_touch(who, &delete.keys, false) } else { Ok(()) }
             }
             Op::Txn(txn) => self.may_txn(who, txn, attached),
-            Op::Compact { .. } => self.root(who),
+            Op::Compact { .. } | Op::Member(_) => self.root(who),
             Op::LeaseGrant { .. } | Op::AlarmList => named,
             Op::LeaseRevoke { id } => named.and_then(|()| self.may_take(who, *id, attached)),
-            Op::Publish { .. } => Ok(()),
+            Op::Publish { .. } | Op::Started { .. } | Op::ClusterVersion(_) => Ok(()),
             Op::Auth(op) => self.may_call(who, op),
         }
     }

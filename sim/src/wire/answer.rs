@@ -103,7 +103,12 @@ impl Body {
             Query::MemberList { .. } => AnswerBody::MemberList(Vec::new()),
             Query::Status => AnswerBody::Status(StatusAnswer::default()),
             Query::AlarmList => AnswerBody::Alarms(Vec::new()),
-            Query::Auth(_) => unreachable!("users speak to the edge (`Swarm::draw`)"),
+            Query::Auth(_)
+            | Query::MemberAdd { .. }
+            | Query::MemberChange(_)
+            | Query::Downgrade(_) => {
+                unreachable!("users and the operator speak to the edge (`Swarm::draw`)")
+            }
         })
     }
 

@@ -35,7 +35,9 @@ pub fn path(query: &Query) -> &'static str {
         Query::MemberList { .. } => "/etcdserverpb.Cluster/MemberList",
         Query::Status => "/etcdserverpb.Maintenance/Status",
         Query::AlarmList => "/etcdserverpb.Maintenance/Alarm",
-        Query::Auth(_) => unreachable!("users speak to the edge (`Swarm::draw`)"),
+        Query::Auth(_) | Query::MemberAdd { .. } | Query::MemberChange(_) | Query::Downgrade(_) => {
+            unreachable!("users and the operator speak to the edge (`Swarm::draw`)")
+        }
     }
 }
 

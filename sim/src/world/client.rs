@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use holdfast_core::auth::AuthQuery;
 use holdfast_core::query::{AnswerBody, Answered, Query};
+use holdfast_server::session::learner::may_answer;
 
 use holdfast_server::auth::Credential;
 
@@ -76,7 +77,13 @@ impl World {
     pub(super) fn ask_arrives(&mut self, op: OpId, by: Credential) {
         let record = self.history.record(op);
         let (member, query) = (record.member, record.query.clone());
-        match self.members[member].life.as_mut().map(|life| &mut life.front) {
+        let life = self.members[member].life.as_mut();
+        // The sessions in front of the edge would say so.
+        if life.as_ref().is_some_and(|life| life.is_learner() && !may_answer(&query)) {
+            let refused = Err(holdfast_core::rejection::Rejection::NotSupportedForLearner);
+            return self.send_answer(member, op, refused);
+        }
+        match life.map(|life| &mut life.front) {
             Some(Front::Direct(direct)) => {
                 direct.asks.push((op, query, by));
                 self.poke(member);
@@ -106,12 +113,22 @@ impl World {
             return;
         }
         let (client, query) = (record.client, record.query.clone());
+        if client == self.operator_client() {
+            let outcome = answered.map_or_else(outcome_of_rejection, Outcome::Answered);
+            return self.complete_operation(op, run, outcome);
+        }
         match &answered {
             Ok(answer) => {
                 self.learn_leases(client, &answer.body, &query);
                 self.clients[client].wander(self.members.len());
             }
-            Err(rejection) => self.say(|| format!("request {} is refused: {rejection}", op.0)),
+            Err(rejection) => {
+                self.say(|| format!("request {} is refused: {rejection}", op.0));
+                if *rejection == holdfast_core::rejection::Rejection::NotSupportedForLearner {
+                    let members = self.members.len();
+                    self.clients[client].move_on(members);
+                }
+            }
         }
         let outcome = answered.map_or_else(outcome_of_rejection, Outcome::Answered);
         if outcome == Outcome::Unknown {
@@ -137,11 +154,19 @@ impl World {
             return;
         }
         let (client, query) = (record.client, record.query.clone());
+        if client == self.operator_client() {
+            return self.complete_operation(op, 0, Outcome::Unknown);
+        }
         self.clients[client].gave_up(self.members.len(), &query);
         if self.swarm.transport.is_some() {
             self.abandon(op);
         }
         self.complete(op, 0, Outcome::Unknown);
+    }
+
+    fn complete_operation(&mut self, op: OpId, run: u64, outcome: Outcome) {
+        self.operated(&outcome);
+        self.history.complete(op, self.now, run, outcome);
     }
 
     fn complete(&mut self, op: OpId, run: u64, outcome: Outcome) {

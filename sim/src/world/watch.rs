@@ -85,7 +85,8 @@ impl World {
         }
         let member = self.watchers[client].member;
         let id = WatchStreamId((client as u64) << 32 | stream);
-        match self.members[member].life.as_mut().map(|life| &mut life.front) {
+        let life = self.members[member].life.as_mut().filter(|life| !life.is_learner());
+        match life.map(|life| &mut life.front) {
             Some(Front::Direct(direct)) if open || direct.streams.contains_key(&id) => {
                 direct.streams.insert(id, (client, stream));
                 direct.watch_asks.push((id, open, requests));
