@@ -116,6 +116,9 @@ impl Mark {
 /// What is called for each row of a table, with its key and its value.
 pub type VisitTable<'v> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'v;
 
+/// What is called for each of some pairs.
+pub type VisitPair<'v> = dyn FnMut(&Bytes) -> ControlFlow<()> + 'v;
+
 /// Reads one consistent state.
 pub trait View {
     /// Where this state is.
@@ -141,11 +144,7 @@ pub trait View {
 
     /// Visits the pairs of some changes in the given order until `visit` breaks. Like [`View::record`],
     /// but what is only looked at is not counted as a reader, and looked up together.
-    fn pairs(
-        &self,
-        at: &[RevSub],
-        visit: &mut dyn FnMut(&Bytes) -> ControlFlow<()>,
-    ) -> Result<(), Fault> {
+    fn pairs(&self, at: &[RevSub], visit: &mut VisitPair<'_>) -> Result<(), Fault> {
         for at in at {
             if visit(&self.record(*at)?.kv).is_break() {
                 break;

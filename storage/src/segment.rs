@@ -12,9 +12,8 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use holdfast_core::id::{RevSub, Revision};
-use holdfast_core::store::{Fault, Record};
+use holdfast_core::store::{Fault, Record, VisitPair};
 
 pub(crate) mod active;
 pub(crate) mod block;
@@ -54,11 +53,7 @@ impl Values {
     }
 
     /// The pairs at some revisions, in the given order, until `visit` breaks; a missing one is damage.
-    pub(crate) fn pairs(
-        &self,
-        at: &[RevSub],
-        visit: &mut dyn FnMut(&Bytes) -> ControlFlow<()>,
-    ) -> Result<(), Fault> {
+    pub(crate) fn pairs(&self, at: &[RevSub], visit: &mut VisitPair<'_>) -> Result<(), Fault> {
         let first = self.resident();
         if at.iter().all(|at| *at >= first) {
             return self.active.each(at, visit).map_err(|at| missing(at, "the active segment"));

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use holdfast_core::id::RevSub;
 use holdfast_core::request::{KeyRange, RangeEnd};
-use holdfast_core::store::{Fault, Mark, Record, Row, Table, View, VisitTable};
+use holdfast_core::store::{Fault, Mark, Record, Row, Table, View, VisitPair, VisitTable};
 
 use crate::engine::row::{self, KEYS, TreeKey};
 use crate::segment::Values;
@@ -83,11 +83,7 @@ impl View for Snapshot {
         self.0.values.resident()
     }
 
-    fn pairs(
-        &self,
-        at: &[RevSub],
-        visit: &mut dyn FnMut(&Bytes) -> ControlFlow<()>,
-    ) -> Result<(), Fault> {
+    fn pairs(&self, at: &[RevSub], visit: &mut VisitPair<'_>) -> Result<(), Fault> {
         self.0.values.pairs(at, visit)
     }
 

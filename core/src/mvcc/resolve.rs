@@ -105,7 +105,7 @@ enum Stage {
     /// This operation.
     Next(OpDone),
     /// A read under way.
-    Range(Revision, RangeScan),
+    Range(Revision, Box<RangeScan>),
     /// The pair before a put.
     Put(Revision, RevSub),
     /// The pairs before a removal.
@@ -201,7 +201,7 @@ impl Resolution {
     fn start(&mut self, view: &dyn View, op: OpDone) -> Stage {
         match op {
             OpDone::Range { revision, below, range } => {
-                Stage::Range(revision, RangeScan::within(view, &range, below))
+                Stage::Range(revision, Box::new(RangeScan::within(view, &range, below)))
             }
             OpDone::Put(revision, done) => match done.prev {
                 Some(prev) => Stage::Put(revision, prev),
