@@ -18,6 +18,7 @@ pub mod kv;
 pub mod lessor;
 pub mod limits;
 pub mod machine;
+pub mod membership;
 pub mod message;
 pub mod mutant;
 pub mod mvcc;

@@ -35,6 +35,7 @@ mod delete;
 mod draft;
 pub mod guard;
 mod lease;
+mod member;
 pub(crate) mod precheck;
 mod put;
 pub mod rights;
@@ -42,9 +43,10 @@ mod txn;
 
 pub use alarm::alarms;
 pub use auth::{auth_state, role, user};
-pub use cluster::{genesis, members};
+pub use cluster::{genesis, initial_members, members};
 pub use compact::compaction_cursor;
 pub use lease::{attached_from, lease_keys, lease_keys_from, lease_ttl, leases, leases_from};
+pub use member::{cluster_version, is_removed, membership, started};
 
 pub(crate) use compact::PROGRESS_KEY;
 
@@ -159,6 +161,11 @@ impl Machine {
         Ok(())
     }
 
+    /// Whether a command would be allowed now; apply decides again, on the state of then.
+    pub fn permits(&mut self, command: &Command, view: &dyn View) -> bool {
+        self.guard.permit(view, &command.identity, Act::Op(&command.op)).is_ok()
+    }
+
     /// Moves the applied position over an entry without commands: a new leader's first one, or a
     /// membership change.
     pub fn skip(&mut self, at: Position, store: &mut impl Store) {
@@ -213,5 +220,14 @@ fn decide(draft: &mut Draft<'_>, op: &Op) -> Result<Body, ReadError> {
             Body::Publish
         }
         Op::Auth(op) => Body::Auth(auth::perform(draft, op)?),
+        Op::Member(change) => member::change(draft, change)?,
+        Op::Started { member, started } => {
+            member::start(draft, *member, *started);
+            Body::Publish
+        }
+        Op::ClusterVersion(version) => {
+            member::decide_version(draft, *version);
+            Body::Publish
+        }
     })
 }

@@ -7,6 +7,7 @@ use crate::auth::TokenChange;
 use crate::entry::{Append, HardState};
 use crate::fact::Fact;
 use crate::id::{Index, MemberId, Position, RequestId, Term};
+use crate::membership::Membership;
 use crate::message::{Message, SnapshotMeta};
 use crate::rejection::Rejection;
 use crate::response::{Event, Response};
@@ -83,6 +84,8 @@ pub enum Effect {
         /// What it stands for.
         at: Position,
     },
+    /// The set of members, their URLs or births have changed: who may be talked to from now on.
+    Membership(Membership),
     /// Stop: nothing this member does can be trusted any more.
     Halt(Fault),
 }

@@ -123,8 +123,35 @@ rejections! {
     NotPrimaryLessor = "not a primary lessor",
     /// The client cancelled its watch stream.
     WatchCanceled = "etcdserver: watch canceled",
-    /// A member id that is not known.
+    /// A member id that is not known, or was removed.
     MemberNotFound = "etcdserver: member not found",
+    /// An id that a member has.
+    MemberExists = "etcdserver: member ID already exist",
+    /// A peer URL that another member has.
+    PeerUrlExists = "etcdserver: Peer URLs already exists",
+    /// Too few started members would be left for a quorum.
+    NotEnoughStarted =
+        "etcdserver: re-configuration failed due to not enough started members",
+    /// Peer URLs that are none.
+    MemberBadUrls = "etcdserver: given member URLs are invalid",
+    /// A voter cannot be promoted.
+    MemberNotLearner = "etcdserver: can only promote a learner member",
+    /// The learner is too far behind.
+    LearnerNotReady =
+        "etcdserver: can only promote a learner member which is in sync with leader",
+    /// Over `--max-learners`.
+    TooManyLearners = "etcdserver: too many learner members in cluster",
+    /// This member is not connected to a quorum for long enough.
+    Unhealthy = "etcdserver: unhealthy cluster",
+    /// A downgrade's target that is no version.
+    WrongDowngradeVersionFormat = "etcdserver: wrong downgrade target version format",
+    /// A downgrade's target that is not one minor version lower.
+    InvalidDowngradeTargetVersion = "etcdserver: invalid downgrade target version",
+    /// The cluster's version is not decided.
+    ClusterVersionUnavailable = "etcdserver: cluster version not found during downgrade",
+    /// Our own: the data's format is not etcd's, so that no older etcd could take over.
+    DowngradeUnsupported =
+        "etcdserver: downgrade is not supported: the data is in a format of Holdfast that no version of etcd reads",
 }
 
 impl fmt::Display for Rejection {

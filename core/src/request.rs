@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::auth::AuthOp;
 use crate::id::{LeaseId, MemberId, RequestId, Revision};
+use crate::membership::{MemberChange, Started, Version};
 use crate::time::Instant;
 
 /// A set of keys, as etcd's `key` and `range_end` pair describes it.
@@ -314,6 +315,17 @@ pub enum Op {
     },
     /// A call of the Auth service.
     Auth(AuthOp),
+    /// A change of the set of members: alone in its entry.
+    Member(MemberChange),
+    /// A started member tells of its data directory and its version.
+    Started {
+        /// Which member.
+        member: MemberId,
+        /// What it tells.
+        started: Started,
+    },
+    /// The leader has decided the cluster's version.
+    ClusterVersion(Version),
 }
 
 impl Op {
@@ -328,7 +340,10 @@ impl Op {
             | Op::LeaseRevoke { .. }
             | Op::AlarmList
             | Op::Publish { .. }
-            | Op::Auth(_) => false,
+            | Op::Auth(_)
+            | Op::Member(_)
+            | Op::Started { .. }
+            | Op::ClusterVersion(_) => false,
         }
     }
 }

@@ -45,6 +45,15 @@ pub enum Body {
     Auth(AuthReply),
     /// The member's attributes are replicated.
     Publish,
+    /// A member was added.
+    MemberAdd {
+        /// Who.
+        member: Member,
+        /// Everybody, by id.
+        members: Vec<Member>,
+    },
+    /// The members were changed: everybody, by id.
+    Members(Vec<Member>),
     /// The snapshot published together with this answer is recent enough.
     ReadIndex,
     /// Seconds the lease has again; 0 when there is no such lease.

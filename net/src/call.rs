@@ -40,6 +40,16 @@ pub enum Method {
     LeaseLeases,
     /// etcdserverpb.Cluster/MemberList
     MemberList,
+    /// etcdserverpb.Cluster/MemberAdd
+    MemberAdd,
+    /// etcdserverpb.Cluster/MemberRemove
+    MemberRemove,
+    /// etcdserverpb.Cluster/MemberUpdate
+    MemberUpdate,
+    /// etcdserverpb.Cluster/MemberPromote
+    MemberPromote,
+    /// etcdserverpb.Maintenance/Downgrade
+    Downgrade,
     /// etcdserverpb.Maintenance/Status
     Status,
     /// etcdserverpb.Maintenance/Alarm
@@ -87,7 +97,7 @@ pub enum Method {
 }
 
 impl Method {
-    const PATHS: [(Method, &'static str); 34] = [
+    const PATHS: [(Method, &'static str); 39] = [
         (Method::Range, "/etcdserverpb.KV/Range"),
         (Method::Put, "/etcdserverpb.KV/Put"),
         (Method::DeleteRange, "/etcdserverpb.KV/DeleteRange"),
@@ -100,6 +110,11 @@ impl Method {
         (Method::LeaseTimeToLive, "/etcdserverpb.Lease/LeaseTimeToLive"),
         (Method::LeaseLeases, "/etcdserverpb.Lease/LeaseLeases"),
         (Method::MemberList, "/etcdserverpb.Cluster/MemberList"),
+        (Method::MemberAdd, "/etcdserverpb.Cluster/MemberAdd"),
+        (Method::MemberRemove, "/etcdserverpb.Cluster/MemberRemove"),
+        (Method::MemberUpdate, "/etcdserverpb.Cluster/MemberUpdate"),
+        (Method::MemberPromote, "/etcdserverpb.Cluster/MemberPromote"),
+        (Method::Downgrade, "/etcdserverpb.Maintenance/Downgrade"),
         (Method::Status, "/etcdserverpb.Maintenance/Status"),
         (Method::Alarm, "/etcdserverpb.Maintenance/Alarm"),
         (Method::AuthEnable, "/etcdserverpb.Auth/AuthEnable"),

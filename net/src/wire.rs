@@ -33,6 +33,7 @@ use crate::proto::etcdserverpb as pb;
 
 mod auth;
 mod cluster;
+mod downgrade;
 mod fuzz;
 mod header;
 mod health;
@@ -107,6 +108,11 @@ pub fn decode_query(
         Method::LeaseTimeToLive => lease::decode_time_to_live(message),
         Method::LeaseLeases => lease::decode_leases(message),
         Method::MemberList => cluster::decode_member_list(message),
+        Method::MemberAdd => cluster::decode_member_add(message),
+        Method::MemberRemove => cluster::decode_member_remove(message),
+        Method::MemberUpdate => cluster::decode_member_update(message),
+        Method::MemberPromote => cluster::decode_member_promote(message),
+        Method::Downgrade => downgrade::decode(message),
         Method::Status => maintenance::decode_status(message),
         Method::Alarm => maintenance::decode_alarm(message),
         // The calls of the Auth service are taken above.
@@ -165,6 +171,16 @@ fn assemble_answer(origin: Origin, answer: &Answer, out: &mut Assembly) {
         }
         AnswerBody::MemberList(members) => {
             append(&cluster::member_list_response(origin, header, members), out);
+        }
+        AnswerBody::MemberAdd { member, members } => {
+            append(&cluster::member_add_response(origin, header, (member, members)), out);
+        }
+        // Removal, update and promotion answer alike, field by field.
+        AnswerBody::Members(members) => {
+            append(&cluster::member_list_response(origin, header, members), out);
+        }
+        AnswerBody::Downgrade(version) => {
+            append(&downgrade::response(origin.header(header), *version), out);
         }
         AnswerBody::Status(status) => {
             append(&maintenance::status_response(origin.header(header), status), out);

@@ -107,6 +107,8 @@ pub struct Config {
     pub listen_metrics: Vec<HttpUrl>,
     /// `--initial-cluster`, in name order.
     pub initial_cluster: Vec<InitialMember>,
+    /// `--force-new-cluster`
+    pub force_new_cluster: bool,
     /// `--initial-cluster-state`: meaningful only while there is no data.
     pub initial_cluster_state: ClusterState,
     /// `--initial-cluster-token`: part of what member ids are derived from.
@@ -206,6 +208,7 @@ fn build(values: Values) -> Result<Config, ConfigError> {
         initial_cluster_token: values.text("initial-cluster-token").to_owned(),
         connections: connections(&values, &limits)?,
         limits,
+        force_new_cluster: values.switch("force-new-cluster"),
         watch_progress_interval: progress_interval(&values),
         unsafe_no_fsync: values.switch("unsafe-no-fsync"),
         disk_driver: disk_driver(&values)?,
@@ -270,6 +273,8 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
         checkpoint_entries: values.count("snapshot-count"),
         catchup_entries: values.count("snapshot-catchup-entries"),
         compaction_batch,
+        strict_reconfig_check: values.switch("strict-reconfig-check"),
+        learners_max: values.count("max-learners"),
         ..Limits::default()
     };
     limits.validate().map_err(ConfigError::unfit)?;

@@ -22,6 +22,7 @@
 mod access;
 #[cfg(test)]
 mod auth_tests;
+mod downgrade;
 mod login;
 mod parked;
 mod reads;
@@ -36,6 +37,7 @@ use holdfast_core::fact::Fact;
 use holdfast_core::id::{Incarnation, Index, LeaseId, MemberId, RequestId, Revision};
 use holdfast_core::limits::Limits;
 use holdfast_core::machine::guard::Act;
+use holdfast_core::membership::MemberChange;
 use holdfast_core::mvcc::Budget;
 use holdfast_core::mvcc::resolve::{self, Resolved};
 use holdfast_core::query::{Answer, AnswerBody, Answered, Header, Query, StatusAnswer};
@@ -78,6 +80,8 @@ pub struct EdgeConfig {
     pub quota: i64,
     /// Passwords and tokens.
     pub auth: AuthOptions,
+    /// The id of a member that comes with these peer URLs now.
+    pub member_id: fn(&[String]) -> MemberId,
 }
 
 /// One call's query, and who asks it.
@@ -202,6 +206,9 @@ impl Edge {
             }
             Query::MemberList { linearizable } => {
                 return self.take_read(reading(Read::Members), !linearizable);
+            }
+            Query::Downgrade(asked) => {
+                return self.take_read(reading(Read::Downgrade(asked)), false);
             }
             Query::LeaseLeases => return self.take_read(reading(Read::Leases), true),
             Query::Status => return self.answer_status(call, &by),
@@ -515,8 +522,16 @@ impl Edge {
             }
             Query::LeaseRevoke { id } => Op::LeaseRevoke { id },
             Query::AlarmList => Op::AlarmList,
+            Query::MemberAdd { peer_urls, is_learner } => Op::Member(MemberChange::Add {
+                id: (self.config.member_id)(&peer_urls),
+                peer_urls,
+                is_learner,
+                learners_max: self.config.limits.learners_max,
+            }),
+            Query::MemberChange(change) => Op::Member(change),
             Query::Range(_)
             | Query::MemberList { .. }
+            | Query::Downgrade(_)
             | Query::Status
             | Query::LeaseLeases
             | Query::LeaseKeepAlive { .. }

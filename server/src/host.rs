@@ -7,6 +7,7 @@
 use holdfast_core::auth::TokenChange;
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{MemberId, RequestId};
+use holdfast_core::membership::{Membership, Stranger};
 use holdfast_core::message::{Message, PeerHello};
 use holdfast_core::rejection::Rejection;
 use holdfast_core::request::Request;
@@ -42,6 +43,8 @@ pub enum Event {
     },
     /// A disk order ended.
     Completed(Completion),
+    /// A peer will not talk to this member any more, for a reason that stays: it must stop.
+    Expelled(Stranger),
 }
 
 /// A new state of the store, and the changes that led to it.
@@ -76,6 +79,9 @@ pub trait Host {
 
     /// Answers a request.
     fn reply(&mut self, id: RequestId, result: Result<Response, Rejection>);
+
+    /// Who there is has changed: talk to these from now on, and to no others.
+    fn membership(&mut self, membership: Membership);
 
     /// Something an operator should read.
     fn warn(&mut self, message: &str);

@@ -12,6 +12,7 @@ pub mod edge;
 pub mod host;
 pub mod http;
 pub mod identity;
+pub mod join;
 pub mod launch;
 pub mod logging;
 pub mod member;

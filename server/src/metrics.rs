@@ -155,6 +155,9 @@ impl Metrics {
                 | Fact::CheckpointSaved { .. }
                 | Fact::SnapshotInstalled { .. }
                 | Fact::LeadershipOffered { .. }
+                | Fact::MembersChanged { .. }
+                | Fact::ChangeRefused { .. }
+                | Fact::Removed
                 | Fact::MatchedLowered { .. } => {}
             }
         }

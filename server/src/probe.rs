@@ -62,7 +62,10 @@ impl Probe for MemberProbe {
     }
 
     fn versions(&self) -> Versions {
-        Versions { cluster: Some(VERSION.into()), storage: Some(VERSION.into()) }
+        let sessions = self.sessions.borrow();
+        let cluster = machine::cluster_version(sessions.view().snapshot());
+        let cluster = cluster.map(|version| version.to_string());
+        Versions { cluster, storage: Some(VERSION.into()) }
     }
 
     fn metrics(&self) -> String {

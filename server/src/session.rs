@@ -5,6 +5,8 @@
 //!
 //! Leaves out: HTTP/2 (`net`), what a request means (`core`), and reading (the [`Edge`]).
 
+mod learner;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use holdfast_core::id::Term;
 use holdfast_core::query::{Answered, Query};
 use holdfast_core::rejection::Rejection;
 use holdfast_core::request::Op;
+use holdfast_core::status::Role;
 use holdfast_core::time::Instant;
 use holdfast_core::watch::{WatchResponse, WatchStreamId};
 use holdfast_net::call::{Call, Code, FromClient, GrpcStatus, Method, Reply, StreamId};
@@ -199,7 +202,7 @@ impl Sessions {
 
     fn begin(&mut self, call: Call) {
         let Call { stream, method, metadata, message, .. } = call;
-        if let Some(status) = self.refusal(&metadata) {
+        if let Some(status) = self.refusal(method, &metadata) {
             return self.end(stream, status);
         }
         let require_leader = metadata.require_leader;
@@ -217,19 +220,33 @@ impl Sessions {
     }
 
     /// Why a call is not even looked at.
-    fn refusal(&self, metadata: &holdfast_net::call::Metadata) -> Option<GrpcStatus> {
+    fn refusal(
+        &self,
+        method: Method,
+        metadata: &holdfast_net::call::Metadata,
+    ) -> Option<GrpcStatus> {
         if self.stopping {
             return Some(wire::status_of(Rejection::Stopped));
         }
         if matches!(metadata.client_api_version, Some(Err(()))) {
             return Some(wire::status_of(Rejection::InvalidClientApiVersion));
         }
+        if self.is_learner() && !learner::may_serve(method) {
+            return Some(wire::status_of(Rejection::NotSupportedForLearner));
+        }
         let leaderless = metadata.require_leader && self.edge.status().leader.is_none();
         leaderless.then(|| wire::status_of(Rejection::NoLeader))
     }
 
+    fn is_learner(&self) -> bool {
+        self.edge.status().role == Role::Learner
+    }
+
     fn unary(&mut self, (stream, by): (StreamId, Credential), method: Method, message: &Bytes) {
         match wire::decode_query(method, message, &self.limits) {
+            Ok(query) if self.is_learner() && !learner::may_answer(&query) => {
+                self.end(stream, wire::status_of(Rejection::NotSupportedForLearner));
+            }
             Ok(query) => {
                 self.calls.insert(stream, Open::new(method, false));
                 let now = (self.clock)();

@@ -14,6 +14,8 @@
 //! | R6 | checkpoint and log together are the full replay; recovery always works |
 //! | R7 | what was acknowledged is in the log of every later leader |
 //! | R8 | nothing is applied that nobody asked for, and nothing twice |
+//! | R10 | learners and removed members have no say in elections, and no id comes back |
+//! | R11 | commits are by majorities of the applied configuration; changes one at a time |
 //! | K1 | strict serializability, by revision witness |
 //! | K1b | linearizability of registers, by a search that never looks at revisions |
 //! | K2 | header revisions never go back in a session, and are never ahead of the store |
@@ -53,6 +55,7 @@ use crate::swarm::Swarm;
 use crate::workload::watch::{Notice, WatchSpec};
 
 mod a1;
+mod config;
 mod h1;
 mod h2;
 mod h3;
@@ -65,6 +68,8 @@ mod l1;
 mod l2;
 mod l3;
 mod r1;
+mod r10;
+mod r11;
 mod r2;
 mod r3;
 mod r5;
@@ -197,6 +202,19 @@ pub enum Seen<'a> {
         /// Its log.
         terms: &'a dyn Terms,
     },
+    /// A member led at the end of a turn.
+    Leads {
+        /// Who.
+        member: usize,
+        /// In which term.
+        term: Term,
+        /// How far it has committed.
+        commit: Index,
+        /// Where its durable log ends.
+        durable: Index,
+        /// Its log.
+        terms: &'a dyn Terms,
+    },
     /// A command was applied for the first time anywhere; the oracle has just done so too.
     Committed {
         /// Its id.
@@ -297,6 +315,9 @@ impl Checkers {
     pub fn new(only: Option<&'static str>) -> Checkers {
         // L3 comes before R6, which would notice the same from farther away.
         let all: Vec<Box<dyn Checker>> = vec![
+            // Before R1 and R2, which would notice the same from farther away.
+            Box::new(r10::WhoVotes::default()),
+            Box::new(r11::QuorumsMeet::default()),
             Box::new(r1::OneLeader::default()),
             Box::new(r3::NoStepBack::default()),
             Box::new(r7::AcknowledgedSurvives::default()),

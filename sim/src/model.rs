@@ -13,16 +13,18 @@
 //! Worked example: after `put a`, `delete a`, `put a` the versions of `a` are r2 (put), r3
 //! (tombstone), r4 (put, created at r4, version 1).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
-use holdfast_core::id::{LeaseId, RevSub, Revision};
+use holdfast_core::id::{LeaseId, MemberId, RevSub, Revision};
 use holdfast_core::query::{AnswerBody, DeleteAnswer, RangeAnswer};
 use holdfast_core::rejection::Rejection;
 use holdfast_core::request::{Identity, KeyRange, Op, Range, RangeEnd};
+use holdfast_core::response::Member;
 
 pub mod auth;
+mod members;
 mod range;
 mod txn;
 
@@ -87,6 +89,7 @@ pub struct Model {
     users: auth::Users,
     /// Every state of the users that has been, with the number of commands after which it was there.
     users_were: Vec<(usize, auth::Users)>,
+    members: members::Members,
 }
 
 impl Default for Model {
@@ -101,11 +104,29 @@ impl Default for Model {
             changes: Vec::new(),
             users: auth::Users::default(),
             users_were: vec![(0, auth::Users::default())],
+            members: members::Members::default(),
         }
     }
 }
 
 impl Model {
+    /// A cluster that begins with these members.
+    pub fn with_members(members: &[Member]) -> Model {
+        let mut model = Model::default();
+        model.members.all = members.iter().map(|member| (member.id, member.clone())).collect();
+        model
+    }
+
+    /// Who is a member.
+    pub fn members(&self) -> &BTreeMap<MemberId, Member> {
+        &self.members.all
+    }
+
+    /// Who was one.
+    pub fn removed(&self) -> &BTreeSet<MemberId> {
+        &self.members.removed
+    }
+
     /// Applies the next command of the log, as the cluster's own.
     pub fn apply(&mut self, op: &Op) -> &Step {
         self.apply_by(&Identity::SYSTEM, op)
@@ -240,12 +261,20 @@ impl Model {
             }
             Op::LeaseRevoke { id } => self.revoke(id.0),
             Op::AlarmList => Ok((self.revision, AnswerBody::Alarms(Vec::new()))),
-            // Members and what they publish are not modelled; nothing is answered to a client.
-            Op::Publish { .. } => Ok((self.revision, AnswerBody::Compact)),
             Op::Auth(op) => {
                 let reply = self.users.call(op)?;
                 Ok((self.revision, AnswerBody::Auth(reply)))
             }
+            Op::Member(change) => {
+                let answer = self.members.change(change)?;
+                Ok((self.revision, answer))
+            }
+            Op::Publish { member, name, client_urls } => {
+                self.members.publish(*member, name, client_urls);
+                Ok((self.revision, AnswerBody::Compact))
+            }
+            // What members tell of their own starts is not modelled; no client is answered.
+            Op::Started { .. } | Op::ClusterVersion(_) => Ok((self.revision, AnswerBody::Compact)),
         }
     }
 

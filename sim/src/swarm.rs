@@ -54,6 +54,8 @@ pub enum Stream {
     Transport,
     /// Whether clients are users, and what these do.
     Users,
+    /// Changes of the set of members.
+    Membership,
 }
 
 impl Stream {
@@ -84,6 +86,8 @@ pub struct FaultMix {
     pub reset: u64,
     /// Scripts for combinations that dice hardly ever throw.
     pub recipe: u64,
+    /// Changes of the set of members.
+    pub members: u64,
 }
 
 /// How clients behave.
@@ -129,6 +133,8 @@ pub struct Swarm {
     pub seed: u64,
     /// Members of the cluster.
     pub members: usize,
+    /// Places for members that come later.
+    pub spares: usize,
     /// How long faults go on.
     pub chaos: Duration,
     /// The members' limits.
@@ -155,8 +161,18 @@ impl Swarm {
     /// The configuration of a seed.
     pub fn draw(seed: u64) -> Swarm {
         let mut rng = Stream::Limits.rng(seed);
-        let members = *pick(&mut rng, &[3, 3, 3, 3, 3, 3, 3, 5, 5, 1]);
+        let drawn = *pick(&mut rng, &[3, 3, 3, 3, 3, 3, 3, 5, 5, 1]);
+        let mut changes = Stream::Membership.rng(seed);
+        // Changes in half of the seeds; some of them, and no others, begin with an even number or seven.
+        let (members, spares) = match changes.below(20) {
+            0 => (7, 1),
+            1 | 2 => (4, 2),
+            3 => (2, 2),
+            4..=9 => (drawn, 3),
+            _ => (drawn, 0),
+        };
         let chaos = Duration::from_millis(rng.between(52_000, 60_000));
+        let strict_reconfig_check = changes.chance(30);
         let limits = draw_slices(&mut Stream::Slices.rng(seed), draw_limits(&mut rng));
         let storage = StorageMix {
             segment_bytes: *pick(&mut rng, &[64 << 10, 128 << 10, 256 << 10]),
@@ -168,14 +184,18 @@ impl Swarm {
         Swarm {
             seed,
             members,
+            spares,
             chaos,
-            limits,
+            limits: Limits { strict_reconfig_check, ..limits },
             storage,
             peers: draw_quality(&mut quality, true),
             clients: draw_quality(&mut quality, false),
             latency: draw_latency(&mut Stream::Latency.rng(seed)),
-            rates: draw_rates(&mut Stream::Clocks.rng(seed), members),
-            faults: draw_faults(&mut Stream::Faults.rng(seed), members),
+            rates: draw_rates(&mut Stream::Clocks.rng(seed), members + spares),
+            faults: FaultMix {
+                members: if spares > 0 { 3 } else { 0 },
+                ..draw_faults(&mut Stream::Faults.rng(seed), members)
+            },
             work: WorkMix {
                 // Users speak to the edge: the transport's clients have no tokens.
                 users: transport.is_none() && Stream::Users.rng(seed).chance(40),
@@ -279,6 +299,7 @@ fn draw_faults(rng: &mut Rng, members: usize) -> FaultMix {
         clock: weight(50),
         reset: weight(50) * cluster,
         recipe: (1 + weight(60)) * cluster,
+        members: 0,
         every: Duration::from_millis(rng.between(1_500, 5_000)),
     }
 }
@@ -304,9 +325,10 @@ impl fmt::Display for Swarm {
         let limits = &self.limits;
         write!(
             f,
-            "{} members, {}s chaos, heartbeat {}ms, election {}ms, checkpoint {}, catch-up {}, \
+            "{} members (+{}), {}s chaos, heartbeat {}ms, election {}ms, checkpoint {}, catch-up {}, \
              segment {}K, chunk {}K, {} clients, {} watchers, values to {}, fault every {}ms{}{}",
             self.members,
+            self.spares,
             self.chaos.as_secs(),
             limits.heartbeat.as_millis(),
             limits.election_timeout.as_millis(),

@@ -80,7 +80,7 @@ impl<'a> Reader<'a> {
                 client_urls: self.list(Reader::text)?,
             },
             0x50 => Op::Auth(self.auth()?),
-            kind => return Err(self.unknown(kind)),
+            kind => return self.member_op(kind),
         })
     }
 
@@ -228,7 +228,7 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    fn fixed(&mut self) -> Read<u64> {
+    pub(super) fn fixed(&mut self) -> Read<u64> {
         let bytes = self.data[self.at..].first_chunk().ok_or(self.error(Problem::Truncated))?;
         self.at += 8;
         Ok(u64::from_le_bytes(*bytes))
@@ -238,7 +238,7 @@ impl<'a> Reader<'a> {
         CodecError { offset: self.at - 1, problem: Problem::Kind(kind) }
     }
 
-    fn error(&self, problem: Problem) -> CodecError {
+    pub(super) fn error(&self, problem: Problem) -> CodecError {
         CodecError { offset: self.at, problem }
     }
 }

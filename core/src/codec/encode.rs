@@ -73,6 +73,9 @@ impl Writer {
                 w.list(client_urls, |w, url| w.bytes(url.as_bytes()));
             }),
             Op::Auth(op) => self.tagged(0x50, |w| w.auth(op)),
+            Op::Member(change) => self.change(change),
+            Op::Started { member, started } => self.started(*member, *started),
+            Op::ClusterVersion(version) => self.cluster_version(*version),
         }
     }
 

@@ -136,8 +136,9 @@ impl Guard {
                 self.identified(who)?;
                 self.lease(view, who, *id)
             }
-            // No client can ask for it.
-            Op::Publish { .. } => Ok(()),
+            Op::Member(_) => self.admin(view, who),
+            // No client can ask for these.
+            Op::Publish { .. } | Op::Started { .. } | Op::ClusterVersion(_) => Ok(()),
             Op::Auth(op) => self.auth(view, who, op),
         }
     }

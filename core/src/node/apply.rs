@@ -40,13 +40,18 @@ impl Node {
                     continue;
                 }
                 self.machine.apply(entry.at, command, store, &mut applied)?;
+                if matches!(command.op, Op::Publish { .. } | Op::Started { .. }) {
+                    self.members_changed(now, entry.at, store);
+                }
                 if entry.at.index > self.replayed {
                     self.turn.tokens.append(&mut applied.tokens);
                 }
                 self.applied_command(now, command.id, &mut applied);
             }
-        } else {
+        } else if entry.data.is_empty() {
             self.machine.skip(entry.at, store);
+        } else {
+            self.apply_change(now, &entry, store, out)?;
         }
         self.turn.changed = true;
         self.applied_bytes += entry.data.len() as u64;
@@ -63,7 +68,12 @@ impl Node {
         Ok(())
     }
 
-    fn applied_command(&mut self, now: Instant, id: crate::id::RequestId, applied: &mut Applied) {
+    pub(super) fn applied_command(
+        &mut self,
+        now: Instant,
+        id: crate::id::RequestId,
+        applied: &mut Applied,
+    ) {
         for change in applied.leases.drain(..) {
             match change {
                 LeaseChange::Granted { id, ttl } => self.lessor.granted(now, id, ttl),

@@ -73,7 +73,8 @@ impl Model {
                 known_caller(who)?;
                 self.all_of_lease(who, id.0, true)
             }
-            Op::Publish { .. } => Ok(()),
+            Op::Member(_) => self.root_only(who),
+            Op::Publish { .. } | Op::Started { .. } | Op::ClusterVersion(_) => Ok(()),
             Op::Auth(op) => self.may_call(who, op),
         }
     }

@@ -89,6 +89,7 @@ impl World {
             "leases" => Ok(self.leases()),
             "rows" => Ok(self.rows()),
             "members" => Ok(machine::members(&self.store).iter().map(show_member).collect()),
+            "known" => Ok(self.known()),
             _ => Err(format!("command `{word}`")),
         }
     }
@@ -148,6 +149,9 @@ impl World {
             }
             Some(AnswerBody::Txn(answer)) => lines.extend(show_txn(&answer, "  ")),
             Some(AnswerBody::Auth(reply)) => lines.extend(auth::show(&reply)),
+            Some(AnswerBody::MemberAdd { members, .. } | AnswerBody::Members(members)) => {
+                lines.extend(members.iter().map(show_member));
+            }
             Some(AnswerBody::Alarms(alarms)) => {
                 lines[0].push_str(&format!(" {} alarms", alarms.len()));
             }
@@ -216,6 +220,18 @@ impl World {
     fn leases(&self) -> Vec<String> {
         let leases = machine::leases(&self.store);
         leases.iter().map(|(id, ttl)| format!("{id} {ttl}s")).collect()
+    }
+
+    fn known(&self) -> Vec<String> {
+        let known = machine::membership(&self.store);
+        let removed: Vec<String> = known.removed.iter().map(ToString::to_string).collect();
+        let births = known.births.iter().map(|(id, birth)| format!("{id} born {birth}"));
+        let version = machine::cluster_version(&self.store);
+        let version = version.map_or("no version".to_owned(), |version| format!("{version}"));
+        let first = machine::initial_members(&self.store).expect("a genesis is on record");
+        let first: Vec<String> = first.iter().map(|member| member.id.to_string()).collect();
+        let head = format!("began {}, removed [{}], {version}", first.join(" "), removed.join(" "));
+        std::iter::once(head).chain(births).collect()
     }
 
     fn rows(&self) -> Vec<String> {

@@ -74,7 +74,9 @@ impl Model {
                 }
             },
             Op::AlarmList => Ok(AnswerBody::Alarms(Vec::new())),
-            Op::Publish { .. } => panic!("the model knows no members"),
+            Op::Publish { .. } | Op::Member(_) | Op::Started { .. } | Op::ClusterVersion(_) => {
+                panic!("the model knows no members")
+            }
             Op::Auth(_) => panic!("users have a model of their own, in auth_properties"),
         };
         if work.changed && answer.is_ok() {

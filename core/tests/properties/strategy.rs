@@ -4,6 +4,7 @@ use bytes::Bytes;
 use holdfast_core::auth::{AuthOp, Permission, PermissionType, Secret};
 use holdfast_core::command::Command;
 use holdfast_core::id::{Incarnation, LeaseId, MemberId, RequestId, Revision};
+use holdfast_core::membership::{MemberChange, Started, Version};
 use holdfast_core::request::{
     Compare, CompareResult, CompareTarget, DeleteRange, Identity, KeyRange, Op, Put, Range,
     RangeEnd, SortOrder, SortTarget, Txn, TxnOp,
@@ -70,6 +71,31 @@ pub fn range() -> impl Strategy<Value = Range> {
     )
 }
 
+/// What stands in ordinary entries about members.
+fn told() -> impl Strategy<Value = Op> {
+    (any::<u64>(), any::<u64>(), any::<(u8, u8)>()).prop_map(|(id, birth, (major, minor))| {
+        let version = Version { major, minor };
+        match birth % 2 {
+            0 => Op::ClusterVersion(version),
+            _ => Op::Started { member: MemberId(id), started: Started { birth, version } },
+        }
+    })
+}
+
+/// Any change of members, for the codec.
+pub fn change() -> impl Strategy<Value = MemberChange> {
+    let urls = vec(".{0,8}", 0..3);
+    (0..5, any::<u64>().prop_map(MemberId), urls, any::<bool>(), any::<u64>()).prop_map(
+        |(kind, id, peer_urls, is_learner, learners_max)| match kind {
+            0 => MemberChange::Add { id, peer_urls, is_learner, learners_max },
+            1 => MemberChange::Promote { id },
+            2 => MemberChange::Update { id, peer_urls },
+            3 => MemberChange::Remove { id },
+            _ => MemberChange::ForceNew { id },
+        },
+    )
+}
+
 /// Any bytes, any lengths, for the codec.
 pub fn command() -> impl Strategy<Value = Command> {
     let id = (any::<u64>(), any::<u64>(), any::<u64>());
@@ -90,7 +116,7 @@ pub fn command() -> impl Strategy<Value = Command> {
         },
     );
     let compact = any::<i64>().prop_map(|revision| Op::Compact { revision: Revision(revision) });
-    let op = prop_oneof![6 => op(), 1 => publish, 2 => wild, 1 => compact, 1 => Just(Op::AlarmList), 2 => auth()];
+    let op = prop_oneof![6 => op(), 1 => publish, 2 => wild, 1 => compact, 1 => Just(Op::AlarmList), 2 => auth(), 1 => told()];
     (id, identity, op).prop_map(|((member, incarnation, sequence), (user, auth_revision), op)| {
         let (member, incarnation) = (MemberId(member), Incarnation(incarnation));
         let identity = Identity { user: user.into(), auth_revision };

@@ -1,14 +1,14 @@
 //! What happened, in the scripts' words.
 
 use holdfast_core::codec;
-use holdfast_core::entry::Entry;
+use holdfast_core::entry::{Entry, EntryKind};
 use holdfast_core::fact::Fact;
 use holdfast_core::id::MemberId;
 use holdfast_core::message::{Message, RaftKind, RaftMessage};
 use holdfast_core::output::Effect;
 use holdfast_core::rejection::Rejection;
 use holdfast_core::request::Op;
-use holdfast_core::response::{Body, Response};
+use holdfast_core::response::{Body, Member, Response};
 use holdfast_core::status::Status;
 
 /// Facts that scripts tell; the others are seen in `show`.
@@ -20,11 +20,14 @@ pub fn is_told(fact: &Fact) -> bool {
         | Fact::SnapshotInstalled { .. }
         | Fact::ProposalsFailed { .. }
         | Fact::LeadershipOffered { .. }
+        | Fact::MembersChanged { .. }
+        | Fact::ChangeRefused { .. }
         | Fact::MatchedLowered { .. } => true,
         Fact::LeaderChanged { .. }
         | Fact::Committed { .. }
         | Fact::Applied { .. }
         | Fact::LeaseRenewed { .. }
+        | Fact::Removed
         | Fact::CompactionFinished { .. } => false,
     }
 }
@@ -50,7 +53,8 @@ pub fn effect(id: MemberId, effect: &Effect, trace: bool) -> Option<String> {
         | Effect::Publish { .. }
         | Effect::Reply { .. }
         | Effect::Flush { .. }
-        | Effect::Halt(_) => None,
+        | Effect::Membership(_) => None,
+        Effect::Halt(fault) => Some(format!("{id} halts: {}", fault.what)),
     }
 }
 
@@ -62,9 +66,21 @@ pub fn answer(result: &Result<Response, Rejection>) -> String {
             Body::LeaseTimeToLive { ttl, granted, applied } => {
                 format!("ok, {ttl}s of {granted}s left when {applied} was applied")
             }
+            Body::MemberAdd { ref members, .. } | Body::Members(ref members) => {
+                format!("ok, {}", membership(members))
+            }
             _ => format!("ok {} {}", response.revision, response.term),
         },
     }
+}
+
+/// `n1 n2 n4(learner)`
+pub fn membership(members: &[Member]) -> String {
+    let show = |member: &Member| match member.is_learner {
+        true => format!("{}(learner)", member.id),
+        false => member.id.to_string(),
+    };
+    members.iter().map(show).collect::<Vec<_>>().join(" ")
 }
 
 pub fn status(status: &Status) -> String {
@@ -81,6 +97,10 @@ pub fn entries(entries: &[Entry]) -> String {
 fn commands(entry: &Entry) -> String {
     if entry.data.is_empty() {
         return "nothing".to_owned();
+    }
+    if entry.kind == EntryKind::ConfChange {
+        let change = codec::decode_change(&entry.data).expect("a node proposes what it can read");
+        return op(&change.op);
     }
     let commands = codec::decode_entry(&entry.data).expect("a node proposes what it can read");
     commands.iter().map(|command| op(&command.op)).collect::<Vec<_>>().join(", ")
@@ -101,6 +121,9 @@ fn op(op: &Op) -> String {
         | Op::AlarmList
         | Op::Publish { .. }
         | Op::Auth(_) => "another command".to_owned(),
+        Op::Member(change) => change.to_string(),
+        Op::Started { member, .. } => format!("{member} has started"),
+        Op::ClusterVersion(version) => format!("cluster version {version}"),
     }
 }
 
@@ -109,6 +132,7 @@ fn message_words(message: &Message) -> Option<String> {
         Message::Raft(message) => raft_words(message),
         Message::LeaseAsk(ask) => Some(format!("asks for lease {}", ask.id)),
         Message::LeaseAnswer(answer) => Some(format!("answers {:?}", answer.outcome)),
+        Message::ChangeRefused(refused) => Some(format!("refuses: {}", refused.why)),
         Message::Transfer(_) => None,
     }
 }

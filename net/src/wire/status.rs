@@ -24,6 +24,9 @@ fn code_of(rejection: Rejection) -> Code {
         | Rejection::InvalidSortOption
         | Rejection::InvalidClientApiVersion
         | Rejection::RequestTooLarge
+        | Rejection::MemberBadUrls
+        | Rejection::WrongDowngradeVersionFormat
+        | Rejection::InvalidDowngradeTargetVersion
         | Rejection::UserEmpty
         | Rejection::RoleEmpty
         | Rejection::AuthFailed
@@ -47,6 +50,13 @@ fn code_of(rejection: Rejection) -> Code {
         | Rejection::PermissionNotGranted
         | Rejection::NotLeader
         | Rejection::NotCapable
+        | Rejection::MemberExists
+        | Rejection::PeerUrlExists
+        | Rejection::MemberNotLearner
+        | Rejection::LearnerNotReady
+        | Rejection::TooManyLearners
+        | Rejection::ClusterVersionUnavailable
+        | Rejection::DowngradeUnsupported
         | Rejection::NotSupportedForLearner => Code::FailedPrecondition,
         Rejection::PermissionDenied => Code::PermissionDenied,
         Rejection::InvalidAuthToken => Code::Unauthenticated,
@@ -54,6 +64,7 @@ fn code_of(rejection: Rejection) -> Code {
         | Rejection::LeaderChanged
         | Rejection::Stopped
         | Rejection::Timeout
+        | Rejection::Unhealthy
         | Rejection::TimeoutLeaderFail
         | Rejection::TimeoutConnectionLost
         | Rejection::TimeoutWaitAppliedIndex => Code::Unavailable,
@@ -61,6 +72,7 @@ fn code_of(rejection: Rejection) -> Code {
         Rejection::WatchCanceled => Code::Canceled,
         Rejection::TooManyRequests
         | Rejection::NotPrimaryLessor
+        | Rejection::NotEnoughStarted
         | Rejection::NoPasswordUser
         | Rejection::VerifyOnly
         | Rejection::PasswordTooLong => Code::Unknown,

@@ -21,13 +21,14 @@ use holdfast_core::machine::guard::{Act, Reader};
 use holdfast_core::mvcc::range::{RangeScan, after};
 use holdfast_core::mvcc::resolve::Resolution;
 use holdfast_core::mvcc::{Budget, ReadError};
-use holdfast_core::query::{Answer, AnswerBody, Answered, Header};
+use holdfast_core::query::{Answer, AnswerBody, Answered, Downgrade, Header};
 use holdfast_core::rejection::Rejection;
 use holdfast_core::request::{Range, Txn};
 use holdfast_net::call::StreamId;
 use holdfast_storage::snapshot::Snapshot;
 
 use super::access::Access;
+use super::downgrade;
 use super::login::Login;
 use super::slice::Slice;
 use crate::auth::Credential;
@@ -48,6 +49,7 @@ pub(super) enum Read {
     Range(Range),
     Txn(Txn),
     Members,
+    Downgrade(Downgrade),
     Leases,
     LeaseKeys(Lease),
 }
@@ -233,6 +235,15 @@ impl Reads {
                 Work::Leases { attached, from: None, found: Vec::new() }
             }
             Read::Login(_) => unreachable!("the edge has taken it"),
+            Read::Downgrade(asked) => {
+                self.slice.reads().spend(1, 0);
+                let version = downgrade::answer(&asked, machine::cluster_version(&source.snapshot));
+                let answer = |version| Answer {
+                    header: source.header,
+                    body: AnswerBody::Downgrade(version),
+                };
+                return self.answers.push((call, version.map(answer)));
+            }
             Read::Members => {
                 let members = machine::members(&source.snapshot);
                 self.slice.reads().spend(members.len(), 0);
@@ -338,6 +349,7 @@ fn permitted(
         Read::Txn(txn) => Act::Txn(txn),
         Read::Members | Read::Login(_) => Act::Identified,
         Read::Leases | Read::LeaseKeys(_) => return access.reader(&source.snapshot, by),
+        Read::Downgrade(_) => Act::Admin,
     };
     access.permit(&source.snapshot, by, act).map(|()| None)
 }

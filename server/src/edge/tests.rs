@@ -49,6 +49,7 @@ impl Rig {
         let mut engine = Engine::create(disk, identity, EngineOptions::default(), genesis, meta)
             .expect("an empty disk takes an engine");
         let config = EdgeConfig {
+            member_id: |_| MemberId(9),
             member: MEMBER,
             incarnation: Incarnation(1),
             sequence_base: 0,

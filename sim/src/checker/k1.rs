@@ -65,6 +65,9 @@ fn check_answer(
         Query::LeaseKeepAlive { .. }
         | Query::LeaseTimeToLive { .. }
         | Query::LeaseLeases
+        | Query::MemberAdd { .. }
+        | Query::MemberChange(_)
+        | Query::Downgrade(_)
         | Query::MemberList { .. }
         | Query::Status => Ok(()),
     }

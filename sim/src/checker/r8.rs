@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use holdfast_core::auth::{AuthOp, AuthQuery};
 use holdfast_core::id::RequestId;
+use holdfast_core::membership::MemberChange;
 use holdfast_core::query::Query;
 use holdfast_core::request::Op;
 
@@ -23,7 +24,10 @@ impl Checker for Validity {
         let Seen::Committed { id, op, .. } = seen else { return Ok(()) };
         let Some(request) = scene.requests.ops.get(id) else {
             return match op {
-                Op::LeaseRevoke { .. } | Op::Publish { .. } => Ok(()),
+                Op::LeaseRevoke { .. }
+                | Op::Publish { .. }
+                | Op::Started { .. }
+                | Op::ClusterVersion(_) => Ok(()),
                 _ => Err(format!("{id} was never asked: {op:?}")),
             };
         };
@@ -53,6 +57,12 @@ fn asks_for(query: &Query, op: &Op) -> bool {
         }
         (Query::LeaseRevoke { id }, Op::LeaseRevoke { id: applied }) => id == applied,
         (Query::AlarmList, Op::AlarmList) => true,
+        (Query::MemberChange(asked), Op::Member(applied)) => asked == applied,
+        (Query::MemberAdd { peer_urls, is_learner }, Op::Member(applied)) => matches!(
+            applied,
+            MemberChange::Add { peer_urls: urls, is_learner: learner, .. }
+                if urls == peer_urls && learner == is_learner
+        ),
         (Query::Auth(asked), Op::Auth(applied)) => calls_for(asked, applied),
         _ => false,
     }

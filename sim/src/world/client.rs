@@ -106,6 +106,10 @@ impl World {
             return;
         }
         let (client, query) = (record.client, record.query.clone());
+        if client == self.operator_client() {
+            let outcome = answered.map_or_else(outcome_of_rejection, Outcome::Answered);
+            return self.complete_operation(op, run, outcome);
+        }
         match &answered {
             Ok(answer) => {
                 self.learn_leases(client, &answer.body, &query);
@@ -137,11 +141,19 @@ impl World {
             return;
         }
         let (client, query) = (record.client, record.query.clone());
+        if client == self.operator_client() {
+            return self.complete_operation(op, 0, Outcome::Unknown);
+        }
         self.clients[client].gave_up(self.members.len(), &query);
         if self.swarm.transport.is_some() {
             self.abandon(op);
         }
         self.complete(op, 0, Outcome::Unknown);
+    }
+
+    fn complete_operation(&mut self, op: OpId, run: u64, outcome: Outcome) {
+        self.operated(&outcome);
+        self.history.complete(op, self.now, run, outcome);
     }
 
     fn complete(&mut self, op: OpId, run: u64, outcome: Outcome) {

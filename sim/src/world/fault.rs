@@ -5,9 +5,10 @@ use std::time::Duration;
 use holdfast_core::status::Role;
 
 use super::member::{Armed, Life};
-use super::{Happening, Phase, World};
+use super::operator::Goal;
+use super::{Happening, Phase, World, place_of};
 use crate::clock::Moment;
-use crate::nemesis::{Direction, Fault, FaultKind, Target, When};
+use crate::nemesis::{Direction, Fault, FaultKind, MemberOrder, Target, When};
 use crate::network::Quality;
 
 /// What has to be undone when a fault ends.
@@ -65,6 +66,7 @@ impl World {
             FaultKind::Reset { a, b } => return self.disconnect(a, b),
             FaultKind::Sever { target } => return self.cut_lines(self.resolve(target)),
             FaultKind::Leave { target } => return self.leave(self.resolve(target), fault.lasts),
+            FaultKind::Members(order) => return self.order(order),
             FaultKind::Flap { .. } => {
                 self.after(Duration::ZERO, Happening::Flap { fault: place, on: true });
                 return;
@@ -100,6 +102,18 @@ impl World {
                 self.members[member].armed = Some(Armed { power, lasts: fault.lasts, receiving });
             }
         }
+    }
+
+    /// The operator gets something to do.
+    fn order(&mut self, order: MemberOrder) {
+        let goal = match order {
+            MemberOrder::Replace(target) => Goal::Replace(self.resolve(target)),
+            MemberOrder::Remove(target) => Goal::Remove(self.resolve(target)),
+            MemberOrder::Move(target) => Goal::Move(self.resolve(target)),
+            MemberOrder::Grow => Goal::Grow,
+            MemberOrder::Return => Goal::Return,
+        };
+        self.operator.goals.push_back(goal);
     }
 
     fn begin_lasting(&mut self, fault: Fault) -> Active {
@@ -256,6 +270,10 @@ impl World {
             link.set_quality(Quality::calm());
         }
         self.calm_lines();
+        let new: Vec<usize> = self.model.members().keys().filter_map(|id| place_of(*id)).collect();
+        for place in new {
+            self.start_spare(place);
+        }
         for member in 0..self.members.len() {
             let slot = &mut self.members[member];
             slot.armed = None;

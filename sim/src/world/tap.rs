@@ -79,6 +79,19 @@ impl World {
         }
     }
 
+    /// What a leader says at the end of a turn.
+    pub(super) fn observe_leader(&mut self, member: usize, life: &Life) {
+        let status = life.driver.host().status;
+        if status.role != Role::Leader {
+            return;
+        }
+        let disk = self.members[member].disk.clone();
+        let terms = LogOf { driver: &life.driver, disk: &disk };
+        let (term, commit) = (status.term, status.commit);
+        let durable = life.driver.node().durable_last().index;
+        self.see(&Seen::Leads { member, term, commit, durable, terms: &terms });
+    }
+
     fn extend(&mut self, member: usize, life: &Life, at: Position, digest: u32) {
         let disk = self.members[member].disk.clone();
         let entry = LogOf { driver: &life.driver, disk: &disk }.entry(at.index);
@@ -91,8 +104,9 @@ impl World {
             return self.broke("R2", what);
         }
         let commands = match entry.kind {
-            EntryKind::Normal if !entry.data.is_empty() => codec::decode_entry(&entry.data),
-            _ => Ok(Vec::new()),
+            _ if entry.data.is_empty() => Ok(Vec::new()),
+            EntryKind::Normal => codec::decode_entry(&entry.data),
+            _ => codec::decode_change(&entry.data).map(|command| vec![command]),
         };
         let Ok(commands) = commands else {
             return self.broke("R2", format!("{at} cannot be read"));

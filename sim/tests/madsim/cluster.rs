@@ -252,9 +252,12 @@ impl Seat {
                 chunk_bytes: self.shape.chunk_bytes,
                 seed: rng.next(),
             },
+            force_new: false,
         };
         MemberConfig {
             boot,
+            known: Vec::new(),
+            peer_urls: vec![format!("http://{}", peer_address(self.number))],
             name: self.name(),
             data_dir: self.name(),
             client_urls: vec![format!("http://{}", client_address(self.number))],
