@@ -1,6 +1,7 @@
 //! `holdfast ctl`: etcdctl's commands, flags, output and exit codes, over gRPC.
 //!
-//! Here: the entry, the exit codes, and which function runs which command. Left out for now: TLS, changes of membership, locks, elections, mirrors, snapshots; their flags are refused
+//! Here: the entry, the exit codes, and which function runs which command. Left out for now: TLS, locks,
+//! elections, mirrors, snapshots; their flags are refused
 //! with a sentence, their commands are unknown. Output formats are simple and json.
 //!
 //! Laws: 1. what a script reads (standard output, exit codes, the text after `Error: `) is etcdctl's,
@@ -22,6 +23,7 @@ pub mod go;
 pub mod json;
 pub mod kv;
 pub mod lease;
+pub mod member;
 pub mod print;
 pub mod print_json;
 pub mod txn;
@@ -118,6 +120,10 @@ async fn perform_async(session: Session) -> Result<(), Exit> {
         Action::EndpointStatus => cluster::status(session).await,
         Action::MemberList => cluster::members(session).await,
         Action::Auth(verb) => auth::run(session, verb).await,
+        Action::MemberAdd => member::add(session).await,
+        Action::MemberRemove => member::remove(session).await,
+        Action::MemberUpdate => member::update(session).await,
+        Action::MemberPromote => member::promote(session).await,
         Action::Version | Action::Options => Ok(()),
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! Leaves out: HTTP/2 (`net`), what a request means (`core`), and reading (the [`Edge`]).
 
-mod learner;
+pub mod learner;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

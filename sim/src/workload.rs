@@ -98,6 +98,11 @@ impl Client {
         }
     }
 
+    /// Its member does not serve it: another may.
+    pub fn move_on(&mut self, members: usize) {
+        self.member = self.rng.below(members as u64) as usize;
+    }
+
     /// Now and then it moves to another member for no reason.
     pub fn wander(&mut self, members: usize) {
         if self.rng.chance(5) {

@@ -218,11 +218,6 @@ fn warnings_are_one_line_each() {
             "--quota-backend-bytes is accepted but not effective yet: no quota is enforced",
         ),
         (
-            &["--strict-reconfig-check=false"],
-            &[],
-            "--strict-reconfig-check is accepted but not effective yet: members cannot be changed yet",
-        ),
-        (
             &["--feature-gates=CompactHashCheck=true"],
             &[],
             "--feature-gates is accepted but not effective yet: no gate changes anything",
@@ -354,10 +349,6 @@ const BAD_FLAGS: &[(Args, &str)] = &[
     (
         &["--config-file", "x"],
         "-config-file is known to etcd but not yet served by Holdfast: remove it",
-    ),
-    (
-        &["--force-new-cluster"],
-        "-force-new-cluster is known to etcd but not yet served by Holdfast: remove it",
     ),
     (
         &["gateway", "start"],

@@ -44,6 +44,14 @@ pub enum Action {
     MemberList,
     /// Looks after users and roles.
     Auth(Verb),
+    /// Adds a member.
+    MemberAdd,
+    /// Removes a member.
+    MemberRemove,
+    /// Gives a member other peer URLs.
+    MemberUpdate,
+    /// Gives a learner its vote.
+    MemberPromote,
     /// Shows this program's version.
     Version,
     /// Shows the global flags.
@@ -340,8 +348,19 @@ const LEASE: &[Command] = &[
     leaf("timetolive", "<leaseID> [options]", "Shows a lease", TTL_FLAGS, Action::LeaseTimeToLive),
 ];
 
-const MEMBER: &[Command] =
-    &[leaf("list", "", "Shows the members", MEMBER_LIST_FLAGS, Action::MemberList)];
+const MEMBER: &[Command] = &[
+    leaf("add", "<memberName> [options]", "Adds a member", MEMBER_ADD_FLAGS, Action::MemberAdd),
+    leaf("list", "", "Shows the members", MEMBER_LIST_FLAGS, Action::MemberList),
+    leaf("promote", "<memberID>", "Gives a learner its vote", NONE, Action::MemberPromote),
+    leaf("remove", "<memberID>", "Removes a member", NONE, Action::MemberRemove),
+    leaf(
+        "update",
+        "<memberID> [options]",
+        "Gives a member other peer URLs",
+        MEMBER_UPDATE_FLAGS,
+        Action::MemberUpdate,
+    ),
+];
 
 const AUTH: &[Command] = &[
     leaf("disable", "", "Switches authentication off", NONE, Action::Auth(Verb::Disable)),
@@ -494,6 +513,12 @@ const WATCH_FLAGS: &[Flag] = &[
 ];
 
 const COMPACTION_FLAGS: &[Flag] = &[Flag::switch("physical", "wait until the space is free")];
+
+const PEER_URLS: Flag = Flag::text("peer-urls", "", "comma-separated peer URLs of the member");
+
+const MEMBER_ADD_FLAGS: &[Flag] = &[PEER_URLS, Flag::switch("learner", "without a vote at first")];
+
+const MEMBER_UPDATE_FLAGS: &[Flag] = &[PEER_URLS];
 
 const CLUSTER_FLAGS: &[Flag] = &[Flag::switch("cluster", "ask every member of the cluster")];
 

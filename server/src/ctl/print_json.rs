@@ -158,6 +158,18 @@ pub fn members(answer: &pb::MemberListResponse, hex: bool) -> Object {
         .opt("members", Json::array(&answer.members, |of| member(of, of.id.into()).into()))
 }
 
+/// A new member, and all of them.
+pub fn member_add(answer: &pb::MemberAddResponse) -> Object {
+    let all = Json::array(&answer.members, |of| member(of, of.id.into()).into());
+    let new = answer.member.as_ref().map_or(Json::Null, |of| member(of, of.id.into()).into());
+    headed(answer.header.as_ref()).opt("member", new).opt("members", all)
+}
+
+/// All members, after a removal, an update or a promotion.
+pub fn member_change(header: Option<&pb::ResponseHeader>, members: &[pb::Member]) -> Object {
+    headed(header).opt("members", Json::array(members, |of| member(of, of.id.into()).into()))
+}
+
 fn hex_id(id: u64) -> Json {
     Json::Text(format!("{id:x}"))
 }

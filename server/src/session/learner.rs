@@ -10,12 +10,12 @@ use holdfast_core::query::Query;
 use holdfast_net::call::Method;
 
 /// Whether a call is looked at at all.
-pub(super) fn may_serve(method: Method) -> bool {
+pub fn may_serve(method: Method) -> bool {
     matches!(method, Method::Range | Method::Status)
 }
 
 /// Whether a question is answered.
-pub(super) fn may_answer(query: &Query) -> bool {
+pub fn may_answer(query: &Query) -> bool {
     match query {
         Query::Range(range) => range.serializable,
         Query::Status => true,

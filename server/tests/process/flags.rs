@@ -99,7 +99,6 @@ async fn variables_stand_for_flags_and_unknown_ones_are_told_of() {
 async fn flags_without_effect_are_accepted_with_one_warning_each() {
     let accepted = [
         ("--quota-backend-bytes=8589934592", "--quota-backend-bytes is accepted"),
-        ("--strict-reconfig-check=false", "--strict-reconfig-check is accepted"),
         ("--feature-gates=CompactHashCheck=true", "--feature-gates is accepted"),
         ("--bcrypt-cost=4", "--bcrypt-cost is accepted"),
         ("--pre-vote=false", "--pre-vote is accepted"),

@@ -26,6 +26,7 @@ mod faults;
 mod flags;
 mod hostile;
 mod keys;
+mod members;
 mod rig;
 mod short_kill;
 mod streams;

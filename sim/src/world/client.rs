@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use holdfast_core::auth::AuthQuery;
 use holdfast_core::query::{AnswerBody, Answered, Query};
+use holdfast_server::session::learner::may_answer;
 
 use holdfast_server::auth::Credential;
 
@@ -76,6 +77,12 @@ impl World {
     pub(super) fn ask_arrives(&mut self, op: OpId, by: Credential) {
         let record = self.history.record(op);
         let (member, query) = (record.member, record.query.clone());
+        // The sessions in front of the edge would say so.
+        let learner = self.members[member].life.as_ref().is_some_and(Life::is_learner);
+        if learner && !may_answer(&query) {
+            let refused = Err(holdfast_core::rejection::Rejection::NotSupportedForLearner);
+            return self.send_answer(member, op, refused);
+        }
         match self.members[member].life.as_mut().map(|life| &mut life.front) {
             Some(Front::Direct(direct)) => {
                 direct.asks.push((op, query, by));
@@ -115,7 +122,13 @@ impl World {
                 self.learn_leases(client, &answer.body, &query);
                 self.clients[client].wander(self.members.len());
             }
-            Err(rejection) => self.say(|| format!("request {} is refused: {rejection}", op.0)),
+            Err(rejection) => {
+                self.say(|| format!("request {} is refused: {rejection}", op.0));
+                if *rejection == holdfast_core::rejection::Rejection::NotSupportedForLearner {
+                    let members = self.members.len();
+                    self.clients[client].move_on(members);
+                }
+            }
         }
         let outcome = answered.map_or_else(outcome_of_rejection, Outcome::Answered);
         if outcome == Outcome::Unknown {

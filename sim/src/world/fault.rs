@@ -38,11 +38,20 @@ impl World {
             (status.role == Role::Leader).then_some((status.term, *n))
         };
         let leader = (0..self.members.len()).filter_map(|n| leads(&n)).max().map(|(_, n)| n);
+        let living = (0..self.members.len()).find(|n| self.members[*n].life.is_some());
+        let there = |member: usize| match self.members[member].over {
+            true => living.unwrap_or(member),
+            false => member,
+        };
         match target {
-            Target::Member(member) => member,
-            Target::Leader(member) => leader.unwrap_or(member),
-            Target::Follower(member) if leader == Some(member) => (member + 1) % self.members.len(),
-            Target::Follower(member) => member,
+            Target::Member(member) => there(member),
+            Target::Leader(member) => leader.unwrap_or(there(member)),
+            Target::Follower(member) if leader == Some(there(member)) => {
+                let others = (1..self.members.len()).map(|n| (member + n) % self.members.len());
+                let mut others = others.filter(|n| self.members[*n].life.is_some());
+                others.next().unwrap_or(there(member))
+            }
+            Target::Follower(member) => there(member),
         }
     }
 

@@ -12,6 +12,7 @@ use holdfast_core::membership::Membership;
 use holdfast_core::node;
 use holdfast_core::request::Op;
 use holdfast_core::rng::Rng;
+use holdfast_core::status::Role;
 use holdfast_core::store::Fault;
 use holdfast_core::time::Instant;
 use holdfast_core::watch::HubOptions;
@@ -48,6 +49,13 @@ impl Life {
     /// Whether the process was told to stop.
     pub(super) fn is_stopping(&self) -> bool {
         matches!(&self.front, Front::Served(served) if served.stopping)
+    }
+}
+
+impl Life {
+    /// Whether it has no vote, or is no member.
+    pub(super) fn is_learner(&self) -> bool {
+        self.driver.host().status.role == Role::Learner
     }
 }
 

@@ -11,7 +11,6 @@ use holdfast_core::membership::MemberChange;
 use holdfast_core::query::Query;
 use holdfast_core::rejection::Rejection;
 use holdfast_core::rng::Rng;
-use holdfast_core::status::Role;
 
 use super::{Happening, Phase, World, member_id};
 use crate::history::{OpId, Outcome, Record};
@@ -114,7 +113,7 @@ impl World {
     /// A learner refuses everything.
     fn may_serve(&self, member: usize) -> bool {
         let life = self.members[member].life.as_ref();
-        life.is_some_and(|life| life.driver.host().status.role != Role::Learner)
+        life.is_some_and(|life| !life.is_learner())
     }
 
     fn steps_of(&mut self, goal: Goal) -> Vec<Step> {
@@ -165,7 +164,7 @@ impl World {
             _ => false,
         };
         if let Step::Add { place, .. } = step
-            && (done || self.operator.failures == PATIENCE)
+            && (done || *outcome == Outcome::Unknown)
         {
             // Also one that may have been added: whoever is a member must run in the end.
             self.start_spare(place);

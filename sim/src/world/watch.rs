@@ -85,8 +85,11 @@ impl World {
         }
         let member = self.watchers[client].member;
         let id = WatchStreamId((client as u64) << 32 | stream);
+        let learner = self.members[member].life.as_ref().is_some_and(Life::is_learner);
         match self.members[member].life.as_mut().map(|life| &mut life.front) {
-            Some(Front::Direct(direct)) if open || direct.streams.contains_key(&id) => {
+            Some(Front::Direct(direct))
+                if !learner && (open || direct.streams.contains_key(&id)) =>
+            {
                 direct.streams.insert(id, (client, stream));
                 direct.watch_asks.push((id, open, requests));
                 self.poke(member);
