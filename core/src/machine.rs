@@ -161,6 +161,11 @@ impl Machine {
         Ok(())
     }
 
+    /// Whether a command would be allowed now; apply decides again, on the state of then.
+    pub fn permits(&mut self, command: &Command, view: &dyn View) -> bool {
+        self.guard.permit(view, &command.identity, Act::Op(&command.op)).is_ok()
+    }
+
     /// Moves the applied position over an entry without commands: a new leader's first one, or a
     /// membership change.
     pub fn skip(&mut self, at: Position, store: &mut impl Store) {

@@ -495,7 +495,7 @@ impl Happening {
             Happening::Phase(phase) => (20, *phase as u64, 0),
             Happening::Probe => (21, 0, 0),
             Happening::Line(doing) => doing.key(),
-            Happening::Operate => (24, 0, 0),
+            Happening::Operate => (40, 0, 0),
         }
     }
 

@@ -163,13 +163,15 @@ impl Node {
     /// Checks and proposes what has gathered, as far as it can be now.
     pub(super) fn propose_changes(&mut self, now: Instant, store: &impl Store, out: &mut Output) {
         while let Some(mut next) = self.members.changes.pop_front() {
-            let checked = match next.checked {
+            // Who may not ask is told so by apply, and not what the checks would have said.
+            let permitted = self.machine.permits(&next.command, store);
+            let checked = match next.checked || !permitted {
                 true => Ok(()),
                 false => self.check_change(now, &next.change, store),
             };
             next.checked = true;
             let offer = match checked {
-                Ok(()) => self.offer_change(&next, store),
+                Ok(()) => self.offer_change(&next, permitted, store),
                 Err((rejection, reason)) => Offer::Refused(rejection, reason),
             };
             match offer {
@@ -206,7 +208,7 @@ impl Node {
         self.answer(RequestId { member: self.config.member, incarnation, sequence }, Err(why));
     }
 
-    fn offer_change(&mut self, waiting: &Waiting, store: &impl Store) -> Offer {
+    fn offer_change(&mut self, waiting: &Waiting, permitted: bool, store: &impl Store) -> Offer {
         if self.raft.is_installing() || self.dropped {
             return Offer::Later;
         }
@@ -214,13 +216,14 @@ impl Node {
             if self.raft.change_pending() {
                 return Offer::Later;
             }
-            if let MemberChange::Promote { id } = waiting.change
+            if permitted
+                && let MemberChange::Promote { id } = waiting.change
                 && let Err((rejection, reason)) = self.check_promotion(id, store)
             {
                 return Offer::Refused(rejection, reason);
             }
             let own = MemberChange::Remove { id: self.config.member };
-            if waiting.change == own && self.raft.voters().len() > 1 {
+            if permitted && waiting.change == own && self.raft.voters().len() > 1 {
                 if !self.raft.is_handing_over() {
                     self.raft.transfer_leadership(Index(0));
                 }
@@ -410,7 +413,7 @@ impl Node {
     fn announce(&mut self, op: Op) {
         let (member, incarnation) = (self.config.member, self.config.incarnation);
         let id = RequestId { member, incarnation, sequence: 0 };
-        let command = Command { id, identity: Identity::default(), op };
+        let command = Command { id, identity: Identity::SYSTEM, op };
         self.raft.propose(codec::encode_entry(&[command]));
     }
 

@@ -26,7 +26,7 @@ impl Boot {
         let (member, incarnation) = (config.member, config.incarnation);
         let id = RequestId { member, incarnation, sequence: 0 };
         let op = Op::Member(MemberChange::ForceNew { id: member });
-        let command = Command { id, identity: Identity::default(), op };
+        let command = Command { id, identity: Identity::SYSTEM, op };
         let last = self.entries.last().map_or(self.checkpoint.at, |entry| entry.at);
         let term = self.hard_state.term.max(last.term).max(Term(1));
         let at = Position { term, index: last.index.next() };

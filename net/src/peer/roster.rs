@@ -145,7 +145,7 @@ mod tests {
             name: format!("m{id}"),
             peer_urls: vec![format!("http://m{id}:2380"), "http://é:1".into()],
             client_urls: Vec::new(),
-            is_learner: id % 2 == 0,
+            is_learner: id.is_multiple_of(2),
         }
     }
 
