@@ -142,6 +142,14 @@ pub trait View {
         RevSub { main: Revision(i64::MAX), sub: u32::MAX }
     }
 
+    /// Visits the records from `from` on in revision order until `visit` breaks. Records that
+    /// compaction removed may or may not be visited.
+    fn records(
+        &self,
+        from: RevSub,
+        visit: &mut dyn FnMut(&Record) -> ControlFlow<()>,
+    ) -> Result<(), Fault>;
+
     /// Visits the pairs of some changes in the given order until `visit` breaks. Like [`View::record`],
     /// but what is only looked at is not counted as a reader, and looked up together.
     fn pairs(&self, at: &[RevSub], visit: &mut VisitPair<'_>) -> Result<(), Fault> {
@@ -152,14 +160,6 @@ pub trait View {
         }
         Ok(())
     }
-
-    /// Visits the records from `from` on in revision order until `visit` breaks. Records that
-    /// compaction removed may or may not be visited.
-    fn records(
-        &self,
-        from: RevSub,
-        visit: &mut dyn FnMut(&Record) -> ControlFlow<()>,
-    ) -> Result<(), Fault>;
 
     /// One row of a table.
     fn table(&self, table: Table, key: &[u8]) -> Option<Bytes>;
