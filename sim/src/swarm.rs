@@ -162,11 +162,11 @@ impl Swarm {
     pub fn draw(seed: u64) -> Swarm {
         let mut rng = Stream::Limits.rng(seed);
         let drawn = *pick(&mut rng, &[3, 3, 3, 3, 3, 3, 3, 5, 5, 1]);
-        let transport = transport::draw(Stream::Transport.rng(seed));
         let mut changes = Stream::Membership.rng(seed);
-        // Changes in half of the seeds whose operator speaks to the edge; some of them, and no others, begin
-        // with an even number or seven.
+        // Changes in half of the seeds; some of them, and no others, begin with an even number or seven.
+        let transport = transport::draw(Stream::Transport.rng(seed));
         let (members, spares) = match changes.below(20) {
+            // The operator speaks to the edge.
             _ if transport.is_some() => (drawn, 0),
             0 => (7, 1),
             1 | 2 => (4, 2),
@@ -199,9 +199,8 @@ impl Swarm {
                 ..draw_faults(&mut Stream::Faults.rng(seed), members)
             },
             work: WorkMix {
-                // Users speak to the edge: the transport's clients have no tokens, nor has the operator
-                // who changes members.
-                users: transport.is_none() && spares == 0 && Stream::Users.rng(seed).chance(80),
+                // Users speak to the edge: the transport's clients have no tokens.
+                users: transport.is_none() && Stream::Users.rng(seed).chance(40),
                 ..draw_work(&mut Stream::Workload.rng(seed))
             },
             transport,

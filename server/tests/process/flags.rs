@@ -100,7 +100,6 @@ async fn flags_without_effect_are_accepted_with_one_warning_each() {
     let accepted = [
         ("--quota-backend-bytes=8589934592", "--quota-backend-bytes is accepted"),
         ("--feature-gates=CompactHashCheck=true", "--feature-gates is accepted"),
-        ("--bcrypt-cost=4", "--bcrypt-cost is accepted"),
         ("--pre-vote=false", "--pre-vote is accepted"),
     ];
     let server = Server::start("accepted", &accepted.map(|(flag, _)| flag)).await;
@@ -225,7 +224,7 @@ async fn logged(level: &str) -> String {
     let level = format!("--log-level={level}");
     let output = format!("--log-outputs={}", file.display());
     server.layout.flags.extend([level, output, "--logger=zap".to_owned()]);
-    server.layout.flags.push("--bcrypt-cost=4".to_owned());
+    server.layout.flags.push("--pre-vote=false".to_owned());
     server.restart().await;
     let mut lease = LeaseClient::new(server.channel().await);
     lease.lease_grant(pb::LeaseGrantRequest { id: 7, ttl: 1 }).await.expect("is granted");

@@ -109,7 +109,7 @@ impl World {
         });
         self.say(|| format!("operator asks m{member} for {step:?}"));
         self.operator.waits_for = Some(op);
-        self.after(Duration::from_millis(2), Happening::Ask { op, by: Credential::None });
+        self.after(Duration::from_millis(2), Happening::Ask { op, by: Credential::System });
         self.after(Duration::from_secs(8), Happening::Patience { op });
     }
 
