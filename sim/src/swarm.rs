@@ -164,6 +164,7 @@ impl Swarm {
         let drawn = *pick(&mut rng, &[3, 3, 3, 3, 3, 3, 3, 5, 5, 1]);
         let mut changes = Stream::Membership.rng(seed);
         // Changes in half of the seeds; some of them, and no others, begin with an even number or seven.
+        let work = draw_work(&mut Stream::Workload.rng(seed));
         let transport = transport::draw(Stream::Transport.rng(seed));
         let (members, spares) = match changes.below(20) {
             // The operator speaks to the edge.
@@ -201,7 +202,9 @@ impl Swarm {
             work: WorkMix {
                 // Users speak to the edge: the transport's clients have no tokens.
                 users: transport.is_none() && Stream::Users.rng(seed).chance(40),
-                ..draw_work(&mut Stream::Workload.rng(seed))
+                // Some of them will talk to members that are gone, or not there yet.
+                clients: work.clients + spares,
+                ..work
             },
             transport,
         }
