@@ -4,8 +4,11 @@
 //! clock, starts no thread and draws no entropy, so the same code runs under a real server and under a
 //! simulator that owns time, network and disk.
 
+pub mod alarm;
+pub mod audit;
 pub mod codec;
 pub mod command;
+pub mod compactor;
 pub mod entry;
 pub mod fact;
 pub mod hash;

@@ -16,7 +16,8 @@
 //!     of one entry share a position: publish only when all of them are applied.
 //!  4. A key's row names its newest record; a life starts with version 1; a tombstone has version 0.
 //!  5. A key is listed under a lease exactly if its row is attached to that lease.
-//!  6. Physical compaction changes no read at or above the compacted revision, on no member.
+//!  6. While an alarm is up, what it forbids is refused before anything else is looked at.
+//!  7. Physical compaction changes no read at or above the compacted revision, on no member.
 //!
 //! Worked example, on an empty store:
 //!
@@ -32,26 +33,31 @@ mod compact;
 mod delete;
 mod draft;
 mod lease;
+mod ledger;
 pub(crate) mod precheck;
 mod put;
 mod txn;
 
 pub use alarm::alarms;
+pub use ledger::{RECORD_OVERHEAD, applied_digest, stored_bytes};
 pub use cluster::{genesis, members};
 pub use compact::compaction_cursor;
 pub use lease::{lease_keys, lease_keys_from, lease_ttl, leases, leases_from};
 
 pub(crate) use compact::PROGRESS_KEY;
 
+use crate::alarm::{Raised, crosses};
 use crate::command::Command;
 use crate::id::{LeaseId, Position, Revision};
 use crate::limits::Limits;
 use crate::machine::compact::Compaction;
 use crate::machine::draft::Draft;
+use crate::machine::ledger::Ledger;
+use crate::mutant;
 use crate::mvcc::ReadError;
 use crate::rejection::Rejection;
 use crate::request::Op;
-use crate::response::{Body, Event};
+use crate::response::{Alarm, Body, Event};
 use crate::store::{Batch, Fault, Mark, Store, View};
 
 /// What one command did.
@@ -97,12 +103,43 @@ pub enum LeaseChange {
 pub struct Machine {
     compaction_batch: usize,
     compaction: Compaction,
+    ledger: Ledger,
+    /// All alarms that are up, and whether the member concerned raised it itself.
+    alarms: Vec<(Alarm, bool)>,
+    raised: Raised,
+    /// For mutant M69 alone: apply must not know it.
+    quota: Option<u64>,
 }
 
 impl Machine {
     /// Takes up the state of `view`: after a start, and again after a snapshot install.
     pub fn load(limits: &Limits, view: &dyn View) -> Machine {
-        Machine { compaction_batch: limits.compaction_batch, compaction: Compaction::load(view) }
+        let alarms = alarm::rows(view);
+        Machine {
+            compaction_batch: limits.compaction_batch,
+            compaction: Compaction::load(view),
+            ledger: Ledger::load(view),
+            raised: alarm::raised(&alarms),
+            alarms,
+            quota: limits.quota_bytes,
+        }
+    }
+
+    /// Bytes of live data and of the history that can still be read, as the quota counts them; the same
+    /// number on every member that has applied the same.
+    pub fn stored_bytes(&self) -> u64 {
+        self.ledger.stored()
+    }
+
+    /// The running digest of what was applied; `None` when the state was made before there were
+    /// digests.
+    pub fn digest(&self) -> Option<u64> {
+        self.ledger.digest()
+    }
+
+    /// All alarms that are up, and whether the member concerned raised it itself.
+    pub fn alarms(&self) -> &[(Alarm, bool)] {
+        &self.alarms
     }
 
     /// Applies one command of the entry at `at` and says in `out` what came of it; what `out` held
@@ -117,19 +154,50 @@ impl Machine {
         out.events.clear();
         out.leases.clear();
         let mut draft = Draft::new(&*store, at, out);
-        let result = match decide(&mut draft, &command.op) {
+        let decided = match self.refusal(&command.op) {
+            None => decide(&mut draft, &command.op),
+            Some(rejection) => Err(rejection.into()),
+        };
+        let result = match decided {
             Ok(body) => Ok(body),
             Err(ReadError::Rejection(rejection)) => Err(rejection),
             Err(ReadError::Fault(fault)) => return Err(fault),
         };
-        let batch = draft.into_batch();
+        let (mut batch, delta) = draft.into_batch();
         let refused_clean = result.is_ok() || batch.changes().is_empty();
         assert!(refused_clean, "a refused command changes nothing (law 2)");
+        self.ledger.enter((&*store, &mut batch), delta, &result);
+        if mutant::on(54) {
+            self.ledger.mix(self.compaction.pending());
+        }
         out.result = result;
         out.revision = batch.mark().revision;
         self.compaction.decide(batch.mark().compacted);
         store.absorb(batch);
+        if matches!(command.op, Op::Alarm(_)) {
+            self.alarms = alarm::rows(store);
+            self.raised = alarm::raised(&self.alarms);
+        }
         Ok(())
+    }
+
+    fn refusal(&self, op: &Op) -> Option<Rejection> {
+        if mutant::on(69) && crosses(op, self.stored_bytes(), self.quota) {
+            return Some(Rejection::NoSpace);
+        }
+        self.raised.refusal(op)
+    }
+
+    /// Mutant M68: an alarm that only this member knows of.
+    pub(crate) fn raise_here(&mut self) {
+        self.raised.no_space = true;
+    }
+
+    /// All commands of the entry at `at` were applied: what was counted is stored.
+    pub fn end_entry(&mut self, at: Position, store: &mut impl Store) {
+        let mut batch = Batch::new(Mark { applied: at, ..store.mark() });
+        batch.push(self.ledger.row());
+        store.absorb(batch);
     }
 
     /// Moves the applied position over an entry without commands: a new leader's first one, or a
@@ -181,6 +249,9 @@ fn decide(draft: &mut Draft<'_>, op: &Op) -> Result<Body, ReadError> {
             Body::LeaseRevoke
         }
         Op::AlarmList => Body::Alarms(alarms(draft.view())),
+        Op::Alarm(op) => alarm::perform(draft, *op),
+        // The node compares; the state is not concerned.
+        Op::Audit(_) => Body::Publish,
         Op::Publish { member, name, client_urls } => {
             cluster::publish(draft, *member, name, client_urls);
             Body::Publish

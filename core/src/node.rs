@@ -39,12 +39,16 @@ use crate::time::Instant;
 
 mod admit;
 mod apply;
+mod audit;
 mod leases;
 mod queue;
 mod ready;
+mod space;
 
+use audit::Auditor;
 use leases::{Forwarded, LeaseWork};
 use queue::Queue;
+use space::Space;
 
 /// Who a node is, and its bounds.
 #[derive(Clone, Debug)]
@@ -118,7 +122,8 @@ pub struct Node {
     connected: BTreeSet<MemberId>,
     seen: (Role, Option<MemberId>),
     leader_lost: Option<Instant>,
-    disk_full: bool,
+    space: Space,
+    auditor: Auditor,
     turn: Turn,
 }
 
@@ -173,7 +178,8 @@ impl Node {
             connected: BTreeSet::new(),
             seen: (Role::Follower, None),
             leader_lost: None,
-            disk_full: false,
+            space: Space::default(),
+            auditor: Auditor::default(),
             turn: Turn::default(),
             raft,
             config,
@@ -216,7 +222,7 @@ impl Node {
                 }
             }
             Input::Installed { meta } => self.installed(meta, store, out),
-            Input::Space { full } => self.disk_full = full,
+            Input::Space { full } => self.space.full = full,
             Input::Shipped { to, complete } => self.raft.shipped(to, complete),
             Input::Drained => {
                 if let Err(fault) = self.drain(now, store, out) {
@@ -231,7 +237,8 @@ impl Node {
     pub fn deadline(&self) -> Instant {
         let forwarding = !self.queue.is_empty() && self.raft.role() != Role::Leader;
         let compacting = self.machine.compaction_pending() && !self.raft.is_installing();
-        let busy = compacting || (forwarding && self.may_propose());
+        let alarmed = self.space.is_wanted() && self.may_propose();
+        let busy = compacting || alarmed || (forwarding && self.may_propose());
         if busy { Instant(0) } else { self.next_tick }
     }
 
@@ -274,7 +281,7 @@ impl Node {
             let regular = self.next_tick + self.config.limits.heartbeat;
             self.next_tick =
                 if regular > now { regular } else { now + self.config.limits.heartbeat };
-            self.tick(now, out);
+            self.tick(now, store, out);
         }
         // Before anything is applied: what was answered is read from the snapshot it was answered at.
         if self.machine.compaction_pending() && !self.raft.is_installing() {
@@ -283,6 +290,8 @@ impl Node {
                 out.facts.push(Fact::CompactionFinished { revision });
             }
         }
+        self.raise_alarm(now);
+        self.raise_corrupt(now);
         self.propose();
         if let Some(context) = self.reads.ask(now) {
             if mutant::on(7) && self.raft.role() == Role::Leader {
@@ -294,6 +303,7 @@ impl Node {
         while let Some(ready) = self.raft.ready() {
             self.handle_ready(now, ready, store, out)?;
         }
+        self.answer_refused();
         self.observe_role(now, out);
         if self.turn.forwards {
             self.forward_lease_asks(now, out);
@@ -307,10 +317,11 @@ impl Node {
     }
 
     /// Once per heartbeat: raft's clock, deadlines, expired leases, forwarded questions.
-    fn tick(&mut self, now: Instant, out: &mut Output) {
+    fn tick(&mut self, now: Instant, store: &impl Store, out: &mut Output) {
         self.raft.tick();
         self.dropped = false;
         self.expire_requests(now, out);
+        self.clear_alarms(now, store);
         for id in self.lessor.expired(now, self.config.limits.lease_revoke_batch) {
             out.facts.push(Fact::LeaseExpired { id });
             self.queue_revocation(id);
@@ -457,6 +468,12 @@ impl Node {
     fn answer_body(&mut self, id: RequestId, body: Body, store: &impl Store) {
         let response = Response { revision: store.mark().revision, term: self.raft.term(), body };
         self.answer(id, Ok(response));
+    }
+
+    /// Whether this run of this member took the request and has not answered it.
+    fn owes(&self, id: RequestId) -> bool {
+        let own = id.member == self.config.member && id.incarnation == self.config.incarnation;
+        own && self.is_pending(id)
     }
 
     fn is_pending(&self, id: RequestId) -> bool {

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use crate::alarm::AlarmOp;
 use crate::id::{LeaseId, Revision, Term};
 use crate::rejection::Rejection;
 use crate::request::{DeleteRange, Put, Range, Txn};
@@ -63,8 +64,10 @@ pub enum Query {
     },
     /// Maintenance.Status
     Status,
-    /// Maintenance.Alarm with action GET
+    /// Maintenance.Alarm with action GET and no kind
     AlarmList,
+    /// Maintenance.Alarm with any other action, or with a kind
+    Alarm(AlarmOp),
 }
 
 /// What an answer's header says, beside the cluster's and the member's ids.
@@ -143,11 +146,11 @@ pub enum AnswerBody {
 pub struct StatusAnswer {
     /// The node's public state.
     pub status: Status,
-    /// Logical bytes of live data and history.
+    /// Logical bytes of live data and of the history that can be read.
     pub db_size: i64,
-    /// The part of it that is not garbage.
+    /// The part of it that is in use: all.
     pub db_size_in_use: i64,
-    /// `--quota-backend-bytes`, 0 shown as 2 GiB.
+    /// The quota in force, in bytes; negative without one, 0 shown as 2 GiB.
     pub quota: i64,
     /// Texts such as "etcdserver: no leader".
     pub errors: Vec<String>,

@@ -10,7 +10,8 @@
 //!           [count-only] [mod>=N] [mod<=N] [create>=N] [create<=N]
 //! txn [if CMP ..] [then OP ; ..] [else OP ; ..] end      CMP is version(a)=1, value(a)!x, mod(a,c)>3
 //! compact N      slice      grant ID TTL      revoke ID      lease ID      leases
-//! alarms         publish MEMBER NAME URL ..   members        skip
+//! raise MEMBER KIND   notice MEMBER KIND (by the member itself)   clear MEMBER KIND   alarms [KIND]
+//! bytes          publish MEMBER NAME URL ..   members        skip
 //! rows           restart    reclaim           codec COMMAND (the bytes of its log entry)
 //! ```
 //!
@@ -27,7 +28,7 @@ use golden::world::World;
 
 #[test]
 fn scripts_print_what_they_claim() {
-    runner::check(&["mvcc", "txn", "lease", "compaction"], 12, || {
+    runner::check(&["mvcc", "txn", "lease", "compaction", "alarm"], 15, || {
         let mut world = World::new();
         move |command: &str| world.command(command)
     });

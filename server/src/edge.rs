@@ -19,6 +19,7 @@
 //!
 //! Leaves out: bytes, connections, authentication.
 
+mod compaction;
 mod reads;
 mod slice;
 #[cfg(test)]
@@ -26,15 +27,17 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use holdfast_core::compactor::{AutoCompaction, Compactor};
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{Incarnation, Index, LeaseId, MemberId, RequestId, Revision};
 use holdfast_core::limits::Limits;
+use holdfast_core::machine;
 use holdfast_core::mvcc::Budget;
 use holdfast_core::mvcc::resolve::{self, Resolved};
 use holdfast_core::query::{Answer, AnswerBody, Answered, Header, Query, StatusAnswer};
 use holdfast_core::rejection::Rejection;
 use holdfast_core::request::{Ask, Identity, Op, Request};
-use holdfast_core::response::{Body, Response};
+use holdfast_core::response::{Alarm, Body, Response};
 use holdfast_core::rng::Rng;
 use holdfast_core::status::Status;
 use holdfast_core::store::{Fault, View};
@@ -64,6 +67,8 @@ pub struct EdgeConfig {
     pub seed: u64,
     /// What Status reports as the quota, in bytes.
     pub quota: i64,
+    /// When to compact without being asked.
+    pub auto_compaction: Option<AutoCompaction>,
 }
 
 /// One call's query, and who asks it.
@@ -88,6 +93,8 @@ enum Waiting {
     KeepAlive(StreamId, LeaseId),
     /// A look at this lease, with its keys or without.
     TimeToLive(StreamId, LeaseId, bool),
+    /// A compaction that nobody asked for.
+    Compaction,
     /// A compaction that is answered when it has been carried out here.
     Physical(StreamId, Revision),
 }
@@ -123,6 +130,10 @@ pub struct Edge {
     /// Compactions that are decided and not yet carried out here.
     physical: Vec<(Revision, StreamId, Header)>,
     compacted: Revision,
+    /// There is one from the first turn on, if history is to be compacted without being asked.
+    compactor: Option<Compactor>,
+    /// When the last turn began, by the member's clock.
+    now: Instant,
 }
 
 impl Edge {
@@ -143,6 +154,8 @@ impl Edge {
             reads: Reads::new(Slice::new(slice)),
             physical: Vec::new(),
             compacted: snapshot.mark().compacted,
+            compactor: None,
+            now: Instant(0),
             source: Source { header, snapshot },
             config,
         }
@@ -206,6 +219,8 @@ impl Edge {
 
     /// Asks one read index for all reads that have gathered.
     pub fn flush(&mut self, now: Instant, inbox: &mut Vec<Event>) {
+        self.now = now;
+        self.compact_by_itself(now, inbox);
         if !self.cancelled.is_empty() {
             self.gathering.retain(|(call, _)| !self.cancelled.remove(call));
         }
@@ -235,6 +250,9 @@ impl Edge {
     /// The driver has answered a request of this edge.
     pub fn replied(&mut self, id: RequestId, result: Result<Response, Rejection>) {
         let Some((deadline, waiting)) = self.waiting.remove(&id.sequence) else { return };
+        if let Waiting::Compaction = waiting {
+            return self.compacted_by_itself(self.now, &result);
+        }
         match (waiting, result) {
             (Waiting::Reads(reads), Ok(_)) => {
                 self.indexing -= reads.len();
@@ -252,6 +270,7 @@ impl Edge {
             (Waiting::TimeToLive(call, id, keys), Ok(response)) => {
                 self.answer_time_to_live((call, keys, deadline), id, response);
             }
+            (Waiting::Compaction, Ok(_)) => {}
             (waiting, Err(rejection)) => self.refuse(waiting, rejection),
         }
     }
@@ -300,12 +319,18 @@ impl Edge {
     /// When the edge has something to do without a turn of the driver: at once while reads or watches
     /// wait for their next piece.
     pub fn deadline(&self) -> Instant {
-        if self.reads.is_busy() { Instant(0) } else { self.hub.deadline() }
+        let compaction = self.compactor.as_ref().map_or(Instant::NEVER, Compactor::deadline);
+        if self.reads.is_busy() { Instant(0) } else { self.hub.deadline().min(compaction) }
     }
 
     /// The state as last published.
     pub fn snapshot(&self) -> &Snapshot {
         &self.source.snapshot
+    }
+
+    /// The quota as Status shows it.
+    pub fn quota(&self) -> i64 {
+        self.config.quota
     }
 
     /// What the node last said of itself.
@@ -350,6 +375,7 @@ impl Edge {
                 self.indexing -= reads.len();
                 answers.extend(reads.into_iter().map(|(call, _)| (call, Err(rejection))));
             }
+            Waiting::Compaction => {}
             Waiting::Write(call)
             | Waiting::Physical(call, _)
             | Waiting::KeepAlive(call, _)
@@ -389,6 +415,7 @@ impl Edge {
             }
             Query::LeaseRevoke { id } => Op::LeaseRevoke { id },
             Query::AlarmList => Op::AlarmList,
+            Query::Alarm(op) => Op::Alarm(op),
             Query::Range(_)
             | Query::MemberList { .. }
             | Query::Status
@@ -456,15 +483,18 @@ impl Edge {
     }
 
     fn answer_status(&mut self, call: StreamId) {
-        let (total, live) = self.source.snapshot.bytes();
-        let errors = match self.status.leader {
+        let snapshot = &self.source.snapshot;
+        let stored = i64::try_from(machine::stored_bytes(snapshot)).unwrap_or(i64::MAX);
+        let mut errors = match self.status.leader {
             Some(_) => Vec::new(),
             None => vec![Rejection::NoLeader.text().to_string()],
         };
+        errors.extend(machine::alarms(snapshot).iter().map(Alarm::to_string));
         let status = StatusAnswer {
             status: self.status,
-            db_size: total,
-            db_size_in_use: live,
+            db_size: stored,
+            // What compaction frees is free at once: there is nothing that only a defragmentation returns.
+            db_size_in_use: stored,
             quota: self.config.quota,
             errors,
         };

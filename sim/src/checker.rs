@@ -28,6 +28,8 @@
 //! | L1 | a lease never expires early |
 //! | L2 | it does expire |
 //! | L3 | all its keys go at one revision |
+//! | A2 | a member says that the data have parted exactly if they have |
+//! | A3 | want of space refuses what adds, for a reason, and nothing else; bytes are counted right |
 //! | V1–V5 | after healing: a leader, a write, equal members, every request ends, watchers catch up |
 
 use std::cell::Cell;
@@ -37,6 +39,8 @@ use std::fmt;
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{Index, MemberId, Position, RequestId, Term};
 use holdfast_core::message::Message;
+use holdfast_core::query::Query;
+use holdfast_core::rejection::Rejection;
 use holdfast_core::request::Op;
 use holdfast_core::store::View;
 
@@ -46,6 +50,8 @@ use crate::model::Model;
 use crate::swarm::Swarm;
 use crate::workload::watch::{Notice, WatchSpec};
 
+mod a2;
+mod a3;
 mod image;
 mod k1;
 pub mod k1b;
@@ -219,6 +225,18 @@ pub enum Seen<'a> {
         /// Which request.
         op: OpId,
     },
+    /// A client is refused; what that proves is for [`Seen::Returned`].
+    Refused {
+        /// Which request.
+        op: OpId,
+        /// Why.
+        rejection: Rejection,
+    },
+    /// A member's disk has no room for its log to grow.
+    Full {
+        /// Whose.
+        member: usize,
+    },
     /// A client learnt the outcome of its request.
     Returned {
         /// Which request.
@@ -233,6 +251,16 @@ pub enum Seen<'a> {
     },
     /// The run is over: faults had stopped, members had time to settle.
     Settled,
+}
+
+/// The operation of a request, where it does not depend on who is asked.
+fn op_of(query: &Query) -> Option<Op> {
+    Some(match query {
+        Query::Put(put) => Op::Put(put.clone()),
+        Query::Txn(txn) => Op::Txn(txn.clone()),
+        Query::LeaseGrant { id, ttl } => Op::LeaseGrant { id: *id, ttl: *ttl },
+        _ => return None,
+    })
 }
 
 /// One law.
@@ -284,6 +312,8 @@ impl Checkers {
             Box::new(w3::Reliable::default()),
             Box::new(w6::Progress::default()),
             Box::new(w7::Content),
+            Box::new(a3::OnlyWhatAdds::default()),
+            Box::new(a2::CorruptIffParted::default()),
             Box::new(l2::Expires),
             Box::new(k1b::Search),
         ];

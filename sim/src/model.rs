@@ -4,7 +4,7 @@
 //! every state since the beginning looked like. It shares nothing with the system but the types of
 //! requests and answers; every version of every key is kept for ever in plain lists.
 //!
-//! Leaves out everything that is not replicated (watch streams, time) and the quota.
+//! Leaves out everything that is not replicated (watch streams, time, each member's quota).
 //!
 //! Laws:
 //!  1. State `n` is the state after `n` commands; it never changes once it exists.
@@ -13,7 +13,7 @@
 //! Worked example: after `put a`, `delete a`, `put a` the versions of `a` are r2 (put), r3
 //! (tombstone), r4 (put, created at r4, version 1).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -21,8 +21,10 @@ use holdfast_core::id::{LeaseId, RevSub, Revision};
 use holdfast_core::query::{AnswerBody, DeleteAnswer, RangeAnswer};
 use holdfast_core::rejection::Rejection;
 use holdfast_core::request::{KeyRange, Op, Range, RangeEnd};
+use holdfast_core::response::Alarm;
 
 mod range;
+pub mod space;
 mod txn;
 
 /// One version of a key, as the oracle keeps it.
@@ -54,6 +56,8 @@ pub struct Step {
     pub revision: Revision,
     /// The compaction mark afterwards.
     pub compacted: Revision,
+    /// Bytes that can be read afterwards.
+    pub stored: u64,
 }
 
 /// One change, as the oracle would tell a watcher.
@@ -77,6 +81,9 @@ pub struct Model {
     keys: BTreeMap<Bytes, Vec<Version>>,
     revision: Revision,
     compacted: Revision,
+    alarms: BTreeSet<Alarm>,
+    /// Bytes that can be read.
+    stored: u64,
     /// Granted leases and their TTL.
     leases: BTreeMap<i64, i64>,
     steps: Vec<Step>,
@@ -91,6 +98,8 @@ impl Default for Model {
             keys: BTreeMap::new(),
             revision: Revision::EMPTY,
             compacted: Revision(-1),
+            alarms: BTreeSet::new(),
+            stored: 0,
             leases: BTreeMap::new(),
             steps: Vec::new(),
             by_revision: Vec::new(),
@@ -102,13 +111,14 @@ impl Default for Model {
 impl Model {
     /// Applies the next command of the log.
     pub fn apply(&mut self, op: &Op) -> &Step {
-        let before = self.revision;
+        let (before, changes) = (self.revision, self.changes.len());
         let verdict = self.perform(op);
+        self.count(changes, matches!(op, Op::Compact { .. }));
         if self.revision != before {
             self.by_revision.push(self.steps.len());
         }
-        let (revision, compacted) = (self.revision, self.compacted);
-        self.steps.push(Step { op: op.clone(), verdict, revision, compacted });
+        let (revision, compacted, stored) = (self.revision, self.compacted, self.stored);
+        self.steps.push(Step { op: op.clone(), verdict, revision, compacted, stored });
         self.steps.last().expect("one was pushed")
     }
 
@@ -149,6 +159,11 @@ impl Model {
         &self.leases
     }
 
+    /// Alarms that are up now.
+    pub fn alarms(&self) -> &BTreeSet<Alarm> {
+        &self.alarms
+    }
+
     /// The live keys attached to a lease now.
     pub fn lease_keys(&self, id: i64) -> Vec<Bytes> {
         let attached = |versions: &[Version]| {
@@ -186,6 +201,9 @@ impl Model {
     }
 
     fn perform(&mut self, op: &Op) -> Verdict {
+        if let Some(rejection) = space::refusal(&self.alarms, op) {
+            return Err(rejection);
+        }
         match op {
             Op::Put(put) => self.put_alone(put),
             Op::DeleteRange(delete) => {
@@ -213,7 +231,12 @@ impl Model {
                 Ok((self.revision, AnswerBody::LeaseGrant { id: *id, ttl: *ttl }))
             }
             Op::LeaseRevoke { id } => self.revoke(id.0),
-            Op::AlarmList => Ok((self.revision, AnswerBody::Alarms(Vec::new()))),
+            Op::AlarmList => {
+                let all = self.alarms.iter().copied().collect();
+                Ok((self.revision, AnswerBody::Alarms(all)))
+            }
+            Op::Alarm(op) => Ok((self.revision, AnswerBody::Alarms(self.alarm(*op)))),
+            Op::Audit(_) => Ok((self.revision, AnswerBody::Compact)),
             // Members and what they publish are not modelled; nothing is answered to a client.
             Op::Publish { .. } => Ok((self.revision, AnswerBody::Compact)),
         }

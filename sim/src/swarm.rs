@@ -46,6 +46,8 @@ pub enum Stream {
     Ties,
     /// How much an edge reads in one turn.
     Slices,
+    /// Quotas, and what clients do about alarms.
+    Space,
 }
 
 impl Stream {
@@ -99,6 +101,8 @@ pub struct WorkMix {
     pub compaction: bool,
     /// How much of the work is on register keys, in percent.
     pub registers: u64,
+    /// Whether clients raise and clear alarms.
+    pub alarms: bool,
 }
 
 /// What the log and the engine are given.
@@ -133,6 +137,8 @@ pub struct Swarm {
     pub latency: Latency,
     /// Each member's clock rate.
     pub rates: Vec<u64>,
+    /// Each member's quota, in bytes.
+    pub quotas: Vec<Option<u64>>,
     /// Which faults.
     pub faults: FaultMix,
     /// Which work.
@@ -152,6 +158,8 @@ impl Swarm {
             capacity: 256 << 20,
         };
         let mut quality = Stream::Quality.rng(seed);
+        let mut work = draw_work(&mut Stream::Workload.rng(seed));
+        let quotas = draw_quotas(&mut Stream::Space.rng(seed), members, &mut work);
         Swarm {
             seed,
             members,
@@ -163,7 +171,8 @@ impl Swarm {
             latency: draw_latency(&mut Stream::Latency.rng(seed)),
             rates: draw_rates(&mut Stream::Clocks.rng(seed), members),
             faults: draw_faults(&mut Stream::Faults.rng(seed), members),
-            work: draw_work(&mut Stream::Workload.rng(seed)),
+            quotas,
+            work,
         }
     }
 
@@ -277,7 +286,19 @@ fn draw_work(rng: &mut Rng) -> WorkMix {
         lease_ttl: (1, rng.between(2, 8) as i64),
         compaction: rng.chance(70),
         registers: rng.between(20, 60),
+        alarms: false,
     }
+}
+
+/// A third of the seeds that compact has quotas that are too small, not the same for every member.
+fn draw_quotas(rng: &mut Rng, members: usize, work: &mut WorkMix) -> Vec<Option<u64>> {
+    let some = rng.chance(35) && work.compaction;
+    work.alarms = some;
+    let large = work.value_bytes_max * 20;
+    let draw = |rng: &mut Rng| {
+        (some && rng.chance(80)).then(|| rng.between(20_000, 60_000) + rng.below(large + 1))
+    };
+    (0..members).map(|_| draw(rng)).collect()
 }
 
 impl fmt::Display for Swarm {

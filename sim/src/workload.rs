@@ -14,6 +14,7 @@
 
 use bytes::Bytes;
 use holdfast_core::query::Query;
+use holdfast_core::rejection::Rejection;
 use holdfast_core::rng::Rng;
 
 use crate::clock::Moment;
@@ -22,6 +23,7 @@ use crate::swarm::{Stream, Swarm, WorkMix};
 pub mod kv;
 pub mod lease;
 pub mod register;
+pub mod space;
 pub mod watch;
 
 /// What everybody outside of the cluster may know when asking.
@@ -46,6 +48,8 @@ pub struct Client {
     again: Option<Query>,
     leases: Vec<i64>,
     grants: i64,
+    /// For what it does about alarms: a generator of its own, so that seeds without stay as they were.
+    space: space::Worries,
 }
 
 impl Client {
@@ -61,12 +65,18 @@ impl Client {
             again: None,
             leases: Vec::new(),
             grants: 0,
+            space: space::Worries::new(swarm, number),
         }
     }
 
     /// What it asks next.
     pub fn next(&mut self, mix: &WorkMix, now: Moment, told: Told) -> Query {
         if let Some(query) = self.again.take() {
+            return query;
+        }
+        if mix.alarms
+            && let Some(query) = space::draw(self, told)
+        {
             return query;
         }
         if self.rng.chance(mix.registers) {
@@ -85,6 +95,11 @@ impl Client {
         if matches!(query, Query::Put(_) | Query::DeleteRange(_)) && self.rng.chance(40) {
             self.again = Some(query.clone());
         }
+    }
+
+    /// It was refused.
+    pub fn refused(&mut self, rejection: Rejection) {
+        self.space.refused(rejection);
     }
 
     /// Now and then it moves to another member for no reason.

@@ -23,6 +23,7 @@ use bytes::Bytes;
 use crate::id::{LeaseId, Position, RevSub, Revision};
 use crate::kv::{KeyValue, key_slice};
 use crate::machine::lease::attachment;
+use crate::machine::ledger::{Delta, record_bytes};
 use crate::machine::{Applied, LeaseChange};
 use crate::request::KeyRange;
 use crate::response::Event;
@@ -35,6 +36,7 @@ pub(super) struct Draft<'a> {
     /// Where the next change of a key goes.
     next: RevSub,
     batch: Batch,
+    delta: Delta,
     /// The rows written so far, if the command will ask for them.
     written: Option<BTreeMap<Bytes, Row>>,
     out: &'a mut Applied,
@@ -50,7 +52,7 @@ impl<'a> Draft<'a> {
     pub(super) fn new(view: &'a dyn View, at: Position, out: &'a mut Applied) -> Draft<'a> {
         let mark = Mark { applied: at, ..view.mark() };
         let next = mark.revision.after();
-        Draft { view, mark, next, batch: Batch::new(mark), written: None, out }
+        Draft { view, mark, next, batch: Batch::new(mark), delta: Delta::default(), written: None, out }
     }
 
     /// From here on the command reads what it writes.
@@ -58,10 +60,10 @@ impl<'a> Draft<'a> {
         self.written.get_or_insert_default();
     }
 
-    /// The changes and where they lead.
-    pub(super) fn into_batch(mut self) -> Batch {
+    /// The changes and where they lead, and what they count for.
+    pub(super) fn into_batch(mut self) -> (Batch, Delta) {
         self.batch.set_mark(self.mark);
-        self.batch
+        (self.batch, self.delta)
     }
 
     /// The state before the command.
@@ -145,6 +147,8 @@ impl<'a> Draft<'a> {
         };
         let kv = kv.encode();
         let key = key_slice(&kv, key.len());
+        self.delta.written += record_bytes(&key, new.value.len());
+        self.delta.garbage += before.map_or(0, |row| record_bytes(&key, row.value_len as usize));
         self.attach(&key, before.map_or(LeaseId::NONE, |row| row.lease), new.lease);
         let prev = before.map(|row| row.modified);
         let event = Event { at, prev, delete: false, key: key.clone(), kv: kv.clone() };
@@ -169,6 +173,9 @@ impl<'a> Draft<'a> {
         let event = KeyValue { mod_revision: at.main, ..bare }.encode();
         let kv = bare.encode();
         let key = key_slice(&kv, key.len());
+        let tombstone = record_bytes(&key, 0);
+        self.delta.written += tombstone;
+        self.delta.garbage += tombstone + record_bytes(&key, before.value_len as usize);
         self.attach(&key, before.lease, LeaseId::NONE);
         let prev = Some(before.modified);
         self.out.events.push(Event { at, prev, delete: true, key: key.clone(), kv: event });

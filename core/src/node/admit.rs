@@ -7,7 +7,7 @@ use crate::id::{LeaseId, RequestId};
 use crate::mutant;
 use crate::output::Output;
 use crate::rejection::Rejection;
-use crate::request::{Ask, Identity, Op, Request};
+use crate::request::{Ask, Op, Request};
 use crate::response::{Body, Response};
 use crate::status::Role;
 use crate::time::Instant;
@@ -26,8 +26,11 @@ impl Node {
         }
         match ask {
             Ask::Propose(op) => {
-                if self.disk_full && op.needs_space() {
-                    return self.answer(id, Err(Rejection::NoSpace));
+                if self.space.full && op.needs_space() {
+                    return self.refuse_for_space(id);
+                }
+                if self.over_quota(id, &op) {
+                    return;
                 }
                 let command = Command { id, identity, op };
                 let bytes = codec::encoded_len(&command);
@@ -89,15 +92,20 @@ impl Node {
         if self.raft.role() != Role::Leader {
             // An expiry is this member's decision as the leader: its successor has given the lease
             // more time, and must not be handed the decision of before.
-            self.queue.retain(|command| command.id.sequence != 0);
+            let expiry =
+                |command: &Command| matches!(command.op, Op::LeaseRevoke { .. }) && command.id.sequence == 0;
+            self.queue.retain(|command| !expiry(command));
         }
         let mut proposed = 0;
         while !self.queue.is_empty()
             && proposed < self.config.limits.turn_bytes_max
             && self.may_propose()
         {
-            let (commands, bytes) = self.queue.take_entry(&self.config.limits);
+            let (mut commands, bytes) = self.queue.take_entry(&self.config.limits);
+            let own = commands.len();
+            commands.extend(self.audit());
             if !self.raft.propose(codec::encode_entry(&commands)) {
+                commands.truncate(own);
                 self.queue.put_back(commands);
                 self.dropped = true;
             }
@@ -107,12 +115,7 @@ impl Node {
 
     /// An expired lease is revoked through the log like any other; nobody waits for the answer.
     pub(super) fn queue_revocation(&mut self, lease: LeaseId) {
-        let (member, incarnation) = (self.config.member, self.config.incarnation);
-        self.queue.push(Command {
-            id: RequestId { member, incarnation, sequence: 0 },
-            identity: Identity::default(),
-            op: Op::LeaseRevoke { id: lease },
-        });
+        self.propose_own(Op::LeaseRevoke { id: lease });
     }
 
     /// Answers the requests whose time is over. Whether their commands take effect stays open.
@@ -135,7 +138,9 @@ impl Node {
                 break;
             }
             failed += usize::from(self.pending[&sequence].is_proposal);
-            self.answer(RequestId { member, incarnation, sequence }, Err(late));
+            let id = RequestId { member, incarnation, sequence };
+            let late = if self.waited_for_alarm(sequence) { Rejection::NoSpace } else { late };
+            self.answer(id, Err(late));
         }
         if failed > 0 {
             out.facts.push(Fact::ProposalsFailed { commands: failed });

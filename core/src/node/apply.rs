@@ -1,10 +1,14 @@
 //! From a committed entry to changed state, events and answers.
 
+use crate::alarm::crosses;
 use crate::codec;
+use crate::command::Command;
 use crate::entry::{Entry, EntryKind};
 use crate::fact::Fact;
 use crate::machine::{Applied, LeaseChange};
 use crate::output::Output;
+use crate::rejection::Rejection;
+use crate::request::Op;
 use crate::response::Response;
 use crate::status::Role;
 use crate::store::{Fault, Store};
@@ -30,12 +34,19 @@ impl Node {
                 .map_err(|error| Fault::new("reading a log entry", entry.at.to_string(), error))?;
             for command in &commands {
                 let mut applied = Applied::default();
+                let stored = self.machine.stored_bytes();
                 self.machine.apply(entry.at, command, store, &mut applied)?;
-                self.applied_command(now, command.id, applied);
+                self.alarm_applied(&command.op, entry.at.index, out);
+                if let Op::Audit(audit) = &command.op {
+                    self.compare_digests(command.id, audit, out);
+                }
+                self.applied_command(now, (command, stored), applied);
             }
+            self.machine.end_entry(entry.at, store);
         } else {
             self.machine.skip(entry.at, store);
         }
+        self.note_digest(entry.at.index);
         self.turn.changed = true;
         self.applied_bytes += entry.data.len() as u64;
         let own_term = entry.at.term == self.raft.term() && self.raft.role() == Role::Leader;
@@ -51,7 +62,14 @@ impl Node {
         Ok(())
     }
 
-    fn applied_command(&mut self, now: Instant, id: crate::id::RequestId, applied: Applied) {
+    /// `stored` is what was there before.
+    fn applied_command(
+        &mut self,
+        now: Instant,
+        (command, stored): (&Command, u64),
+        applied: Applied,
+    ) {
+        let id = command.id;
         for change in applied.leases {
             match change {
                 LeaseChange::Granted { id, ttl } => self.lessor.granted(now, id, ttl),
@@ -59,6 +77,14 @@ impl Node {
             }
         }
         self.turn.events.extend(applied.events);
+        if let (Op::LeaseRevoke { id }, Err(Rejection::Corrupt)) = (&command.op, &applied.result) {
+            self.lessor.revocation_refused(now, *id);
+        }
+        // Admitted before the line was crossed (law 1 of `space`).
+        let quota = self.config.limits.quota_bytes;
+        if applied.result.is_ok() && self.owes(id) && crosses(&command.op, stored, quota) {
+            return self.refuse_for_space(id);
+        }
         let term = self.raft.term();
         let revision = applied.revision;
         self.answer(id, applied.result.map(|body| Response { revision, term, body }));

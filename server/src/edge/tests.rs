@@ -53,6 +53,7 @@ impl Rig {
             hub: HubOptions::default(),
             seed: 1,
             quota: 0,
+            auto_compaction: None,
         };
         let (events, inbox, now) = (Vec::new(), Vec::new(), Instant(1_000_000_000));
         let machine = Machine::load(&config.limits, &engine);

@@ -127,6 +127,7 @@ fn the_store_the_watches_and_the_log_are_shown() {
         keys: 5,
         size_bytes: 4096,
         size_in_use_bytes: 1024,
+        quota_bytes: 5000,
     });
     metrics.set_watches(1, 2, 3);
     for ms in [1, 3, 60_000] {

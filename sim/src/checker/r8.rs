@@ -1,5 +1,5 @@
-//! R8: nothing is applied that nobody asked for, and nothing twice. Lease revocations and what members
-//! publish about themselves are the cluster's own.
+//! R8: nothing is applied that nobody asked for, and nothing twice. Lease revocations, alarms, digests, and
+//! what members publish about themselves are the cluster's own.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ impl Checker for Validity {
         let Seen::Committed { id, op, .. } = seen else { return Ok(()) };
         let Some(request) = scene.requests.ops.get(id) else {
             return match op {
-                Op::LeaseRevoke { .. } | Op::Publish { .. } => Ok(()),
+                Op::LeaseRevoke { .. } | Op::Publish { .. } | Op::Alarm(_) | Op::Audit(_) => Ok(()),
                 _ => Err(format!("{id} was never asked: {op:?}")),
             };
         };
@@ -52,6 +52,7 @@ fn asks_for(query: &Query, op: &Op) -> bool {
         }
         (Query::LeaseRevoke { id }, Op::LeaseRevoke { id: applied }) => id == applied,
         (Query::AlarmList, Op::AlarmList) => true,
+        (Query::Alarm(asked), Op::Alarm(applied)) => asked == applied,
         _ => false,
     }
 }

@@ -18,7 +18,8 @@ pub(super) fn is_write(query: &Query) -> bool {
         | Query::Compact { .. }
         | Query::LeaseGrant { .. }
         | Query::LeaseRevoke { .. }
-        | Query::AlarmList => true,
+        | Query::AlarmList
+        | Query::Alarm(_) => true,
         Query::Txn(txn) => !txn.is_read_only() && !txn.is_serializable(),
         _ => false,
     }
@@ -99,7 +100,11 @@ impl World {
                 self.learn_leases(client, &answer.body, &query);
                 self.clients[client].wander(self.members.len());
             }
-            Err(rejection) => self.say(|| format!("request {} is refused: {rejection}", op.0)),
+            Err(rejection) => {
+                self.say(|| format!("request {} is refused: {rejection}", op.0));
+                self.clients[client].refused(*rejection);
+                self.see(&Seen::Refused { op, rejection: *rejection });
+            }
         }
         let outcome = answered.map_or_else(outcome_of_rejection, Outcome::Answered);
         if outcome == Outcome::Unknown {

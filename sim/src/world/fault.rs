@@ -6,6 +6,7 @@ use holdfast_core::status::Role;
 
 use super::member::Armed;
 use super::{Happening, Phase, World};
+use crate::checker::Seen;
 use crate::clock::Moment;
 use crate::nemesis::{Direction, Fault, FaultKind, Target, When};
 use crate::network::Quality;
@@ -123,6 +124,7 @@ impl World {
                 let slot = &mut self.members[member];
                 slot.disk.set_capacity(slot.disk.used());
                 slot.full = true;
+                self.see(&Seen::Full { member });
                 Active { member, disk: true, ..Active::default() }
             }
             FaultKind::Drift { target, rate } => {

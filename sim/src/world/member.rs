@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use holdfast_core::id::Incarnation;
 use holdfast_core::id::RequestId;
+use holdfast_core::limits::Limits;
 use holdfast_core::query::Query;
 use holdfast_core::request::Identity;
 use holdfast_core::rng::Rng;
@@ -126,7 +127,7 @@ impl Slot {
             member: member_id(self.number),
             incarnation: Incarnation(self.rng.next() | 1),
             boot: self.boot_id,
-            limits: swarm.limits.clone(),
+            limits: Limits { quota_bytes: swarm.quotas[self.number], ..swarm.limits.clone() },
             seed: self.rng.next(),
             genesis: genesis.to_vec(),
             wal: WalOptions {
@@ -442,6 +443,7 @@ fn edge_config(config: &BootConfig) -> EdgeConfig {
         },
         seed: config.seed ^ 2,
         quota: 0,
+            auto_compaction: None,
     }
 }
 

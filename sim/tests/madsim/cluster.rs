@@ -262,6 +262,7 @@ impl Seat {
             },
             progress_interval: Duration::from_secs(5),
             quota: 0,
+            auto_compaction: None,
         }
     }
 }
