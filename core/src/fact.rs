@@ -129,7 +129,9 @@ impl fmt::Display for Fact {
             Fact::AlarmCleared { member, kind, at } => {
                 write!(f, "alarm {} of {member} cleared at {at}", kind.name())
             }
-            Fact::Parted { from, at } => write!(f, "the data differ from {from}'s since entry {at}"),
+            Fact::Parted { from, at } => {
+                write!(f, "the data differ from {from}'s since entry {at}")
+            }
             Fact::CompactionFinished { revision } => write!(f, "compacted to {revision}"),
             Fact::CheckpointSaved { at } => write!(f, "checkpoint at {at}"),
             Fact::SnapshotInstalled { at } => write!(f, "snapshot installed at {at}"),

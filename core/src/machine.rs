@@ -39,10 +39,10 @@ mod put;
 mod txn;
 
 pub use alarm::alarms;
-pub use ledger::{RECORD_OVERHEAD, applied_digest, stored_bytes};
 pub use cluster::{genesis, members};
 pub use compact::compaction_cursor;
 pub use lease::{lease_keys, lease_keys_from, lease_ttl, leases, leases_from};
+pub use ledger::{RECORD_OVERHEAD, applied_digest, stored_bytes};
 
 pub(crate) use compact::PROGRESS_KEY;
 

@@ -6,7 +6,8 @@
 use bytes::Bytes;
 
 use crate::alarm::AlarmOp;
-use crate::id::{LeaseId, Revision, Term};
+use crate::id::{LeaseId, MemberId, Revision, Term};
+use crate::mvcc::hash::KvHash;
 use crate::rejection::Rejection;
 use crate::request::{DeleteRange, Put, Range, Txn};
 use crate::response::{Alarm, Member};
@@ -64,6 +65,20 @@ pub enum Query {
     },
     /// Maintenance.Status
     Status,
+    /// Maintenance.Defragment
+    Defragment,
+    /// Maintenance.Hash
+    Hash,
+    /// Maintenance.HashKV
+    HashKv {
+        /// Of records up to here; 0 is the newest.
+        revision: i64,
+    },
+    /// Maintenance.MoveLeader
+    MoveLeader {
+        /// Who is to lead.
+        to: MemberId,
+    },
     /// Maintenance.Alarm with action GET and no kind
     AlarmList,
     /// Maintenance.Alarm with any other action, or with a kind
@@ -139,6 +154,14 @@ pub enum AnswerBody {
     Status(StatusAnswer),
     /// Maintenance.Alarm
     Alarms(Vec<Alarm>),
+    /// Maintenance.Defragment
+    Defragment,
+    /// Maintenance.Hash
+    Hash(u32),
+    /// Maintenance.HashKV
+    HashKv(KvHash),
+    /// Maintenance.MoveLeader
+    MoveLeader,
 }
 
 /// Maintenance.Status, beside the versions that the wire adds.

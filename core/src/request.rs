@@ -354,6 +354,11 @@ pub enum Ask {
         /// Which lease.
         id: LeaseId,
     },
+    /// Hand leadership to this voter.
+    MoveLeader {
+        /// Which.
+        to: MemberId,
+    },
     /// Hand leadership to another voter (graceful shutdown).
     TransferLeadership,
 }

@@ -42,6 +42,32 @@ pub enum Method {
     Status,
     /// etcdserverpb.Maintenance/Alarm
     Alarm,
+    /// etcdserverpb.KV/RangeStream
+    RangeStream,
+    /// etcdserverpb.Maintenance/Defragment
+    Defragment,
+    /// etcdserverpb.Maintenance/Hash
+    Hash,
+    /// etcdserverpb.Maintenance/HashKV
+    HashKv,
+    /// etcdserverpb.Maintenance/Snapshot
+    Snapshot,
+    /// etcdserverpb.Maintenance/MoveLeader
+    MoveLeader,
+    /// v3lockpb.Lock/Lock
+    Lock,
+    /// v3lockpb.Lock/Unlock
+    Unlock,
+    /// v3electionpb.Election/Campaign
+    Campaign,
+    /// v3electionpb.Election/Proclaim
+    Proclaim,
+    /// v3electionpb.Election/Leader
+    Leader,
+    /// v3electionpb.Election/Observe
+    Observe,
+    /// v3electionpb.Election/Resign
+    Resign,
     /// grpc.health.v1.Health/Check
     HealthCheck,
     /// grpc.health.v1.Health/List
@@ -51,7 +77,7 @@ pub enum Method {
 }
 
 impl Method {
-    const PATHS: [(Method, &'static str); 17] = [
+    const PATHS: [(Method, &'static str); 30] = [
         (Method::Range, "/etcdserverpb.KV/Range"),
         (Method::Put, "/etcdserverpb.KV/Put"),
         (Method::DeleteRange, "/etcdserverpb.KV/DeleteRange"),
@@ -66,6 +92,19 @@ impl Method {
         (Method::MemberList, "/etcdserverpb.Cluster/MemberList"),
         (Method::Status, "/etcdserverpb.Maintenance/Status"),
         (Method::Alarm, "/etcdserverpb.Maintenance/Alarm"),
+        (Method::RangeStream, "/etcdserverpb.KV/RangeStream"),
+        (Method::Defragment, "/etcdserverpb.Maintenance/Defragment"),
+        (Method::Hash, "/etcdserverpb.Maintenance/Hash"),
+        (Method::HashKv, "/etcdserverpb.Maintenance/HashKV"),
+        (Method::Snapshot, "/etcdserverpb.Maintenance/Snapshot"),
+        (Method::MoveLeader, "/etcdserverpb.Maintenance/MoveLeader"),
+        (Method::Lock, "/v3lockpb.Lock/Lock"),
+        (Method::Unlock, "/v3lockpb.Lock/Unlock"),
+        (Method::Campaign, "/v3electionpb.Election/Campaign"),
+        (Method::Proclaim, "/v3electionpb.Election/Proclaim"),
+        (Method::Leader, "/v3electionpb.Election/Leader"),
+        (Method::Observe, "/v3electionpb.Election/Observe"),
+        (Method::Resign, "/v3electionpb.Election/Resign"),
         (Method::HealthCheck, "/grpc.health.v1.Health/Check"),
         (Method::HealthList, "/grpc.health.v1.Health/List"),
         (Method::HealthWatch, "/grpc.health.v1.Health/Watch"),

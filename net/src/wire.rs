@@ -23,7 +23,7 @@
 //! `AnswerBody::Put(None)` at r17 of term 4 becomes a `PutResponse` with nothing but a header.
 
 use bytes::{Bytes, BytesMut};
-use holdfast_core::query::{Answer, AnswerBody, Query};
+use holdfast_core::query::{Answer, AnswerBody, Header, Query, RangeAnswer};
 use holdfast_core::rejection::Rejection;
 use prost::Message;
 
@@ -104,12 +104,26 @@ pub fn decode_query(
         Method::MemberList => cluster::decode_member_list(message),
         Method::Status => maintenance::decode_status(message),
         Method::Alarm => maintenance::decode_alarm(message),
-        Method::Watch | Method::HealthCheck | Method::HealthList | Method::HealthWatch => {
-            Err(GrpcStatus {
-                code: Code::Internal,
-                message: format!("{} is not a query", method.path()),
-            })
-        }
+        Method::Defragment => maintenance::decode_defragment(message),
+        Method::Hash => maintenance::decode_hash(message),
+        Method::HashKv => maintenance::decode_hash_kv(message),
+        Method::MoveLeader => maintenance::decode_move_leader(message),
+        Method::RangeStream
+        | Method::Snapshot
+        | Method::Lock
+        | Method::Unlock
+        | Method::Campaign
+        | Method::Proclaim
+        | Method::Leader
+        | Method::Observe
+        | Method::Resign
+        | Method::Watch
+        | Method::HealthCheck
+        | Method::HealthList
+        | Method::HealthWatch => Err(GrpcStatus {
+            code: Code::Internal,
+            message: format!("{} is not a query", method.path()),
+        }),
     }
 }
 
@@ -152,10 +166,39 @@ pub fn encode_answer(origin: Origin, answer: &Answer, out: &mut BytesMut) {
         AnswerBody::Status(status) => {
             append(&maintenance::status_response(origin.header(header), status), out);
         }
+        // Neither has a header in etcd (surface 1.2).
+        AnswerBody::Defragment => append(&pb::DefragmentResponse::default(), out),
+        AnswerBody::MoveLeader => append(&pb::MoveLeaderResponse::default(), out),
+        AnswerBody::Hash(hash) => {
+            append(&pb::HashResponse { header: Some(origin.header(header)), hash: *hash }, out);
+        }
+        AnswerBody::HashKv(hash) => {
+            append(&maintenance::hash_kv_response(origin.header(header), hash), out);
+        }
         AnswerBody::Alarms(alarms) => {
             append(&maintenance::alarm_response(origin.header(header), alarms), out);
         }
     }
+}
+
+/// Reads the message of a unary call that is no query.
+///
+/// # Errors
+/// Bytes that are no such message.
+pub fn decode_message<M: Message + Default>(message: &Bytes) -> Result<M, GrpcStatus> {
+    Ok(decode(message)?)
+}
+
+/// One message of a RangeStream; without a header it is not the last.
+pub fn encode_range_piece(origin: Origin, header: Option<Header>, range: &RangeAnswer) -> Bytes {
+    let mut piece = BytesMut::new();
+    match header {
+        Some(header) => kv::encode_range(origin, header, range, &mut piece),
+        None => kv::encode_range_body(range, &mut piece),
+    }
+    let mut out = BytesMut::with_capacity(piece.len() + 8);
+    write::message(&mut out, 1, &piece.freeze());
+    out.freeze()
 }
 
 /// Reads a message for which speed does not matter.

@@ -412,7 +412,8 @@ fn warn_of_values(values: &Values, limits: &Limits, warnings: &mut Vec<String>) 
         warnings.push("--watch-progress-notify-interval is raised to 100ms".to_owned());
     }
     if values.signed("quota-backend-bytes") < 0 {
-        warnings.push("--quota-backend-bytes is negative: the data may grow without a limit".into());
+        warnings
+            .push("--quota-backend-bytes is negative: the data may grow without a limit".into());
     }
     if values.switch("unsafe-no-fsync") {
         warnings.push(

@@ -20,6 +20,7 @@
 //! Leaves out: bytes, connections, authentication.
 
 mod compaction;
+mod maintenance;
 mod reads;
 mod slice;
 #[cfg(test)]
@@ -130,6 +131,8 @@ pub struct Edge {
     /// Compactions that are decided and not yet carried out here.
     physical: Vec<(Revision, StreamId, Header)>,
     compacted: Revision,
+    /// Calls that wait until this member leads.
+    moving: Vec<(StreamId, MemberId)>,
     /// There is one from the first turn on, if history is to be compacted without being asked.
     compactor: Option<Compactor>,
     /// When the last turn began, by the member's clock.
@@ -154,6 +157,7 @@ impl Edge {
             reads: Reads::new(Slice::new(slice)),
             physical: Vec::new(),
             compacted: snapshot.mark().compacted,
+            moving: Vec::new(),
             compactor: None,
             now: Instant(0),
             source: Source { header, snapshot },
@@ -177,6 +181,12 @@ impl Edge {
             }
             Query::LeaseLeases => return self.take_read(call, true, Read::Leases),
             Query::Status => return self.answer_status(call),
+            Query::HashKv { revision } => {
+                return self.take_read(call, true, Read::HashKv(revision));
+            }
+            Query::Hash => return self.take_read(call, true, Read::Hash),
+            Query::Defragment => return self.answer_defragment(call),
+            Query::MoveLeader { to } => return self.move_leader(now, (call, to), inbox),
             Query::LeaseKeepAlive { id } => {
                 (Waiting::KeepAlive(call, id), Ask::LeaseKeepAlive { id })
             }
@@ -191,7 +201,8 @@ impl Edge {
         };
         // What has been answered and still has to be read counts too.
         let most = self.config.limits.pending_commands_max;
-        let waiting_count = self.waiting.len() + self.lagging.len() + self.physical.len();
+        let waiting_count =
+            self.waiting.len() + self.lagging.len() + self.physical.len() + self.moving.len();
         if waiting_count >= most || self.reads.len() >= most {
             return self.reads.answers.push((call, Err(Rejection::TooManyRequests)));
         }
@@ -279,6 +290,7 @@ impl Edge {
     pub fn turned(&mut self, status: Status, facts: &[Fact]) {
         self.status = status;
         self.source.header.term = status.term;
+        self.answer_moved();
         for fact in facts {
             if let Fact::CompactionFinished { revision } = fact {
                 self.compacted = *revision;
@@ -314,6 +326,11 @@ impl Edge {
         out: &mut Vec<WatchResponse>,
     ) -> Result<(), Fault> {
         self.hub.poll(stream, &self.source.snapshot, self.reads.watches(), out)
+    }
+
+    /// What watches, and whoever else reads for a stream, may still read in this turn.
+    pub fn spare(&mut self) -> &mut Budget {
+        self.reads.watches()
     }
 
     /// When the edge has something to do without a turn of the driver: at once while reads or watches
@@ -419,6 +436,10 @@ impl Edge {
             Query::Range(_)
             | Query::MemberList { .. }
             | Query::Status
+            | Query::HashKv { .. }
+            | Query::Hash
+            | Query::Defragment
+            | Query::MoveLeader { .. }
             | Query::LeaseLeases
             | Query::LeaseKeepAlive { .. }
             | Query::LeaseTimeToLive { .. } => unreachable!("answered without a proposal"),

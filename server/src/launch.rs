@@ -98,7 +98,11 @@ fn quota(config: &Config) -> Result<(Option<u64>, i64), Fault> {
         return Ok((u64::try_from(given).ok(), given));
     }
     let stat = rustix::fs::statvfs(&config.data_dir).map_err(|error| {
-        Fault::new("asking for the size of the file system", config.data_dir.display().to_string(), error)
+        Fault::new(
+            "asking for the size of the file system",
+            config.data_dir.display().to_string(),
+            error,
+        )
     })?;
     let quota = (stat.f_blocks.saturating_mul(stat.f_frsize) / 5).saturating_mul(4);
     Ok((Some(quota), i64::try_from(quota).unwrap_or(i64::MAX)))

@@ -1,6 +1,7 @@
 //! The process around core and storage: the driver's loop, sessions, peers; configuration, logs,
 //! metrics, health.
 
+pub mod backup;
 pub mod boot;
 pub mod config;
 pub mod ctl;
@@ -8,6 +9,7 @@ pub mod datadir;
 pub mod disk_driver;
 pub mod driver;
 pub mod edge;
+pub mod errand;
 pub mod host;
 pub mod http;
 pub mod identity;

@@ -72,10 +72,9 @@ impl<'a> Reader<'a> {
             6 => Op::LeaseRevoke { id: self.lease()? },
             7 => Op::AlarmList,
             0x60 => Op::Alarm(self.alarm()?),
-            0x61 => Op::Audit(Audit {
-                from: Index(self.varint()?),
-                digests: self.list(Reader::short)?,
-            }),
+            0x61 => {
+                Op::Audit(Audit { from: Index(self.varint()?), digests: self.list(Reader::short)? })
+            }
             8 => Op::Publish {
                 member: MemberId(self.fixed()?),
                 name: self.text()?,

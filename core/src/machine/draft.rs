@@ -52,7 +52,15 @@ impl<'a> Draft<'a> {
     pub(super) fn new(view: &'a dyn View, at: Position, out: &'a mut Applied) -> Draft<'a> {
         let mark = Mark { applied: at, ..view.mark() };
         let next = mark.revision.after();
-        Draft { view, mark, next, batch: Batch::new(mark), delta: Delta::default(), written: None, out }
+        Draft {
+            view,
+            mark,
+            next,
+            batch: Batch::new(mark),
+            delta: Delta::default(),
+            written: None,
+            out,
+        }
     }
 
     /// From here on the command reads what it writes.

@@ -140,12 +140,7 @@ impl HashKv {
         Ok(())
     }
 
-    fn counts(
-        &self,
-        view: &dyn View,
-        record: &Record,
-        budget: &mut Budget,
-    ) -> Result<bool, Fault> {
+    fn counts(&self, view: &dyn View, record: &Record, budget: &mut Budget) -> Result<bool, Fault> {
         if record.at.main > self.compacted {
             return Ok(true);
         }
@@ -172,7 +167,7 @@ impl HashKv {
 const BATCH: usize = 256;
 
 /// The version of a row's key that lives at a revision.
-fn alive_at(
+pub(super) fn alive_at(
     view: &dyn View,
     row: &Row,
     revision: Revision,

@@ -48,8 +48,11 @@ impl Node {
             Ask::ReadIndex => self.reads.join(Reader::Request(id)),
             Ask::LeaseKeepAlive { id: lease } => self.ask_lease(now, id, lease, true),
             Ask::LeaseTimeToLive { id: lease } => self.ask_lease(now, id, lease, false),
-            Ask::TransferLeadership => {
-                self.raft.transfer_leadership(crate::id::Index(0));
+            Ask::TransferLeadership | Ask::MoveLeader { .. } => {
+                match ask {
+                    Ask::MoveLeader { to } => self.raft.move_leader(to),
+                    _ => drop(self.raft.transfer_leadership(crate::id::Index(0))),
+                }
                 let response = Response {
                     revision: crate::id::Revision(0),
                     term: self.raft.term(),
@@ -92,8 +95,9 @@ impl Node {
         if self.raft.role() != Role::Leader {
             // An expiry is this member's decision as the leader: its successor has given the lease
             // more time, and must not be handed the decision of before.
-            let expiry =
-                |command: &Command| matches!(command.op, Op::LeaseRevoke { .. }) && command.id.sequence == 0;
+            let expiry = |command: &Command| {
+                matches!(command.op, Op::LeaseRevoke { .. }) && command.id.sequence == 0
+            };
             self.queue.retain(|command| !expiry(command));
         }
         let mut proposed = 0;

@@ -94,13 +94,15 @@ impl Node {
         let own = self.config.member;
         let leads = self.raft.role() == Role::Leader;
         let gone = |member| !machine::members(store).iter().any(|known| known.id == member);
-        let due = self.machine.alarms().iter().filter(|(alarm, _)| alarm.kind == AlarmKind::NoSpace);
-        let due = due.filter(|(_, automatic)| *automatic).map(|(alarm, _)| alarm.member).find(
-            |member| match *member == own {
-                true => self.has_room(),
-                false => leads && gone(*member),
-            },
-        );
+        let due =
+            self.machine.alarms().iter().filter(|(alarm, _)| alarm.kind == AlarmKind::NoSpace);
+        let due =
+            due.filter(|(_, automatic)| *automatic).map(|(alarm, _)| alarm.member).find(|member| {
+                match *member == own {
+                    true => self.has_room(),
+                    false => leads && gone(*member),
+                }
+            });
         if let Some(member) = due {
             self.propose_alarm(now, member, false);
         }
@@ -125,7 +127,9 @@ impl Node {
     /// Tells what became of an alarm.
     pub(super) fn alarm_applied(&self, op: &Op, at: Index, out: &mut Output) {
         let fact = match *op {
-            Op::Alarm(AlarmOp::Raise { member, kind, .. }) => Fact::AlarmRaised { member, kind, at },
+            Op::Alarm(AlarmOp::Raise { member, kind, .. }) => {
+                Fact::AlarmRaised { member, kind, at }
+            }
             Op::Alarm(AlarmOp::Clear { member, kind }) => Fact::AlarmCleared { member, kind, at },
             _ => return,
         };

@@ -134,6 +134,12 @@ pub(super) fn encode_range(
     write_range(range, out);
 }
 
+/// A range's answer without its header.
+pub(super) fn encode_range_body(range: &RangeAnswer, out: &mut BytesMut) {
+    out.reserve(range_len(range));
+    write_range(range, out);
+}
+
 pub(super) fn encode_put(origin: Origin, header: Header, prev: Option<&Bytes>, out: &mut BytesMut) {
     out.reserve(origin.len(header) + put_len(prev));
     origin.write(header, out);

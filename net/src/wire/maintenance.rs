@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use holdfast_core::alarm::AlarmOp;
 use holdfast_core::id::MemberId;
+use holdfast_core::mvcc::hash::KvHash;
 use holdfast_core::query::{Query, StatusAnswer};
 use holdfast_core::response::{Alarm, AlarmKind};
 use holdfast_core::status::Role;
@@ -50,6 +51,35 @@ pub(super) fn decode_alarm(message: &Bytes) -> Result<Query, GrpcStatus> {
             return Err(GrpcStatus { code: Code::Unknown, message });
         }
     })
+}
+
+pub(super) fn decode_defragment(message: &Bytes) -> Result<Query, GrpcStatus> {
+    decode::<pb::DefragmentRequest>(message)?;
+    Ok(Query::Defragment)
+}
+
+pub(super) fn decode_hash(message: &Bytes) -> Result<Query, GrpcStatus> {
+    decode::<pb::HashRequest>(message)?;
+    Ok(Query::Hash)
+}
+
+pub(super) fn decode_hash_kv(message: &Bytes) -> Result<Query, GrpcStatus> {
+    let request: pb::HashKvRequest = decode(message)?;
+    Ok(Query::HashKv { revision: request.revision })
+}
+
+pub(super) fn decode_move_leader(message: &Bytes) -> Result<Query, GrpcStatus> {
+    let request: pb::MoveLeaderRequest = decode(message)?;
+    Ok(Query::MoveLeader { to: MemberId(request.target_id) })
+}
+
+pub(super) fn hash_kv_response(header: pb::ResponseHeader, hash: &KvHash) -> pb::HashKvResponse {
+    pb::HashKvResponse {
+        header: Some(header),
+        hash: hash.hash,
+        compact_revision: hash.compacted.0,
+        hash_revision: hash.revision.0,
+    }
 }
 
 pub(super) fn alarm_response(header: pb::ResponseHeader, alarms: &[Alarm]) -> pb::AlarmResponse {

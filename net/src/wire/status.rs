@@ -33,6 +33,7 @@ fn code_of(rejection: Rejection) -> Code {
         Rejection::LeaseExists
         | Rejection::AuthNotEnabled
         | Rejection::NotLeader
+        | Rejection::BadLeaderTransferee
         | Rejection::NotCapable
         | Rejection::NotSupportedForLearner => Code::FailedPrecondition,
         Rejection::PermissionDenied => Code::PermissionDenied,

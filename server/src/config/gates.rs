@@ -22,12 +22,7 @@ pub struct Gate {
     inert: &'static str,
 }
 
-const fn gate(
-    name: &'static str,
-    stage: &'static str,
-    default: bool,
-    inert: &'static str,
-) -> Gate {
+const fn gate(name: &'static str, stage: &'static str, default: bool, inert: &'static str) -> Gate {
     Gate { name, stage, default, inert }
 }
 
@@ -64,9 +59,8 @@ impl FeatureGates {
             if !known && name != "AllAlpha" && name != "AllBeta" {
                 return Err(format!("unrecognized feature gate: {name}"));
             }
-            let value = value::switch(value).map_err(|error| {
-                format!("invalid value of {name}={value}, err: {error}")
-            })?;
+            let value = value::switch(value)
+                .map_err(|error| format!("invalid value of {name}={value}, err: {error}"))?;
             given.insert(name, value);
         }
         let gates = FeatureGates(GATES.map(|gate| {
@@ -75,9 +69,11 @@ impl FeatureGates {
             value.copied().unwrap_or(gate.default)
         }));
         if gates.is_on("LeaseCheckpointPersist") && !gates.is_on("LeaseCheckpoint") {
-            return Err("enabling feature gate LeaseCheckpointPersist requires enabling feature gate \
+            return Err(
+                "enabling feature gate LeaseCheckpointPersist requires enabling feature gate \
                         LeaseCheckpoint"
-                .into());
+                    .into(),
+            );
         }
         Ok(gates)
     }
@@ -118,7 +114,10 @@ mod tests {
         let cases = [
             ("Nope=true", "unrecognized feature gate: Nope"),
             ("CompactHashCheck", "missing bool value for CompactHashCheck"),
-            ("LeaseCheckpointPersist=true", "enabling feature gate LeaseCheckpointPersist requires"),
+            (
+                "LeaseCheckpointPersist=true",
+                "enabling feature gate LeaseCheckpointPersist requires",
+            ),
             ("CompactHashCheck=maybe", "invalid value of CompactHashCheck=maybe, err: "),
         ];
         for (text, error) in cases {

@@ -17,6 +17,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use holdfast_core::id::LeaseId;
 use holdfast_core::machine;
+use holdfast_core::mvcc::hash::{HashAll, HashKv};
 use holdfast_core::mvcc::range::{RangeScan, after};
 use holdfast_core::mvcc::resolve::Resolution;
 use holdfast_core::mvcc::{Budget, ReadError};
@@ -36,6 +37,8 @@ pub(super) enum Read {
     Members,
     Leases,
     LeaseKeys(Lease),
+    HashKv(i64),
+    Hash,
 }
 
 /// What one look at a snapshot says of itself.
@@ -60,6 +63,8 @@ pub(super) enum Work {
     Range(RangeScan),
     /// The coordinates of a reply, or a transaction of reads.
     Resolution(Box<Resolution>),
+    HashKv(HashKv),
+    Hash(HashAll),
     /// The leases from one on.
     Leases {
         from: Option<LeaseId>,
@@ -180,10 +185,15 @@ impl Reads {
         let work = match read {
             Read::Range(range) => match RangeScan::new(&source.snapshot, &range) {
                 Ok(scan) => Work::Range(scan),
-                Err(rejection) => {
-                    self.slice.reads().spend(1, 0);
-                    return self.answers.push((call, Err(rejection)));
-                }
+                Err(rejection) => return self.refuse(call, rejection),
+            },
+            Read::HashKv(revision) => match HashKv::new(&source.snapshot, revision) {
+                Ok(hash) => Work::HashKv(hash),
+                Err(rejection) => return self.refuse(call, rejection),
+            },
+            Read::Hash => match HashAll::new(&source.snapshot) {
+                Ok(hash) => Work::Hash(hash),
+                Err(rejection) => return self.refuse(call, rejection),
             },
             Read::Txn(txn) => Work::Resolution(Box::new(Resolution::of_reads(txn))),
             Read::LeaseKeys(lease) => {
@@ -201,6 +211,11 @@ impl Reads {
             }
         };
         self.advance(Reading { call, source: source.clone(), work });
+    }
+
+    fn refuse(&mut self, call: StreamId, rejection: Rejection) {
+        self.slice.reads().spend(1, 0);
+        self.answers.push((call, Err(rejection)));
     }
 
     /// One piece; what is left waits for its next turn behind the others (law 2).
@@ -231,6 +246,8 @@ impl Work {
         match self {
             Work::Range(scan) => scan.step(snapshot, budget),
             Work::Resolution(resolution) => resolution.step(snapshot, budget),
+            Work::HashKv(hash) => hash.step(snapshot, budget),
+            Work::Hash(hash) => hash.step(snapshot, budget),
             Work::Leases { from, found } => {
                 let start = from.unwrap_or(LeaseId(i64::MIN));
                 *from = None;
@@ -266,6 +283,8 @@ impl Work {
         match self {
             Work::Range(scan) => AnswerBody::Range(scan.into_answer()),
             Work::Resolution(resolution) => resolution.into_answer(),
+            Work::HashKv(hash) => AnswerBody::HashKv(hash.finish()),
+            Work::Hash(hash) => AnswerBody::Hash(hash.finish()),
             Work::Leases { found, .. } => AnswerBody::LeaseLeases(found),
             Work::LeaseKeys { lease: Lease { id, ttl, granted }, found, .. } => {
                 AnswerBody::LeaseTimeToLive { id, ttl, granted, keys: found }

@@ -85,13 +85,7 @@ async fn variables_stand_for_flags_and_unknown_ones_are_told_of() {
     let said = server.says("ready to serve client requests").await;
     bounds(&server, 1000, 3).await;
     assert!(data.join("holdfast").exists());
-    has_all(
-        &said,
-        &[
-            r#""name":"m9""#,
-            "unrecognized environment variable ETCD_NO_SUCH_FLAG",
-        ],
-    );
+    has_all(&said, &[r#""name":"m9""#, "unrecognized environment variable ETCD_NO_SUCH_FLAG"]);
 }
 
 #[tokio::test]

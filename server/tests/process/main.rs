@@ -27,6 +27,7 @@ mod flags;
 mod hostile;
 mod keys;
 mod rig;
+mod services;
 mod short_kill;
 mod streams;
 

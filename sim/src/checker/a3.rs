@@ -108,4 +108,3 @@ fn counts(scene: &Scene<'_>, member: usize, view: &dyn View) -> Result<(), Strin
     }
     Ok(())
 }
-

@@ -65,6 +65,10 @@ fn check_answer(
         | Query::LeaseTimeToLive { .. }
         | Query::LeaseLeases
         | Query::MemberList { .. }
+        | Query::HashKv { .. }
+        | Query::Hash
+        | Query::Defragment
+        | Query::MoveLeader { .. }
         | Query::Status => Ok(()),
     }
 }

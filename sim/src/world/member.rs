@@ -443,7 +443,7 @@ fn edge_config(config: &BootConfig) -> EdgeConfig {
         },
         seed: config.seed ^ 2,
         quota: 0,
-            auto_compaction: None,
+        auto_compaction: None,
     }
 }
 
