@@ -67,8 +67,9 @@ impl Trail {
 
     /// The first entry after which another member's digest is not this one's.
     pub(crate) fn parted(&self, audit: &Audit) -> Option<Index> {
-        let told = (audit.from.0..).zip(&audit.digests);
-        let mut known = told.filter_map(|(at, told)| {
+        let mut known = audit.digests.iter().enumerate().filter_map(|(place, told)| {
+            // A peer's word: the sum may be beyond any log.
+            let at = audit.from.0.checked_add(place as u64)?;
             let place = usize::try_from(at.checked_sub(self.from.0)?).ok()?;
             self.digests.get(place).map(|own| (at, own == told))
         });
@@ -109,7 +110,7 @@ mod tests {
         assert_eq!(trail.parted(&audit(1, &[9, 9, 3])), None);
         assert_eq!(trail.parted(&audit(2, &[9, 9])), Some(Index(3)));
         assert_eq!(trail.parted(&audit(6, &[6, 9, 9])), None);
-        assert_eq!(trail.parted(&audit(u64::MAX, &[9])), None);
+        assert_eq!(trail.parted(&audit(u64::MAX, &[9, 9])), None);
     }
 
     #[test]

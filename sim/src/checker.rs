@@ -25,6 +25,7 @@
 //! | W5 | and it can resume on any member where it stopped |
 //! | W6 | and progress is never ahead of what it was sent |
 //! | W7 | events carry the right pair and the right previous pair |
+//! | W9 | a watch from a future revision is silent until then |
 //! | L1 | a lease never expires early |
 //! | L2 | it does expire |
 //! | L3 | all its keys go at one revision |
@@ -74,6 +75,7 @@ mod w4;
 mod w5;
 mod w6;
 mod w7;
+mod w9;
 
 /// A law that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -312,6 +314,7 @@ impl Checkers {
             Box::new(w3::Reliable::default()),
             Box::new(w6::Progress::default()),
             Box::new(w7::Content),
+            Box::new(w9::SilentUntilStart::default()),
             Box::new(a3::OnlyWhatAdds::default()),
             Box::new(a2::CorruptIffParted::default()),
             Box::new(l2::Expires),

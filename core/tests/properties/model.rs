@@ -74,7 +74,9 @@ impl Model {
                 }
             },
             Op::AlarmList => Ok(AnswerBody::Alarms(Vec::new())),
-            Op::Publish { .. } => panic!("the model knows no members"),
+            Op::Alarm(_) | Op::Audit(_) | Op::Publish { .. } => {
+                panic!("the model knows no members")
+            }
         };
         if work.changed && answer.is_ok() {
             self.history.push(work.pairs);

@@ -11,6 +11,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use holdfast_net::proto::etcdserverpb as pb;
+use holdfast_net::proto::v3electionpb::election_client::ElectionClient;
+use holdfast_net::proto::v3lockpb::lock_client::LockClient;
 use pb::cluster_client::ClusterClient;
 use pb::kv_client::KvClient;
 use pb::lease_client::LeaseClient;
@@ -235,6 +237,18 @@ impl Client {
         /// The Maintenance service.
         maintenance,
         MaintenanceClient,
+        false
+    );
+    stub!(
+        /// The Lock service.
+        lock,
+        LockClient,
+        false
+    );
+    stub!(
+        /// The Election service.
+        election,
+        ElectionClient,
         false
     );
 
