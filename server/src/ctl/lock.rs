@@ -70,7 +70,6 @@ pub async fn elect(mut session: Session) -> Result<(), Exit> {
 ///
 /// # Errors
 /// Operands that do not fit.
-#[expect(clippy::type_complexity, reason = "a pair of operands")]
 pub fn election(operands: &[Vec<u8>], listen: bool) -> Result<(Vec<u8>, Option<Vec<u8>>), Exit> {
     let bad = |text: &str| Err(Exit::new(Exit::BAD_ARGS, text));
     match (operands, listen) {
