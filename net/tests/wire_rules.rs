@@ -467,7 +467,14 @@ fn codes_are_etcds() {
         (Code::NotFound, &[LeaseNotFound, MemberNotFound]),
         (
             Code::FailedPrecondition,
-            &[LeaseExists, AuthNotEnabled, NotLeader, NotCapable, NotSupportedForLearner],
+            &[
+                LeaseExists,
+                AuthNotEnabled,
+                NotLeader,
+                BadLeaderTransferee,
+                NotCapable,
+                NotSupportedForLearner,
+            ],
         ),
         (Code::PermissionDenied, &[PermissionDenied]),
         (Code::Unauthenticated, &[InvalidAuthToken]),
