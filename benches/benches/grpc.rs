@@ -35,7 +35,11 @@ impl Services for Null {
     fn handle(&mut self, event: FromClient) {
         if let FromClient::Call(call) = event {
             let message = Bytes::from_static(&[10, 4, 8, 1, 16, 2]);
-            self.0.reply(Reply::Message { stream: call.stream, message, last: true });
+            self.0.reply(Reply::Message {
+                stream: call.stream,
+                message: message.into(),
+                last: true,
+            });
         }
     }
 

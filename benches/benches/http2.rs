@@ -124,7 +124,8 @@ impl Server for Ours {
             std::mem::swap(&mut self.events, self.connection.events());
             for event in self.events.drain(..) {
                 let FromClient::Call(call) = event else { continue };
-                let reply = Reply::Message { stream: call.stream, message: ANSWER, last: true };
+                let reply =
+                    Reply::Message { stream: call.stream, message: ANSWER.into(), last: true };
                 self.connection.reply(call.stream.0 as u32, reply);
                 answered += 1;
             }

@@ -35,7 +35,7 @@ struct Rig {
 impl Rig {
     fn new() -> Rig {
         let mut store = MemoryStore::default();
-        store.absorb(machine::genesis(&[Member { id: MEMBER, ..Member::default() }]));
+        store.absorb(&mut machine::genesis(&[Member { id: MEMBER, ..Member::default() }]));
         let boot = Boot {
             checkpoint: SnapshotMeta { voters: vec![MEMBER], ..SnapshotMeta::default() },
             hard_state: HardState::default(),

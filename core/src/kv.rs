@@ -44,18 +44,23 @@ impl<'a> KeyValue<'a> {
     /// The encoded form, in one allocation of the right size.
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::with_capacity(self.encoded_len());
-        put_bytes(&mut out, KEY, self.key);
-        put_int(&mut out, CREATE_REVISION, self.create_revision.0);
-        put_int(&mut out, MOD_REVISION, self.mod_revision.0);
-        put_int(&mut out, VERSION, self.version);
-        put_bytes(&mut out, VALUE, self.value);
-        put_int(&mut out, LEASE, self.lease.0);
+        self.write(&mut out);
         debug_assert_eq!(
             out.len(),
             self.encoded_len(),
             "the size is computed from the same fields"
         );
         out.into()
+    }
+
+    /// Appends the encoded form.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        put_bytes(out, KEY, self.key);
+        put_int(out, CREATE_REVISION, self.create_revision.0);
+        put_int(out, MOD_REVISION, self.mod_revision.0);
+        put_int(out, VERSION, self.version);
+        put_bytes(out, VALUE, self.value);
+        put_int(out, LEASE, self.lease.0);
     }
 
     /// How long the encoded form is.

@@ -5,6 +5,8 @@
 //! simulator that owns time, network and disk.
 
 pub mod alarm;
+pub mod arena;
+pub mod ascending;
 pub mod audit;
 pub mod codec;
 pub mod command;

@@ -34,10 +34,12 @@ pub struct Limits {
     pub request_bytes_max: usize,
     /// Operations in one transaction (`--max-txn-ops`).
     pub txn_ops_max: usize,
-    /// Entries applied between two checkpoints (`--snapshot-count`).
+    /// Entries applied between two checkpoints (`--snapshot-count`); more when the index is so large
+    /// that writing it would cost more than the log of so many.
     pub checkpoint_entries: u64,
     /// Bytes of entries applied after which a checkpoint is made, however few the entries are: what a
-    /// restart replays, and what is held in memory until then.
+    /// restart replays, and what is held in memory until then. With an index that is larger it is as
+    /// many bytes as the index has, so that checkpoints at most double what is written.
     pub checkpoint_bytes: u64,
     /// Entries kept behind a checkpoint for slow followers (`--snapshot-catchup-entries`).
     pub catchup_entries: u64,
@@ -77,9 +79,9 @@ impl Default for Limits {
             request_bytes_max: 1_572_864,
             txn_ops_max: 128,
             checkpoint_entries: 10_000,
-            checkpoint_bytes: 256 << 20,
+            checkpoint_bytes: 64 << 20,
             catchup_entries: 5_000,
-            log_cache_bytes: 64 << 20,
+            log_cache_bytes: 32 << 20,
             compaction_batch: 1000,
             lease_revoke_batch: 500,
             quota_bytes: None,

@@ -51,7 +51,7 @@ use crate::command::Command;
 use crate::id::{LeaseId, Position, Revision};
 use crate::limits::Limits;
 use crate::machine::compact::Compaction;
-use crate::machine::draft::Draft;
+use crate::machine::draft::{Draft, Room};
 use crate::machine::ledger::Ledger;
 use crate::mutant;
 use crate::mvcc::ReadError;
@@ -103,6 +103,7 @@ pub enum LeaseChange {
 pub struct Machine {
     compaction_batch: usize,
     compaction: Compaction,
+    room: Room,
     ledger: Ledger,
     /// All alarms that are up, and whether the member concerned raised it itself.
     alarms: Vec<(Alarm, bool)>,
@@ -118,6 +119,7 @@ impl Machine {
         Machine {
             compaction_batch: limits.compaction_batch,
             compaction: Compaction::load(view),
+            room: Room::new(view.mark()),
             ledger: Ledger::load(view),
             raised: alarm::raised(&alarms),
             alarms,
@@ -153,8 +155,9 @@ impl Machine {
     ) -> Result<(), Fault> {
         out.events.clear();
         out.leases.clear();
-        let mut draft = Draft::new(&*store, at, out);
-        let decided = match self.refusal(&command.op) {
+        let refusal = self.refusal(&command.op);
+        let mut draft = Draft::new(&*store, at, (&mut self.room, out));
+        let decided = match refusal {
             None => decide(&mut draft, &command.op),
             Some(rejection) => Err(rejection.into()),
         };
@@ -163,10 +166,11 @@ impl Machine {
             Err(ReadError::Rejection(rejection)) => Err(rejection),
             Err(ReadError::Fault(fault)) => return Err(fault),
         };
-        let (mut batch, delta) = draft.into_batch();
+        let delta = draft.close();
+        let batch = &mut self.room.batch;
         let refused_clean = result.is_ok() || batch.changes().is_empty();
         assert!(refused_clean, "a refused command changes nothing (law 2)");
-        self.ledger.enter((&*store, &mut batch), delta, &result);
+        self.ledger.enter((&*store, batch), delta, &result);
         if mutant::on(54) {
             self.ledger.mix(self.compaction.pending());
         }
@@ -197,14 +201,14 @@ impl Machine {
     pub fn end_entry(&mut self, at: Position, store: &mut impl Store) {
         let mut batch = Batch::new(Mark { applied: at, ..store.mark() });
         batch.push(self.ledger.row());
-        store.absorb(batch);
+        store.absorb(&mut batch);
     }
 
     /// Moves the applied position over an entry without commands: a new leader's first one, or a
     /// membership change.
     pub fn skip(&mut self, at: Position, store: &mut impl Store) {
         let mark = Mark { applied: at, ..store.mark() };
-        store.absorb(Batch::new(mark));
+        store.absorb(&mut Batch::new(mark));
     }
 
     /// Whether [`Machine::compact_slice`] has work.
@@ -222,8 +226,8 @@ impl Machine {
         if !self.compaction.pending() {
             return Ok(None);
         }
-        let slice = self.compaction.slice(&*store, self.compaction_batch)?;
-        store.absorb(slice);
+        let mut slice = self.compaction.slice(&*store, self.compaction_batch)?;
+        store.absorb(&mut slice);
         Ok((!self.compaction.pending()).then(|| store.mark().compacted))
     }
 }

@@ -17,12 +17,14 @@ mod budget;
 pub mod dump;
 pub mod hash;
 pub mod model;
+mod pairs;
 pub mod range;
 pub mod resolve;
 
 use std::fmt;
 
 pub use budget::Budget;
+pub use pairs::Pairs;
 
 use crate::id::RevSub;
 use crate::kv::KeyValue;

@@ -17,6 +17,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::ascending::Ascending;
 use crate::codec;
 use crate::entry::{Entry, EntryKind};
 use crate::fact::Fact;
@@ -63,6 +64,9 @@ pub struct NodeConfig {
     pub seed: u64,
 }
 
+/// What an entry takes in the log at least: a block for its head and one for its bytes.
+const LOG_ENTRY_BYTES: u64 = 8192;
+
 /// Who waits for a read index.
 #[derive(Clone, Debug)]
 enum Reader {
@@ -93,9 +97,8 @@ pub struct Node {
     raft: Raft,
     machine: Machine,
     lessor: Lessor,
-    /// This member's requests that are not answered yet.
-    pending: BTreeMap<u64, Pending>,
-    deadlines: BTreeSet<(Instant, u64)>,
+    /// This member's requests that are not answered yet, by number and so by deadline.
+    pending: Ascending<Pending>,
     /// Admitted commands that are not proposed yet.
     queue: Queue,
     /// Raft has dropped a proposal since the last tick: no use trying before.
@@ -159,8 +162,7 @@ impl Node {
             reads: Reads::new(config.member, config.incarnation, retry_after),
             machine: Machine::load(&config.limits, store),
             lessor: Lessor::new(),
-            pending: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
+            pending: Ascending::default(),
             queue: Queue::default(),
             dropped: false,
             forwarded: BTreeMap::new(),
@@ -356,10 +358,10 @@ impl Node {
             out.effects.push(Effect::Reply { id, result });
         }
         let applied = store.mark().applied;
-        let limits = &self.config.limits;
-        let due = applied.index.0 >= self.flush_ordered.0 + limits.checkpoint_entries
-            || self.applied_bytes >= limits.checkpoint_bytes;
-        if due && !self.flushing && !self.raft.is_installing() {
+        if self.checkpoint_is_due(applied.index, store.index_bytes())
+            && !self.flushing
+            && !self.raft.is_installing()
+        {
             self.flushing = true;
             self.flush_ordered = applied.index;
             self.applied_bytes = 0;
@@ -370,6 +372,15 @@ impl Node {
             out.effects.push(Effect::Fetch { number, from, below, bytes_max });
         }
         out.status = self.status(store);
+    }
+
+    /// A checkpoint writes the whole index, so it waits until the log has grown by about as much: what
+    /// is written at most doubles.
+    fn checkpoint_is_due(&self, applied: Index, index_bytes: u64) -> bool {
+        let limits = &self.config.limits;
+        let entries = limits.checkpoint_entries.max(index_bytes / LOG_ENTRY_BYTES);
+        applied.0 >= self.flush_ordered.0 + entries
+            || self.applied_bytes >= limits.checkpoint_bytes.max(index_bytes)
     }
 
     /// A checkpoint is durable: followers that need more than the entries kept behind it get it as a
@@ -459,8 +470,7 @@ impl Node {
         if !own {
             return;
         }
-        if let Some(pending) = self.pending.remove(&id.sequence) {
-            self.deadlines.remove(&(pending.deadline, id.sequence));
+        if self.pending.remove(id.sequence).is_some() {
             self.turn.answers.push((id, result));
         }
     }
@@ -477,7 +487,7 @@ impl Node {
     }
 
     fn is_pending(&self, id: RequestId) -> bool {
-        self.pending.contains_key(&id.sequence)
+        self.pending.contains(id.sequence)
     }
 
     fn number(&mut self) -> u64 {

@@ -381,6 +381,7 @@ pub struct Request {
     pub identity: Identity,
     /// What for.
     pub ask: Ask,
-    /// When the node gives up and answers "request timed out".
+    /// When the node gives up and answers "request timed out". A member's requests have deadlines that
+    /// do not fall as their numbers rise: the oldest is the first to be given up.
     pub deadline: Instant,
 }

@@ -125,6 +125,26 @@ pub trait View {
     /// that compaction has not passed.
     fn record(&self, at: RevSub) -> Result<Record, Fault>;
 
+    /// From here on records are in memory: they are read in any order at the same price.
+    fn resident(&self) -> RevSub {
+        RevSub { main: Revision(i64::MAX), sub: u32::MAX }
+    }
+
+    /// Visits the pairs of some changes in the given order until `visit` breaks. Like [`View::record`],
+    /// but what is only looked at is not counted as a reader, and looked up together.
+    fn pairs(
+        &self,
+        at: &[RevSub],
+        visit: &mut dyn FnMut(&Bytes) -> ControlFlow<()>,
+    ) -> Result<(), Fault> {
+        for at in at {
+            if visit(&self.record(*at)?.kv).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Visits the records from `from` on in revision order until `visit` breaks. Records that
     /// compaction removed may or may not be visited.
     fn records(
@@ -142,8 +162,11 @@ pub trait View {
 
 /// The state the core writes.
 pub trait Store: View {
-    /// Takes the changes in order. They are visible to this store's next read.
-    fn absorb(&mut self, batch: Batch);
+    /// Takes the changes out of `batch`, in order. They are visible to this store's next read.
+    fn absorb(&mut self, batch: &mut Batch);
+
+    /// Bytes that a checkpoint writes however little has changed.
+    fn index_bytes(&self) -> u64;
 
     /// The first disk fault met, after which nothing more is promised; `None` while healthy.
     fn fault(&self) -> Option<Fault>;
@@ -218,10 +241,20 @@ impl Batch {
     }
 
     /// The changes, to be taken by an engine.
-    pub fn into_changes(self) -> Vec<Change> {
-        self.changes
+    pub fn drain(&mut self) -> impl Iterator<Item = Change> + '_ {
+        self.changes.drain(..)
+    }
+
+    /// Begins anew with the memory of a batch that was absorbed; much of it is given back.
+    pub(crate) fn renew(&mut self, mark: Mark) {
+        self.changes.clear();
+        self.changes.shrink_to(CHANGES_KEPT);
+        self.mark = mark;
     }
 }
+
+/// Changes for which a batch that is used again keeps memory.
+const CHANGES_KEPT: usize = 256;
 
 /// Something local is broken: the node halts, and says what, where and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -75,8 +75,12 @@ impl View for Watched {
 }
 
 impl Store for Watched {
-    fn absorb(&mut self, batch: Batch) {
+    fn absorb(&mut self, batch: &mut Batch) {
         self.inner.absorb(batch);
+    }
+
+    fn index_bytes(&self) -> u64 {
+        self.inner.index_bytes()
     }
 
     fn fault(&self) -> Option<Fault> {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::payload::Payload;
+
 /// One call on one connection, unique within the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub u64);
@@ -131,6 +133,12 @@ impl Method {
     pub fn is_client_stream(self) -> bool {
         matches!(self, Method::Watch | Method::LeaseKeepAlive)
     }
+
+    /// Whether nothing of its request is kept for longer than one request may take: such messages
+    /// may share memory.
+    pub fn is_brief(self) -> bool {
+        matches!(self, Method::Range | Method::Put | Method::DeleteRange | Method::Txn)
+    }
 }
 
 /// What etcd reads from a call's metadata.
@@ -196,7 +204,7 @@ pub enum Reply {
         /// Which call.
         stream: StreamId,
         /// Its bytes.
-        message: Bytes,
+        message: Payload,
         /// The call ends with it.
         last: bool,
     },

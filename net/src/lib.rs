@@ -4,6 +4,7 @@
 pub mod call;
 pub mod grpc;
 pub mod http2;
+pub mod payload;
 pub mod peer;
 pub mod proto;
 pub mod sniff;

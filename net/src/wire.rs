@@ -15,7 +15,7 @@
 //!     field and skipped.
 //!
 //! The hand-written readers and writers are those of Put, Range, DeleteRange, Txn, the keepalive
-//! and the watch response: there a message costs one pass and one copy of each byte. All others
+//! and the watch response: there a message costs one pass and at most one copy of each byte. All others
 //! go through prost.
 //!
 //! Worked example: the bytes of `PutRequest { key: "", .. }` with [`Method::Put`] give
@@ -28,6 +28,7 @@ use holdfast_core::rejection::Rejection;
 use prost::Message;
 
 use crate::call::{Code, GrpcStatus, Method};
+use crate::payload::{Assembly, Payload};
 use crate::proto::etcdserverpb as pb;
 
 mod cluster;
@@ -50,7 +51,7 @@ pub use health::{
 };
 pub use maintenance::{SERVER_VERSION, STORAGE_VERSION};
 pub use status::status_of;
-pub use watch::{decode_watch, encode_watch_response};
+pub use watch::{decode_watch, encode_watch_response, watch_payload};
 
 /// What the server's flags say about a request's size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,8 +128,21 @@ pub fn decode_query(
     }
 }
 
+/// The response message.
+pub fn answer_payload(origin: Origin, answer: &Answer) -> Payload {
+    let mut out = Assembly::sharing();
+    assemble_answer(origin, answer, &mut out);
+    out.finish()
+}
+
 /// Appends the response message to `out`.
 pub fn encode_answer(origin: Origin, answer: &Answer, out: &mut BytesMut) {
+    let mut whole = Assembly::copying(std::mem::take(out));
+    assemble_answer(origin, answer, &mut whole);
+    *out = whole.into_copied();
+}
+
+fn assemble_answer(origin: Origin, answer: &Answer, out: &mut Assembly) {
     let header = answer.header;
     match &answer.body {
         AnswerBody::Range(range) => kv::encode_range(origin, header, range, out),
@@ -190,15 +204,8 @@ pub fn decode_message<M: Message + Default>(message: &Bytes) -> Result<M, GrpcSt
 }
 
 /// One message of a RangeStream; without a header it is not the last.
-pub fn encode_range_piece(origin: Origin, header: Option<Header>, range: &RangeAnswer) -> Bytes {
-    let mut piece = BytesMut::new();
-    match header {
-        Some(header) => kv::encode_range(origin, header, range, &mut piece),
-        None => kv::encode_range_body(range, &mut piece),
-    }
-    let mut out = BytesMut::with_capacity(piece.len() + 8);
-    write::message(&mut out, 1, &piece.freeze());
-    out.freeze()
+pub fn encode_range_piece(origin: Origin, header: Option<Header>, range: &RangeAnswer) -> Payload {
+    kv::encode_range_piece(origin, header, range)
 }
 
 /// Reads a message for which speed does not matter.

@@ -11,12 +11,14 @@ use holdfast_core::query::{
 use holdfast_core::response::{Alarm, AlarmKind, Member};
 use holdfast_core::status::{Role, Status};
 use holdfast_core::watch::{WatchEvent, WatchResponse};
+use holdfast_net::payload::Payload;
 use holdfast_net::proto::etcdserverpb as pb;
 use holdfast_net::proto::etcdserverpb::response_op::Response;
 use holdfast_net::proto::health;
 use holdfast_net::proto::mvccpb::{Event, KeyValue};
 use holdfast_net::wire::{
-    Origin, Serving, encode_answer, encode_health, encode_health_list, encode_watch_response,
+    Origin, Serving, answer_payload, encode_answer, encode_health, encode_health_list,
+    encode_watch_response, watch_payload,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -28,8 +30,14 @@ const HEADER: Header = Header { revision: Revision(17), term: Term(4) };
 
 fn encode(body: AnswerBody) -> Bytes {
     let mut out = BytesMut::new();
-    encode_answer(ORIGIN, &Answer { header: HEADER, body }, &mut out);
+    let answer = Answer { header: HEADER, body };
+    encode_answer(ORIGIN, &answer, &mut out);
+    assert_eq!(gathered(&answer_payload(ORIGIN, &answer)), out, "pieces have the same bytes");
     out.freeze()
+}
+
+fn gathered(payload: &Payload) -> Vec<u8> {
+    payload.pieces().flatten().copied().collect()
 }
 
 fn decode<M: Message + Default>(body: AnswerBody) -> M {
@@ -44,18 +52,19 @@ fn inner(revision: Revision) -> Option<pb::ResponseHeader> {
     Some(pb::ResponseHeader { revision: revision.0, ..Default::default() })
 }
 
-fn kv(bytes: &Bytes) -> KeyValue {
-    KeyValue::decode(bytes.clone()).expect("the strategies encoded it")
-}
-
-fn kvs(bytes: &[Bytes]) -> Vec<KeyValue> {
-    bytes.iter().map(kv).collect()
+fn kv(bytes: impl AsRef<[u8]>) -> KeyValue {
+    KeyValue::decode(bytes.as_ref()).expect("the strategies encoded it")
 }
 
 // The dumb twin.
 
 fn range(header: Option<pb::ResponseHeader>, answer: &RangeAnswer) -> pb::RangeResponse {
-    pb::RangeResponse { header, kvs: kvs(&answer.kvs), more: answer.more, count: answer.count }
+    pb::RangeResponse {
+        header,
+        kvs: answer.kvs.iter().map(kv).collect(),
+        more: answer.more,
+        count: answer.count,
+    }
 }
 
 fn put(header: Option<pb::ResponseHeader>, prev: &Option<Bytes>) -> pb::PutResponse {
@@ -63,7 +72,8 @@ fn put(header: Option<pb::ResponseHeader>, prev: &Option<Bytes>) -> pb::PutRespo
 }
 
 fn delete(header: Option<pb::ResponseHeader>, answer: &DeleteAnswer) -> pb::DeleteRangeResponse {
-    pb::DeleteRangeResponse { header, deleted: answer.deleted, prev_kvs: kvs(&answer.prev_kvs) }
+    let prev_kvs = answer.prev_kvs.iter().map(kv).collect();
+    pb::DeleteRangeResponse { header, deleted: answer.deleted, prev_kvs }
 }
 
 fn txn(header: Option<pb::ResponseHeader>, answer: &TxnAnswer) -> pb::TxnResponse {
@@ -111,7 +121,10 @@ fn revision() -> impl Strategy<Value = Revision> {
 }
 
 fn any_kv() -> impl Strategy<Value = Bytes> {
-    (vec(any::<u8>(), 0..6), vec(any::<u8>(), 0..300), number(), number()).prop_map(
+    // Large ones are shared, and make a message that has to be cut into pieces.
+    let large = (3000..40_000usize).prop_map(|len| vec![7; len]);
+    let value = prop_oneof![20 => vec(any::<u8>(), 0..300), 1 => large];
+    (vec(any::<u8>(), 0..6), value, number(), number()).prop_map(
         |(key, value, lease, mod_revision)| {
             let key = Bytes::from(key);
             let value = Bytes::from(value);
@@ -123,7 +136,7 @@ fn any_kv() -> impl Strategy<Value = Bytes> {
 
 fn any_range() -> impl Strategy<Value = RangeAnswer> {
     (vec(any_kv(), 0..4), any::<bool>(), number()).prop_map(|(kvs, more, count)| RangeAnswer {
-        kvs,
+        kvs: kvs.into_iter().collect(),
         more,
         count,
     })
@@ -206,6 +219,7 @@ proptest! {
         let mut out = BytesMut::new();
         encode_watch_response(ORIGIN, Term(4), &response, &mut out);
         prop_assert_eq!(&out[..], watch(&response).encode_to_vec());
+        prop_assert_eq!(gathered(&watch_payload(ORIGIN, Term(4), &response)), &out[..]);
     }
 }
 

@@ -1,5 +1,5 @@
-//! Between sessions and the driver: typed queries in, complete answers out. Synchronous and pure, so
-//! the simulator's clients use it as the real ones do.
+//! Between sessions and the driver: typed queries in, complete answers out. Synchronous and pure: the
+//! simulator's clients speak to it alone in most seeds, and through sessions and transport in the others.
 //!
 //! Writes go to the driver and come back as coordinates, which are read here from the published
 //! snapshot. Linearizable reads that arrive together share one read index. Serializable reads are
@@ -26,8 +26,9 @@ mod slice;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use holdfast_core::ascending::Ascending;
 use holdfast_core::compactor::{AutoCompaction, Compactor};
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{Incarnation, Index, LeaseId, MemberId, RequestId, Revision};
@@ -119,7 +120,7 @@ pub struct Edge {
     hub: Hub,
     next_sequence: u64,
     /// Requests that the driver has not answered, with their deadlines, by number.
-    waiting: BTreeMap<u64, (Instant, Waiting)>,
+    waiting: Ascending<(Instant, Waiting)>,
     /// Looks at leases of which the leader has said more than this member has applied.
     lagging: Vec<Lagging>,
     gathering: Vec<(StreamId, Read)>,
@@ -149,7 +150,7 @@ impl Edge {
             hub: Hub::new(config.hub.clone(), snapshot.mark()),
             status: Status::default(),
             next_sequence: config.sequence_base,
-            waiting: BTreeMap::new(),
+            waiting: Ascending::default(),
             lagging: Vec::new(),
             gathering: Vec::new(),
             indexing: 0,
@@ -260,7 +261,7 @@ impl Edge {
 
     /// The driver has answered a request of this edge.
     pub fn replied(&mut self, id: RequestId, result: Result<Response, Rejection>) {
-        let Some((deadline, waiting)) = self.waiting.remove(&id.sequence) else { return };
+        let Some((deadline, waiting)) = self.waiting.remove(id.sequence) else { return };
         if let Waiting::Compaction = waiting {
             return self.compacted_by_itself(self.now, &result);
         }
@@ -304,7 +305,9 @@ impl Edge {
     pub fn take_answers(&mut self, now: Instant) -> Vec<(StreamId, Answered)> {
         self.expire(now);
         self.reads.work(&self.source, &mut self.cancelled);
-        let mut answers = std::mem::take(&mut self.reads.answers);
+        // As many as now may come next: a vector that begins with nothing is moved as it grows.
+        let room = Vec::with_capacity(self.reads.answers.len());
+        let mut answers = std::mem::replace(&mut self.reads.answers, room);
         if !self.cancelled.is_empty() {
             answers.retain(|(call, _)| !self.cancelled.remove(call));
         }
@@ -340,6 +343,13 @@ impl Edge {
         if self.reads.is_busy() { Instant(0) } else { self.hub.deadline().min(compaction) }
     }
 
+    /// The newest request that was made of what was asked; its sequence is [`EdgeConfig`]'s base while
+    /// there is none.
+    pub fn last_request(&self) -> RequestId {
+        let (member, incarnation) = (self.config.member, self.config.incarnation);
+        RequestId { member, incarnation, sequence: self.next_sequence }
+    }
+
     /// The state as last published.
     pub fn snapshot(&self) -> &Snapshot {
         &self.source.snapshot
@@ -363,7 +373,7 @@ impl Edge {
     fn request(&mut self, now: Instant, waiting: Waiting, identity: Identity, ask: Ask) -> Request {
         self.next_sequence += 1;
         let deadline = now + self.config.limits.request_timeout;
-        self.waiting.insert(self.next_sequence, (deadline, waiting));
+        self.waiting.push(self.next_sequence, (deadline, waiting));
         let (member, incarnation) = (self.config.member, self.config.incarnation);
         Request {
             id: RequestId { member, incarnation, sequence: self.next_sequence },
@@ -404,9 +414,11 @@ impl Edge {
     /// member's clock does not go back.
     fn expire(&mut self, now: Instant) {
         let grace = self.config.limits.election_timeout;
-        while let Some(request) = self.waiting.first_entry().filter(|r| r.get().0 + grace <= now) {
-            let (_, waiting) = request.remove();
-            self.refuse(waiting, Rejection::Timeout);
+        let late = |(deadline, _): &(Instant, Waiting)| *deadline + grace <= now;
+        while let Some((sequence, _)) = self.waiting.first().filter(|(_, first)| late(first)) {
+            if let Some((_, waiting)) = self.waiting.remove(sequence) {
+                self.refuse(waiting, Rejection::Timeout);
+            }
         }
         let answers = &mut self.reads.answers;
         self.lagging.retain(|look| {

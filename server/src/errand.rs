@@ -24,6 +24,7 @@ use holdfast_core::request::{
 };
 use holdfast_core::watch::WatchResponse;
 use holdfast_net::call::{Code, GrpcStatus, Method};
+use holdfast_net::payload::Payload;
 use holdfast_net::wire::{Origin, WireLimits};
 use prost::Message;
 
@@ -49,11 +50,11 @@ pub enum Step {
     /// Nothing: the watch goes on.
     Wait,
     /// Send a message, then go on with [`Errand::sent`] once there is room for another.
-    Send(Bytes),
+    Send(Payload),
     /// Send these, whether there is room or not, then go on with that.
     Tell(Vec<Bytes>, Box<Step>),
     /// The last message.
-    Done(Bytes),
+    Done(Payload),
     /// The call ends like this.
     Fail(GrpcStatus),
 }
@@ -233,7 +234,7 @@ impl Single {
             (Single::Proclaim(_), _) => done(&election::ProclaimResponse { header }),
             (Single::Unlock, _) => done(&lock::UnlockResponse { header }),
             (Single::Resign, _) => done(&election::ResignResponse { header }),
-            (Single::Leader, AnswerBody::Range(range)) => match range.kvs.first() {
+            (Single::Leader, AnswerBody::Range(range)) => match range.kvs.iter().next() {
                 Some(kv) => done(&election::LeaderResponse { header, kv: pair(kv) }),
                 None => fail("election: no leader"),
             },
@@ -270,12 +271,12 @@ fn encoded(message: &impl Message) -> Bytes {
 }
 
 fn done(message: &impl Message) -> Step {
-    Step::Done(encoded(message))
+    Step::Done(encoded(message).into())
 }
 
 /// A pair as the messages of Election carry it.
-fn pair(kv: &Bytes) -> Option<holdfast_net::proto::mvccpb::KeyValue> {
-    holdfast_net::proto::mvccpb::KeyValue::decode(kv.clone()).ok()
+fn pair(kv: &[u8]) -> Option<holdfast_net::proto::mvccpb::KeyValue> {
+    holdfast_net::proto::mvccpb::KeyValue::decode(kv).ok()
 }
 
 /// The prefix that all keys of a lock or election have.
@@ -350,7 +351,7 @@ fn ranged(answer: &Answer, at: usize) -> Option<&RangeAnswer> {
 }
 
 fn first_pair(range: Option<&RangeAnswer>) -> Option<KeyValue<'_>> {
-    range.and_then(|range| KeyValue::decode(range.kvs.first()?))
+    range.and_then(|range| KeyValue::decode(range.kvs.iter().next()?))
 }
 
 /// Where a lock's or election's key of a lease is.

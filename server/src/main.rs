@@ -24,7 +24,10 @@ fn main() -> ExitCode {
         std::process::exit(ctl::main(args, env));
     }
     match config::from_process() {
-        Ok(Command::Run(config)) => run(&config),
+        Ok(Command::Run(config)) => {
+            keep_freed_memory();
+            run(&config)
+        }
         Ok(Command::Help(text) | Command::Version(text)) => {
             print!("{text}");
             ExitCode::SUCCESS
@@ -34,6 +37,13 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code)
         }
     }
+}
+
+/// glibc's allocator learns from a large block that is freed that such blocks come and go (mallopt(3), "dynamic
+/// mmap threshold"): from then on it gives the system back only what is more than twice as large. Otherwise every
+/// large answer takes page faults for all its bytes. The price is at most so much of resident memory.
+fn keep_freed_memory() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(8 << 20)));
 }
 
 fn run(config: &Config) -> ExitCode {

@@ -18,6 +18,7 @@ use holdfast_core::time::Instant;
 use holdfast_core::watch::{WatchResponse, WatchStreamId};
 use holdfast_net::call::{Call, Code, FromClient, GrpcStatus, Method, Reply, StreamId};
 use holdfast_net::grpc::{Streams, Taken};
+use holdfast_net::payload::Payload;
 use holdfast_net::wire::{self, Origin, Serving, WireLimits};
 use tokio::sync::oneshot;
 
@@ -25,8 +26,10 @@ use crate::edge::{Asked, Edge};
 use crate::errand;
 use crate::host::Event;
 
+mod calls;
 mod errands;
 
+use calls::Calls;
 use errands::Errands;
 
 /// Election timeouts without a leader after which streams that require one are ended (etcd's rule).
@@ -60,7 +63,7 @@ pub struct Sessions {
     clock: Rc<dyn Fn() -> Instant>,
     wake: Rc<dyn Fn()>,
     inbox: Vec<Event>,
-    calls: BTreeMap<StreamId, Open>,
+    calls: Calls<Open>,
     /// Watch streams whose transport can take no more now, and have more to say.
     full: BTreeSet<StreamId>,
     errands: Errands,
@@ -99,7 +102,7 @@ impl Sessions {
             clock: config.clock,
             wake: config.wake,
             inbox: Vec::new(),
-            calls: BTreeMap::new(),
+            calls: Calls::default(),
             full: BTreeSet::new(),
             errands: Errands::default(),
             internal: BTreeMap::new(),
@@ -154,7 +157,7 @@ impl Sessions {
                 || errand::is_errand(open.method)
         };
         let streams = self.calls.iter().filter(|(_, open)| lasting(open));
-        let streams: Vec<StreamId> = streams.map(|(stream, _)| *stream).collect();
+        let streams: Vec<StreamId> = streams.map(|(stream, _)| stream).collect();
         for stream in streams {
             self.tell_not_serving(stream);
             self.end(stream, wire::status_of(Rejection::Stopped));
@@ -275,7 +278,7 @@ impl Sessions {
 
     /// The last message of a watch of the server's health.
     fn tell_not_serving(&mut self, stream: StreamId) {
-        if self.calls.get(&stream).is_some_and(|open| open.method == Method::HealthWatch) {
+        if self.calls.get(stream).is_some_and(|open| open.method == Method::HealthWatch) {
             let mut out = BytesMut::new();
             wire::encode_health(Serving::NotServing, &mut out);
             self.send(stream, out.freeze(), false);
@@ -284,7 +287,7 @@ impl Sessions {
 
     fn message(&mut self, stream: StreamId, message: &Bytes) {
         let now = (self.clock)();
-        match self.calls.get(&stream).map(|open| open.method) {
+        match self.calls.get(stream).map(|open| open.method) {
             Some(Method::Watch) => match wire::decode_watch(message) {
                 Ok(Some(request)) => {
                     let (hub, snapshot) = self.edge.watches();
@@ -299,7 +302,7 @@ impl Sessions {
             Some(Method::LeaseKeepAlive) => {
                 match wire::decode_query(Method::LeaseKeepAlive, message, &self.limits) {
                     Ok(query) => {
-                        if let Some(open) = self.calls.get_mut(&stream) {
+                        if let Some(open) = self.calls.get_mut(stream) {
                             open.asked += 1;
                         }
                         self.edge.ask(now, asked(stream, query), &mut self.inbox);
@@ -314,14 +317,14 @@ impl Sessions {
     /// A half-closed watch stays open: the client still listens. A keepalive stream ends once its
     /// questions are answered (etcd's handler returns at the end of the client's messages).
     fn half_closed(&mut self, stream: StreamId) {
-        if let Some(open) = self.calls.get_mut(&stream) {
+        if let Some(open) = self.calls.get_mut(stream) {
             open.half_closed = true;
         }
         self.end_if_done(stream);
     }
 
     fn end_if_done(&mut self, stream: StreamId) {
-        let done = self.calls.get(&stream).is_some_and(|open| {
+        let done = self.calls.get(stream).is_some_and(|open| {
             open.method == Method::LeaseKeepAlive && open.half_closed && open.asked == 0
         });
         if done {
@@ -330,17 +333,15 @@ impl Sessions {
     }
 
     fn answer(&mut self, stream: StreamId, answered: Answered) {
-        let Some(open) = self.calls.get_mut(&stream) else { return };
+        let Some(open) = self.calls.get_mut(stream) else { return };
         open.asked = open.asked.saturating_sub(1);
         let last = !open.method.is_client_stream();
         if last {
-            self.calls.remove(&stream);
+            self.calls.remove(stream);
         }
         match answered {
             Ok(answer) => {
-                let mut out = BytesMut::new();
-                wire::encode_answer(self.origin, &answer, &mut out);
-                self.send(stream, out.freeze(), last);
+                self.send(stream, wire::answer_payload(self.origin, &answer), last);
                 self.end_if_done(stream);
             }
             Err(rejection) => self.end(stream, wire::status_of(rejection)),
@@ -360,12 +361,11 @@ impl Sessions {
     }
 
     fn send_watch(&mut self, stream: StreamId, term: Term, response: &WatchResponse) {
-        let mut out = BytesMut::new();
-        wire::encode_watch_response(self.origin, term, response, &mut out);
-        self.send(stream, out.freeze(), false);
+        self.send(stream, wire::watch_payload(self.origin, term, response), false);
     }
 
-    fn send(&mut self, stream: StreamId, message: Bytes, last: bool) {
+    fn send(&mut self, stream: StreamId, message: impl Into<Payload>, last: bool) {
+        let message = message.into();
         match self.streams.reply(Reply::Message { stream, message, last }) {
             Taken::Yes => {}
             Taken::Full => {
@@ -383,7 +383,7 @@ impl Sessions {
     fn forget(&mut self, stream: StreamId) {
         self.full.remove(&stream);
         self.forget_errand(stream, true);
-        match self.calls.remove(&stream).map(|open| open.method) {
+        match self.calls.remove(stream).map(|open| open.method) {
             Some(Method::Watch) => self.edge.watches().0.close(WatchStreamId(stream.0)),
             // Answers to these find no call, and nothing of them waits for long.
             Some(Method::LeaseKeepAlive | Method::HealthWatch | Method::Snapshot) | None => {}
@@ -403,7 +403,7 @@ impl Sessions {
             return;
         }
         let requiring = self.calls.iter().filter(|(_, open)| open.require_leader);
-        let requiring: Vec<StreamId> = requiring.map(|(stream, _)| *stream).collect();
+        let requiring: Vec<StreamId> = requiring.map(|(stream, _)| stream).collect();
         for stream in requiring {
             self.end(stream, wire::status_of(Rejection::NoLeader));
         }

@@ -31,6 +31,10 @@
 //! | L3 | all its keys go at one revision |
 //! | A2 | a member says that the data have parted exactly if they have |
 //! | A3 | want of space refuses what adds, for a reason, and nothing else; bytes are counted right |
+//! | H1 | over HTTP/2, each call gets one answer or end, on its own stream, in gRPC's form |
+//! | H2 | the server keeps HTTP/2's rules: windows, closed streams, confirmations |
+//! | H3 | no connection gets stuck, and what is over is forgotten |
+//! | V6 | what a watch stream carries over HTTP/2 can be read: W1 to W7 are checked at its far end |
 //! | V1–V5 | after healing: a leader, a write, equal members, every request ends, watchers catch up |
 
 use std::cell::Cell;
@@ -45,6 +49,7 @@ use holdfast_core::rejection::Rejection;
 use holdfast_core::request::Op;
 use holdfast_core::store::View;
 
+use crate::caller::Note;
 use crate::clock::Moment;
 use crate::history::{History, OpId};
 use crate::model::Model;
@@ -53,6 +58,9 @@ use crate::workload::watch::{Notice, WatchSpec};
 
 mod a2;
 mod a3;
+mod h1;
+mod h2;
+mod h3;
 mod image;
 mod k1;
 pub mod k1b;
@@ -251,6 +259,26 @@ pub enum Seen<'a> {
         /// What.
         notice: &'a Notice,
     },
+    /// Something was said on an HTTP/2 connection whose client keeps the rules.
+    Line {
+        /// Its number in the run.
+        connection: u64,
+        /// The member at its other end.
+        member: usize,
+        /// What.
+        note: &'a Note,
+    },
+    /// What a member still holds after everything it was asked is over.
+    Emptied {
+        /// Who.
+        member: usize,
+        /// Calls that wait for their last reply.
+        calls: usize,
+        /// Watch streams of the hub.
+        watches: usize,
+        /// Connections, if they too are over.
+        connections: usize,
+    },
     /// The run is over: faults had stopped, members had time to settle.
     Settled,
 }
@@ -318,6 +346,9 @@ impl Checkers {
             Box::new(a3::OnlyWhatAdds::default()),
             Box::new(a2::CorruptIffParted::default()),
             Box::new(l2::Expires),
+            Box::new(h1::OneAnswer::default()),
+            Box::new(h2::Rules::default()),
+            Box::new(h3::NothingStuck::default()),
             Box::new(k1b::Search),
         ];
         let all = all.into_iter().filter(|checker| only.is_none_or(|id| id == checker.id()));

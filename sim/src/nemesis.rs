@@ -119,6 +119,17 @@ pub enum FaultKind {
         /// The other.
         b: usize,
     },
+    /// Over HTTP/2 only: the connections of a member's clients break.
+    Sever {
+        /// Whose.
+        target: Target,
+    },
+    /// Over HTTP/2 only: a member is told to stop, ends its streams and its connections, hands its
+    /// leadership over, and comes back after the fault's time.
+    Leave {
+        /// Who.
+        target: Target,
+    },
     /// Recipe: the leader is cut off from the members but not from its clients, its clock slows down,
     /// and it pauses: whoever believes in it reads old data.
     StaleLeader {
@@ -213,7 +224,7 @@ pub fn schedule(swarm: &Swarm) -> Vec<Fault> {
             swarm.faults.every.as_nanos() as u64 * 7 / 4,
         )));
         if at >= end {
-            return faults;
+            break;
         }
         let (kind, lasts) = match ordinal {
             0 | 1 => certain_crash(&mut rng, swarm),
@@ -221,7 +232,27 @@ pub fn schedule(swarm: &Swarm) -> Vec<Fault> {
         };
         faults.push(Fault { ordinal: ordinal as u32, at, lasts, kind });
     }
+    if swarm.transport.is_some() {
+        add_of_transport(&mut faults, swarm);
+    }
     faults
+}
+
+/// Those that concern connections of clients come on top, so that the others are as they would be.
+fn add_of_transport(faults: &mut Vec<Fault>, swarm: &Swarm) {
+    let root = Stream::Faults.rng(swarm.seed).fork(2);
+    let chaos = swarm.chaos.as_nanos() as u64;
+    for number in 0..root.fork(0).between(4, 12) {
+        let mut rng = root.fork(number + 1);
+        let at = Moment(rng.between(4_000_000_000, chaos));
+        let target = target(&mut rng, swarm);
+        let kind = match rng.below(3) {
+            0 => FaultKind::Leave { target },
+            _ => FaultKind::Sever { target },
+        };
+        let (ordinal, lasts) = (faults.len() as u32, millis(&mut rng, 20, 3_000));
+        faults.push(Fault { ordinal, at, lasts, kind });
+    }
 }
 
 fn certain_crash(rng: &mut Rng, swarm: &Swarm) -> (FaultKind, Duration) {

@@ -52,6 +52,20 @@ pub struct Counts {
     pub messages: u64,
     /// Events that watchers were told of.
     pub watch_events: u64,
+    /// Whether clients had connections (of a sum: in how many runs).
+    pub over_http2: u64,
+    /// Connections of clients.
+    pub connections: u64,
+    /// Those that broke.
+    pub connections_broken: u64,
+    /// Requests over HTTP/2 that were ended by the server, with a status.
+    pub calls: u64,
+    /// Events that watchers were told of over HTTP/2.
+    pub watch_events_http2: u64,
+    /// Hostile clients.
+    pub hostile: u64,
+    /// Members that were told to stop.
+    pub stops: u64,
     /// Register windows searched without looking at revisions.
     pub windows: u64,
     /// Searches given up.
@@ -168,6 +182,13 @@ impl Counts {
             (&mut self.leases_expired, other.leases_expired),
             (&mut self.messages, other.messages),
             (&mut self.watch_events, other.watch_events),
+            (&mut self.over_http2, other.over_http2),
+            (&mut self.connections, other.connections),
+            (&mut self.connections_broken, other.connections_broken),
+            (&mut self.calls, other.calls),
+            (&mut self.watch_events_http2, other.watch_events_http2),
+            (&mut self.hostile, other.hostile),
+            (&mut self.stops, other.stops),
             (&mut self.windows, other.windows),
             (&mut self.windows_undecided, other.windows_undecided),
         ];
@@ -190,7 +211,9 @@ impl fmt::Display for Counts {
              {} faults, {} crashes ({} with unsynced writes, {} during a snapshot), {} recoveries \
              cut off, {} halts on a full disk, {} unsynced bytes lost, {} checkpoints, {} snapshots \
              installed ({} of several chunks), {} leases expired, {} peer messages, {} watch \
-             events, {} register windows searched ({} undecided); comparisons {}",
+             events, {} register windows searched ({} undecided); {} seeds over HTTP/2: {} calls, {} \
+             watch events, {} connections, {} of them broken, {} hostile clients, {} stops; \
+             comparisons {}",
             self.simulated.as_secs(),
             self.events,
             self.operations,
@@ -212,6 +235,13 @@ impl fmt::Display for Counts {
             self.watch_events,
             self.windows,
             self.windows_undecided,
+            self.over_http2,
+            self.calls,
+            self.watch_events_http2,
+            self.connections,
+            self.connections_broken,
+            self.hostile,
+            self.stops,
             compared.join(" ")
         )
     }

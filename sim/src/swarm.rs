@@ -18,6 +18,10 @@ use crate::clock::RATE_TRUE;
 use crate::disk::Latency;
 use crate::network::Quality;
 
+pub mod transport;
+
+use transport::TransportMix;
+
 /// What a generator is for. Streams are keyed by this, never by the order of draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
@@ -46,6 +50,8 @@ pub enum Stream {
     Ties,
     /// How much an edge reads in one turn.
     Slices,
+    /// How clients reach their members.
+    Transport,
     /// Quotas, and what clients do about alarms.
     Space,
 }
@@ -143,6 +149,8 @@ pub struct Swarm {
     pub faults: FaultMix,
     /// Which work.
     pub work: WorkMix,
+    /// The shipped transport between clients and members, in seeds that have it.
+    pub transport: Option<TransportMix>,
 }
 
 impl Swarm {
@@ -173,6 +181,7 @@ impl Swarm {
             faults: draw_faults(&mut Stream::Faults.rng(seed), members),
             quotas,
             work,
+            transport: transport::draw(Stream::Transport.rng(seed)),
         }
     }
 
@@ -307,7 +316,7 @@ impl fmt::Display for Swarm {
         write!(
             f,
             "{} members, {}s chaos, heartbeat {}ms, election {}ms, checkpoint {}, catch-up {}, \
-             segment {}K, chunk {}K, {} clients, {} watchers, values to {}, fault every {}ms",
+             segment {}K, chunk {}K, {} clients, {} watchers, values to {}, fault every {}ms{}",
             self.members,
             self.chaos.as_secs(),
             limits.heartbeat.as_millis(),
@@ -320,6 +329,7 @@ impl fmt::Display for Swarm {
             self.work.watchers,
             self.work.value_bytes_max,
             self.faults.every.as_millis(),
+            if self.transport.is_some() { ", over HTTP/2" } else { "" },
         )
     }
 }

@@ -20,6 +20,7 @@ use holdfast_core::rng::Rng;
 use crate::clock::Moment;
 use crate::swarm::{Stream, Swarm, WorkMix};
 
+pub mod hostile;
 pub mod kv;
 pub mod lease;
 pub mod register;

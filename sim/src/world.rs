@@ -1,8 +1,9 @@
-//! One seed's world: a heap of events, members that run the shipped driver and edge over simulated
-//! disks, clocks and links, clients, faults, and checkers that look at everything.
+//! One seed's world: a heap of events, members that run the shipped driver and edge, and in a quarter of
+//! the seeds the shipped sessions and transport, over simulated disks, clocks, links and connections,
+//! clients, faults, and checkers that look at everything.
 //!
 //! Phases: boot and chaos (faults come and go), heal (all faults end, links are calm), settle
-//! (clients finish and go quiet, leases expire), final checks.
+//! (clients finish and go quiet, leases expire), final checks, parting (connections end, if there are any).
 //!
 //! Laws:
 //!  1. Events of one instant are ordered by a seeded tiebreak, so that no order is assumed.
@@ -40,14 +41,21 @@ use crate::workload::Client;
 use crate::workload::watch::WatchClient;
 
 mod client;
+mod doing;
 mod fault;
+mod front;
 mod host;
+mod http2;
+mod lines;
 mod liveness;
 mod member;
 mod peer;
+mod served;
 mod tap;
 mod watch;
 
+use doing::Doing;
+use lines::Lines;
 use liveness::Liveness;
 use member::Slot;
 
@@ -109,6 +117,8 @@ pub(crate) enum Happening {
     Phase(Phase),
     /// The world looks whether it has recovered from the faults.
     Probe,
+    /// Something about a connection between a client and a member.
+    Line(Doing),
 }
 
 /// The parts of a run.
@@ -120,6 +130,8 @@ pub(crate) enum Phase {
     Heal,
     /// Clients ask nothing new.
     Settle,
+    /// What was asked is over, and connections end, where there are any.
+    Parting,
     /// Final checks.
     Over,
 }
@@ -144,6 +156,7 @@ pub(crate) struct World {
     clients: Vec<Client>,
     watchers: Vec<WatchClient>,
     streams: Vec<watch::StreamState>,
+    lines: Lines,
     history: History,
     model: Model,
     log: Vec<Committed>,
@@ -213,13 +226,14 @@ impl World {
             clients: (0..swarm.work.clients).map(|n| Client::new(&swarm, n)).collect(),
             watchers: (0..swarm.work.watchers).map(|n| WatchClient::new(&swarm, n)).collect(),
             streams: vec![watch::StreamState::default(); swarm.work.watchers],
+            lines: Lines::new(seed),
             history: History::default(),
             model: Model::default(),
             log: Vec::new(),
             requests: Requests::default(),
             checkers: Checkers::new(options.only),
             liveness: Liveness::default(),
-            counts: Counts::default(),
+            counts: Counts { over_http2: swarm.transport.is_some().into(), ..Counts::default() },
             trace: 0xcbf2_9ce4_8422_2325,
             violation: None,
             swarm,
@@ -257,6 +271,13 @@ impl World {
         for (place, fault) in self.faults.clone().iter().enumerate() {
             if !self.options.mask.0.contains(&fault.ordinal) {
                 self.at(fault.at, Happening::Begin(place));
+            }
+        }
+        if let Some(mix) = &self.swarm.transport {
+            let first = mix.hostile.map(|every| every + Duration::from_secs(1));
+            self.after(Duration::from_secs(5), Doing::KeepAlive);
+            if let Some(first) = first {
+                self.after(first, Doing::Provoke);
             }
         }
         self.after(self.swarm.chaos, Happening::Phase(Phase::Heal));
@@ -298,19 +319,20 @@ impl World {
             Happening::WatchAct { client } => self.watch_act(client),
             Happening::Phase(phase) => self.enter(phase),
             Happening::Probe => self.probe(),
+            Happening::Line(doing) => self.do_on_line(doing),
         }
     }
 
-    fn at(&mut self, when: Moment, happening: Happening) {
+    fn at(&mut self, when: Moment, happening: impl Into<Happening>) {
         if when == Moment::NEVER {
             return;
         }
         self.sequence += 1;
         let tie = self.ties.next();
-        self.heap.insert((when.max(self.now), tie, self.sequence), happening);
+        self.heap.insert((when.max(self.now), tie, self.sequence), happening.into());
     }
 
-    fn after(&mut self, delay: Duration, happening: Happening) {
+    fn after(&mut self, delay: Duration, happening: impl Into<Happening>) {
         self.at(self.now.after(delay), happening);
     }
 
@@ -361,11 +383,21 @@ impl World {
         match phase {
             Phase::Chaos => {}
             Phase::Heal => self.heal(),
-            Phase::Settle => self.after(SETTLE, Happening::Phase(Phase::Over)),
-            Phase::Over => {
+            Phase::Settle => {
+                if self.swarm.transport.is_some() {
+                    self.after(SETTLE / 2, Doing::Farewell { stage: 0 });
+                }
+                self.after(SETTLE, Happening::Phase(Phase::Parting));
+            }
+            Phase::Parting => {
                 self.final_checks();
                 self.see(&Seen::Settled);
+                match self.swarm.transport.is_some() {
+                    true => self.farewell(1),
+                    false => self.phase = Phase::Over,
+                }
             }
+            Phase::Over => {}
         }
     }
 
@@ -448,6 +480,7 @@ impl Happening {
             Happening::WatchAct { client } => (19, *client as u64, 0),
             Happening::Phase(phase) => (20, *phase as u64, 0),
             Happening::Probe => (21, 0, 0),
+            Happening::Line(doing) => doing.key(),
         }
     }
 
@@ -456,6 +489,7 @@ impl Happening {
             Happening::Arrive { from, to, frame, .. } => {
                 format!("m{from} → m{to}: {}", peer::describe(frame))
             }
+            Happening::Line(doing) => doing.line(),
             other => format!("{other:?}"),
         }
     }

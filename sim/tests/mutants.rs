@@ -16,7 +16,7 @@ use holdfast_sim::report::Report;
 use holdfast_sim::world::{RunOptions, run_with};
 
 /// The bug, its checker, and what it is (`MUTANTS.md`).
-const MUTANTS: [(u16, &str, &str); 19] = [
+const MUTANTS: [(u16, &str, &str); 25] = [
     (1, "R7", "messages leave before the log is flushed"),
     (2, "R1", "term and vote are not persisted"),
     (6, "K1", "a leader reads without asking the others"),
@@ -36,6 +36,12 @@ const MUTANTS: [(u16, &str, &str); 19] = [
     (69, "R5", "the quota is looked at in apply, by each member's own"),
     (70, "R5", "a snapshot leaves a table out"),
     (71, "W9", "progress is told on a watch whose start lies in the future"),
+    (72, "H2", "a stream's window is overdrawn"),
+    (73, "H3", "a reset of one stream forgets the others' turns"),
+    (74, "H3", "a connection that has room again does not look"),
+    (75, "H1", "an answer leaves on the newest stream"),
+    (76, "V5", "a full stream is not told that it can go on"),
+    (77, "H3", "a connection that ends leaves its calls"),
 ];
 
 /// Seeds after which a mutant has survived.

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use holdfast_sim::report::{Report, Totals};
+use holdfast_sim::swarm::Swarm;
 use holdfast_sim::watchdog::watched;
 use holdfast_sim::world::{RunOptions, run};
 
@@ -59,9 +60,29 @@ fn seeds_break_no_law_and_do_enough() {
         assert!(totals.sum.watch_events > 10_000, "{} watch events", totals.sum.watch_events);
         assert!(totals.sum.leases_expired > 100, "{} leases expired", totals.sum.leases_expired);
         assert!(totals.sum.recoveries_cut > 0, "no recovery is cut off");
+        over_http2(&totals);
         for (law, compared) in &totals.sum.compared {
             assert!(*compared >= 100, "{law} had something to compare only {compared} times");
         }
+    }
+}
+
+/// The seeds whose clients have connections have run, and done enough.
+fn over_http2(totals: &Totals) {
+    let sum = &totals.sum;
+    assert!(sum.over_http2 * 5 >= totals.seeds, "{} seeds over HTTP/2", sum.over_http2);
+    assert!(sum.over_http2 * 3 <= totals.seeds, "{} seeds over HTTP/2", sum.over_http2);
+    let each = [
+        ("calls", sum.calls, 500),
+        ("watch events", sum.watch_events_http2, 500),
+        ("connections", sum.connections, 20),
+        ("broken connections", sum.connections_broken, 5),
+        ("hostile clients", sum.hostile, 5),
+        ("stops", sum.stops, 1),
+    ];
+    for (what, count, least) in each {
+        let wanted = sum.over_http2 * least;
+        assert!(count >= wanted, "{count} {what} over HTTP/2, {wanted} are wanted");
     }
 }
 
@@ -72,7 +93,10 @@ fn trace(seed: u64) -> (u64, u64) {
 
 #[test]
 fn the_same_seed_leaves_the_same_trace() {
-    for seed in [3, 11] {
+    let http2 = |seed: &u64| Swarm::draw(*seed).transport.is_some();
+    let direct = (0..).find(|seed| !http2(seed)).expect("most seeds are");
+    let served: Vec<u64> = (0..).filter(http2).take(2).collect();
+    for seed in [direct, served[0], served[1]] {
         let first = trace(seed);
         assert_eq!(first, trace(seed), "seed {seed}, one after the other");
         let twice = std::thread::scope(|scope| {

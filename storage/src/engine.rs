@@ -273,8 +273,12 @@ impl View for Engine {
 }
 
 impl Store for Engine {
-    fn absorb(&mut self, batch: Batch) {
+    fn absorb(&mut self, batch: &mut Batch) {
         self.state.absorb(batch);
+    }
+
+    fn index_bytes(&self) -> u64 {
+        self.state.index_bytes()
     }
 
     fn fault(&self) -> Option<Fault> {

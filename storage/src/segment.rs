@@ -12,7 +12,8 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use holdfast_core::id::RevSub;
+use bytes::Bytes;
+use holdfast_core::id::{RevSub, Revision};
 use holdfast_core::store::{Fault, Record};
 
 pub(crate) mod active;
@@ -50,6 +51,30 @@ impl Values {
         };
         let found = segment.find(&self.source, at)?;
         found.ok_or_else(|| missing(at, &segment.file.name.to_string()))
+    }
+
+    /// The pairs at some revisions, in the given order, until `visit` breaks; a missing one is damage.
+    pub(crate) fn pairs(
+        &self,
+        at: &[RevSub],
+        visit: &mut dyn FnMut(&Bytes) -> ControlFlow<()>,
+    ) -> Result<(), Fault> {
+        let first = self.resident();
+        if at.iter().all(|at| *at >= first) {
+            return self.active.each(at, visit).map_err(|at| missing(at, "the active segment"));
+        }
+        for at in at {
+            if visit(&self.find(*at)?.kv).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first revision that is in memory; nothing before the end of time if none is.
+    pub(crate) fn resident(&self) -> RevSub {
+        let never = RevSub { main: Revision(i64::MAX), sub: u32::MAX };
+        self.active.first().unwrap_or(never)
     }
 
     /// Visits the records from `from` on in revision order until `visit` breaks.

@@ -79,6 +79,18 @@ impl View for Snapshot {
         self.0.values.find(at)
     }
 
+    fn resident(&self) -> RevSub {
+        self.0.values.resident()
+    }
+
+    fn pairs(
+        &self,
+        at: &[RevSub],
+        visit: &mut dyn FnMut(&Bytes) -> ControlFlow<()>,
+    ) -> Result<(), Fault> {
+        self.0.values.pairs(at, visit)
+    }
+
     fn records(
         &self,
         from: RevSub,

@@ -124,7 +124,12 @@ impl Tree {
 
     /// Stores `value` under `key`, replacing what was there. Only `live` entries are counted.
     pub fn insert(&mut self, key: &[u8], value: &[u8], live: bool) {
-        self.put(key, value, live);
+        self.replace(key, value, live, &mut |_| {});
+    }
+
+    /// The same, and shows `before` the value that was there.
+    pub fn replace(&mut self, key: &[u8], value: &[u8], live: bool, before: &mut dyn FnMut(&[u8])) {
+        self.put(key, value, live, before);
     }
 
     /// Removes `key`; whether it was there.
@@ -167,6 +172,11 @@ impl Tree {
             pages: self.frames.current() as u64,
             bytes: (self.frames.in_use() * SIZE) as u64,
         }
+    }
+
+    /// Bytes of the pages that a root published now would consist of.
+    pub fn image_bytes(&self) -> u64 {
+        (self.frames.current() * SIZE) as u64
     }
 
     /// Asserts the invariants; the error names the first that does not hold, and where.

@@ -1,7 +1,8 @@
 //! Reading an entry. Leaves out the version; see the head of `codec` for the format and its laws.
 //!
-//! Law: every item read takes at least one byte off the input, so a list's claimed count is never
-//! believed for an allocation, and depth is counted down on the way into each transaction.
+//! Law: every item read takes at least one byte off the input, so a list's claimed count is believed
+//! for an allocation only as far as the input goes at [`ITEM_BYTES`] each, and depth is counted down on
+//! the way into each transaction.
 //!
 //! Worked example: given `05 61`, `bytes` fails with `Truncated` at byte 1 (five bytes promised, one
 //! there).
@@ -19,6 +20,10 @@ use crate::request::{
     RangeEnd, SortOrder, SortTarget, Txn, TxnOp,
 };
 use crate::response::AlarmKind;
+
+/// What an item of a list usually takes at least. The allocation made on a count's word is a small
+/// multiple of the input.
+const ITEM_BYTES: usize = 16;
 
 type Read<T> = Result<T, CodecError>;
 
@@ -46,7 +51,8 @@ impl<'a> Reader<'a> {
 
     pub(super) fn list<T>(&mut self, read: impl Fn(&mut Self) -> Read<T>) -> Read<Vec<T>> {
         let count = self.varint()?;
-        let mut items = Vec::new();
+        let most = (self.data.len() - self.at) / ITEM_BYTES;
+        let mut items = Vec::with_capacity(usize::try_from(count).unwrap_or(most).min(most));
         for _ in 0..count {
             items.push(read(self)?);
         }

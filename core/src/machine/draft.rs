@@ -7,7 +7,8 @@
 //!     is seen through the draft.
 //!  2. The revision is taken with the first change of a key, and sub-revisions count up from 0.
 //!  3. Keys in changes and events are slices of their own pair's bytes, never of the log entry: a
-//!     small key does not keep a megabyte of entry alive.
+//!     small key does not keep a megabyte of entry alive. Small pairs share a chunk of memory with
+//!     their neighbours in revision order, which stay and go with them.
 //!
 //! Price: what a transaction writes is kept in a map of its own. A command that touches each key
 //! once need not ask again and does without.
@@ -20,6 +21,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
+use crate::arena::Arena;
 use crate::id::{LeaseId, Position, RevSub, Revision};
 use crate::kv::{KeyValue, key_slice};
 use crate::machine::lease::attachment;
@@ -29,13 +31,27 @@ use crate::request::KeyRange;
 use crate::response::Event;
 use crate::store::{Batch, Change, Fault, Mark, Record, Row, Table, View};
 
+/// What one draft after the other is made in, so that a command allocates little.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    pub(super) batch: Batch,
+    pairs: Arena,
+}
+
+impl Room {
+    /// For drafts on a state at `mark`.
+    pub(super) fn new(mark: Mark) -> Room {
+        Room { batch: Batch::new(mark), pairs: Arena::default() }
+    }
+}
+
 /// One command's changes so far.
 pub(super) struct Draft<'a> {
     view: &'a dyn View,
     mark: Mark,
     /// Where the next change of a key goes.
     next: RevSub,
-    batch: Batch,
+    room: &'a mut Room,
     delta: Delta,
     /// The rows written so far, if the command will ask for them.
     written: Option<BTreeMap<Bytes, Row>>,
@@ -49,18 +65,16 @@ pub(super) struct Written<'a> {
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(view: &'a dyn View, at: Position, out: &'a mut Applied) -> Draft<'a> {
+    /// On the state of `view`, in a room that the draft has for itself until it is closed.
+    pub(super) fn new(
+        view: &'a dyn View,
+        at: Position,
+        (room, out): (&'a mut Room, &'a mut Applied),
+    ) -> Draft<'a> {
         let mark = Mark { applied: at, ..view.mark() };
         let next = mark.revision.after();
-        Draft {
-            view,
-            mark,
-            next,
-            batch: Batch::new(mark),
-            delta: Delta::default(),
-            written: None,
-            out,
-        }
+        room.batch.renew(mark);
+        Draft { view, mark, next, room, delta: Delta::default(), written: None, out }
     }
 
     /// From here on the command reads what it writes.
@@ -68,10 +82,10 @@ impl<'a> Draft<'a> {
         self.written.get_or_insert_default();
     }
 
-    /// The changes and where they lead, and what they count for.
-    pub(super) fn into_batch(mut self) -> (Batch, Delta) {
-        self.batch.set_mark(self.mark);
-        (self.batch, self.delta)
+    /// Leaves the changes, and where they lead, in the room's batch; says what they count for.
+    pub(super) fn close(self) -> Delta {
+        self.room.batch.set_mark(self.mark);
+        self.delta
     }
 
     /// The state before the command.
@@ -127,7 +141,7 @@ impl<'a> Draft<'a> {
 
     /// The encoded pair of a change, of this command or an earlier one.
     pub(super) fn pair(&self, at: RevSub) -> Result<Bytes, Fault> {
-        let own = self.batch.changes().iter().rev().find_map(|change| match change {
+        let own = self.room.batch.changes().iter().rev().find_map(|change| match change {
             Change::Write { record, .. } if record.at == at => Some(record.kv.clone()),
             _ => None,
         });
@@ -153,7 +167,7 @@ impl<'a> Draft<'a> {
             value: new.value,
             lease: new.lease,
         };
-        let kv = kv.encode();
+        let kv = self.room.pairs.write(|out| kv.write(out));
         let key = key_slice(&kv, key.len());
         self.delta.written += record_bytes(&key, new.value.len());
         self.delta.garbage += before.map_or(0, |row| record_bytes(&key, row.value_len as usize));
@@ -178,8 +192,9 @@ impl<'a> Draft<'a> {
             value_len: 0,
         };
         let bare = KeyValue { key, ..KeyValue::default() };
-        let event = KeyValue { mod_revision: at.main, ..bare }.encode();
-        let kv = bare.encode();
+        let event = KeyValue { mod_revision: at.main, ..bare };
+        let event = self.room.pairs.write(|out| event.write(out));
+        let kv = self.room.pairs.write(|out| bare.write(out));
         let key = key_slice(&kv, key.len());
         let tombstone = record_bytes(&key, 0);
         self.delta.written += tombstone;
@@ -192,12 +207,12 @@ impl<'a> Draft<'a> {
 
     /// Sets a row of a table.
     pub(super) fn set(&mut self, table: Table, key: Bytes, value: Bytes) {
-        self.batch.push(Change::Set { table, key, value });
+        self.room.batch.push(Change::Set { table, key, value });
     }
 
     /// Removes a row of a table.
     pub(super) fn clear(&mut self, table: Table, key: Bytes) {
-        self.batch.push(Change::Clear { table, key });
+        self.room.batch.push(Change::Clear { table, key });
     }
 
     /// Tells the lessor.
@@ -214,7 +229,7 @@ impl<'a> Draft<'a> {
         if let Some(written) = &mut self.written {
             written.insert(key.clone(), row);
         }
-        self.batch.push(Change::Write { key, row, record });
+        self.room.batch.push(Change::Write { key, row, record });
     }
 
     fn attach(&mut self, key: &[u8], old: LeaseId, new: LeaseId) {
@@ -244,7 +259,7 @@ impl<'a> Draft<'a> {
             ControlFlow::Continue(())
         });
         assert!(seen.is_ok(), "the mutant runs on a healthy disk only");
-        for change in self.batch.changes() {
+        for change in self.room.batch.changes() {
             if let Change::Write { row, .. } = change {
                 last = row.modified;
             }

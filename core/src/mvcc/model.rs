@@ -121,6 +121,11 @@ impl View for MemoryStore {
         record.ok_or_else(|| Fault::new("read a record", at.to_string(), "it does not exist"))
     }
 
+    /// Some of them, so that both ways of reading are met.
+    fn resident(&self) -> RevSub {
+        RevSub::new(self.mark.revision.0 / 2, 0)
+    }
+
     fn records(
         &self,
         from: RevSub,
@@ -143,9 +148,13 @@ impl View for MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn absorb(&mut self, batch: Batch) {
+    fn absorb(&mut self, batch: &mut Batch) {
         self.mark = batch.mark();
-        batch.into_changes().into_iter().for_each(|change| self.apply(change));
+        batch.drain().for_each(|change| self.apply(change));
+    }
+
+    fn index_bytes(&self) -> u64 {
+        0
     }
 
     fn fault(&self) -> Option<Fault> {

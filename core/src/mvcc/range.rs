@@ -11,9 +11,9 @@
 //!  4. keys_only answers from the index and so loses the lease, unless the target is the value.
 //!  5. Ties have no defined order in etcd; here they are in key order.
 //!
-//! Values are read last, only those that survived: a limited read of small pages costs small reads. They
-//! are read in the order in which they were written, some thousands at a time: where values lie by
-//! revision, neighbours are then read together.
+//! Values are read last, only those that survived: a limited read of small pages costs small reads. What is
+//! in memory is copied from there in the answer's order. Other values are read in the order in which they
+//! were written, some thousands at a time: where values lie by revision, neighbours are then read together.
 //!
 //! Worked example: keys a=3, b=1, c=2; limit 1, target value, no order: reads a and b (limit + 1),
 //! sorts them to b, a, cuts to b, more = true, count = 3. With order ascending: b as well, but c was
@@ -26,7 +26,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::id::{LeaseId, RevSub, Revision};
 use crate::kv::KeyValue;
-use crate::mvcc::{Budget, Look, ReadError, decode};
+use crate::mvcc::{Budget, Look, Pairs, ReadError, decode};
 use crate::query::RangeAnswer;
 use crate::rejection::Rejection;
 use crate::request::{KeyRange, Range, RangeEnd, SortOrder, SortTarget};
@@ -77,6 +77,10 @@ pub struct RangeScan {
     found: Vec<Found>,
     /// The places in `found` of those whose pairs are being read, by revision.
     reading: Vec<usize>,
+    /// Changes whose pairs are read together; reused.
+    together: Vec<RevSub>,
+    /// The answer's pairs so far.
+    pairs: Pairs,
     /// Found keys in order, ties by their place among those found.
     sorted: BTreeMap<(SortKey, i64), Found>,
     more: bool,
@@ -93,8 +97,14 @@ enum Phase {
     Sort,
     /// Taking what is in order.
     Sorted,
-    /// Reading what the answer holds; so many are read.
+    /// Reading what the answer holds, a stretch at a time; so many stretches are read.
     Fetch(usize),
+    /// Reading what is in memory, up to the stretch's end; so many pairs are in the answer.
+    Copy(usize, usize),
+    /// Reading what is not; so many are read.
+    Read(usize, usize),
+    /// Putting what was read into the answer; so many pairs are.
+    Gather(usize, usize),
     Done,
 }
 
@@ -137,6 +147,8 @@ impl RangeScan {
             count,
             found: Vec::new(),
             reading: Vec::new(),
+            together: Vec::new(),
+            pairs: Pairs::default(),
             sorted: BTreeMap::new(),
             more: false,
             phase: if newest && range.count_only { Phase::Done } else { Phase::Scan },
@@ -156,7 +168,10 @@ impl RangeScan {
                 Phase::Values(next) => self.read_sort_value(view, next, budget)?,
                 Phase::Sort => self.sort(budget),
                 Phase::Sorted => self.take_sorted(budget),
-                Phase::Fetch(next) => self.fetch(view, next, budget)?,
+                Phase::Fetch(next) => self.fetch(view, next),
+                Phase::Copy(next, end) => self.copy(view, (next, end), budget)?,
+                Phase::Read(next, end) => self.fetch_one(view, (next, end), budget)?,
+                Phase::Gather(next, end) => self.gather((next, end), budget),
                 Phase::Done => {}
             }
             if budget.is_spent() {
@@ -169,8 +184,7 @@ impl RangeScan {
     /// The answer of a complete scan.
     pub fn into_answer(self) -> RangeAnswer {
         assert!(self.phase == Phase::Done, "step said that the scan is complete");
-        let kvs = self.found.into_iter().filter_map(|found| found.kv).collect();
-        RangeAnswer { kvs, more: self.more, count: self.count }
+        RangeAnswer { kvs: self.pairs, more: self.more, count: self.count }
     }
 
     /// How many keys to find before stopping; `None` for all of them (law 2).
@@ -313,19 +327,73 @@ impl RangeScan {
         Ok(())
     }
 
-    fn fetch(&mut self, view: &dyn View, next: usize, budget: &mut Budget) -> Result<(), Fault> {
-        if next == self.found.len() {
-            self.phase = Phase::Done;
-            return Ok(());
-        }
+    /// Begins the stretch of pairs that begins with one.
+    fn fetch(&mut self, view: &dyn View, start: usize) {
+        let end = self.found.len().min(start + STRETCH_KEYS);
+        let resident = view.resident();
+        let is_near = |found: &Found| found.kv.is_none() && found.at >= resident;
+        self.phase = if start == end {
+            Phase::Done
+        } else if !self.index_only() && self.found[start..end].iter().all(is_near) {
+            Phase::Copy(start, end)
+        } else {
+            Phase::Read(start, end)
+        };
+    }
+
+    /// Copies pairs of a stretch that is in memory.
+    fn copy(
+        &mut self,
+        view: &dyn View,
+        (next, end): (usize, usize),
+        budget: &mut Budget,
+    ) -> Result<(), Fault> {
+        let batch = &self.found[next..end.min(next.saturating_add(budget.keys()))];
+        self.together.clear();
+        self.together.extend(batch.iter().map(|found| found.at));
+        let (before, all) = (self.pairs.len(), self.found.len());
+        let pairs = &mut self.pairs;
+        view.pairs(&self.together, &mut |pair| {
+            pairs.push(pair, all - pairs.len() - 1);
+            budget.spend(1, pair.len());
+            if budget.is_spent() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        let next = next + self.pairs.len() - before;
+        self.phase = if next == end { Phase::Fetch(end) } else { Phase::Copy(next, end) };
+        Ok(())
+    }
+
+    /// Reads a pair of a stretch that is not in memory, or has been read before.
+    fn fetch_one(
+        &mut self,
+        view: &dyn View,
+        (next, end): (usize, usize),
+        budget: &mut Budget,
+    ) -> Result<(), Fault> {
         let place = self.read(view, next, budget)?;
         if self.range.keys_only && self.range.target == SortTarget::Value {
             let kv = self.found[place].kv.take().expect("read just now");
             let kv = KeyValue::decode(&kv).expect("read just now").without_value().encode();
             self.found[place].kv = Some(kv);
         }
-        self.phase = Phase::Fetch(next + 1);
+        let start = next / STRETCH_KEYS * STRETCH_KEYS;
+        self.phase =
+            if next + 1 == end { Phase::Gather(start, end) } else { Phase::Read(next + 1, end) };
         Ok(())
+    }
+
+    /// Puts the pairs of a stretch that was read into the answer.
+    fn gather(&mut self, (mut next, end): (usize, usize), budget: &mut Budget) {
+        while next < end {
+            let pair = self.found[next].kv.take().expect("the stretch was read");
+            self.pairs.push(&pair, self.found.len() - next - 1);
+            budget.spend(0, pair.len());
+            next += 1;
+            if budget.is_spent() {
+                break;
+            }
+        }
+        self.phase = if next == end { Phase::Fetch(end) } else { Phase::Gather(next, end) };
     }
 
     /// Fills one more pair, unless it is there; gives its place.
@@ -343,7 +411,7 @@ impl RangeScan {
         Ok(place)
     }
 
-    /// Whose turn it is: within a stretch, by revision.
+    /// Whose turn it is to be read: within a stretch, by revision.
     fn place(&mut self, turn: usize) -> usize {
         if self.found.len() == 1 {
             return turn;

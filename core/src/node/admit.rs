@@ -19,8 +19,7 @@ impl Node {
     pub(super) fn admit(&mut self, now: Instant, request: Request) {
         let Request { id, identity, ask, deadline } = request;
         let is_proposal = matches!(ask, Ask::Propose(_));
-        self.pending.insert(id.sequence, Pending { deadline, is_proposal });
-        self.deadlines.insert((deadline, id.sequence));
+        self.pending.push(id.sequence, Pending { deadline, is_proposal });
         if self.pending.len() > self.config.limits.pending_commands_max {
             return self.answer(id, Err(Rejection::TooManyRequests));
         }
@@ -40,7 +39,7 @@ impl Node {
                 if self.queue.bytes() + bytes > self.config.limits.queued_bytes_max {
                     return self.answer(id, Err(Rejection::TooManyRequests));
                 }
-                self.queue.push(command);
+                self.queue.push(command, bytes);
             }
             Ask::ReadIndex if mutant::on(6) && self.raft.role() == Role::Leader => {
                 self.early_read(id);
@@ -137,11 +136,11 @@ impl Node {
             Rejection::Timeout
         };
         let mut failed = 0;
-        while let Some((deadline, sequence)) = self.deadlines.first().copied() {
-            if deadline > now {
+        while let Some((sequence, first)) = self.pending.first() {
+            if first.deadline > now {
                 break;
             }
-            failed += usize::from(self.pending[&sequence].is_proposal);
+            failed += usize::from(first.is_proposal);
             let id = RequestId { member, incarnation, sequence };
             let late = if self.waited_for_alarm(sequence) { Rejection::NoSpace } else { late };
             self.answer(id, Err(late));
@@ -150,14 +149,13 @@ impl Node {
             out.facts.push(Fact::ProposalsFailed { commands: failed });
         }
         let pending = &self.pending;
-        self.queue.retain(|command| {
-            command.id.sequence == 0 || pending.contains_key(&command.id.sequence)
-        });
+        self.queue
+            .retain(|command| command.id.sequence == 0 || pending.contains(command.id.sequence));
         self.reads.retain(|reader| match reader {
-            Reader::Request(id) => pending.contains_key(&id.sequence),
+            Reader::Request(id) => pending.contains(id.sequence),
             Reader::Lease(work) => work.deadline > now,
         });
-        self.forwarded.retain(|_, forwarded| pending.contains_key(&forwarded.request.sequence));
+        self.forwarded.retain(|_, forwarded| pending.contains(forwarded.request.sequence));
         self.expiring.retain(|work| work.deadline > now);
     }
 }

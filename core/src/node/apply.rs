@@ -9,7 +9,7 @@ use crate::machine::{Applied, LeaseChange};
 use crate::output::Output;
 use crate::rejection::Rejection;
 use crate::request::Op;
-use crate::response::Response;
+use crate::response::{Body, Response};
 use crate::status::Role;
 use crate::store::{Fault, Store};
 use crate::time::Instant;
@@ -32,15 +32,17 @@ impl Node {
         if entry.kind == EntryKind::Normal && !entry.data.is_empty() {
             let commands = codec::decode_entry(&entry.data)
                 .map_err(|error| Fault::new("reading a log entry", entry.at.to_string(), error))?;
+            self.turn.events.reserve(commands.len());
+            self.turn.answers.reserve(commands.len());
+            let mut applied = Applied::default();
             for command in &commands {
-                let mut applied = Applied::default();
                 let stored = self.machine.stored_bytes();
                 self.machine.apply(entry.at, command, store, &mut applied)?;
                 self.alarm_applied(&command.op, entry.at.index, out);
                 if let Op::Audit(audit) = &command.op {
                     self.compare_digests(command.id, audit, out);
                 }
-                self.applied_command(now, (command, stored), applied);
+                self.applied_command(now, (command, stored), &mut applied);
             }
             self.machine.end_entry(entry.at, store);
         } else {
@@ -67,16 +69,16 @@ impl Node {
         &mut self,
         now: Instant,
         (command, stored): (&Command, u64),
-        applied: Applied,
+        applied: &mut Applied,
     ) {
         let id = command.id;
-        for change in applied.leases {
+        for change in applied.leases.drain(..) {
             match change {
                 LeaseChange::Granted { id, ttl } => self.lessor.granted(now, id, ttl),
                 LeaseChange::Revoked { id } => self.lessor.revoked(id),
             }
         }
-        self.turn.events.extend(applied.events);
+        self.turn.events.append(&mut applied.events);
         if let (Op::LeaseRevoke { id }, Err(Rejection::Corrupt)) = (&command.op, &applied.result) {
             self.lessor.revocation_refused(now, *id);
         }
@@ -87,6 +89,7 @@ impl Node {
         }
         let term = self.raft.term();
         let revision = applied.revision;
-        self.answer(id, applied.result.map(|body| Response { revision, term, body }));
+        let result = std::mem::replace(&mut applied.result, Ok(Body::Publish));
+        self.answer(id, result.map(|body| Response { revision, term, body }));
     }
 }

@@ -24,9 +24,8 @@ impl Queue {
         self.bytes
     }
 
-    /// Adds a command at the end.
-    pub fn push(&mut self, command: Command) {
-        let bytes = codec::encoded_len(&command);
+    /// Adds a command at the end; `bytes` is its [`codec::encoded_len`].
+    pub fn push(&mut self, command: Command, bytes: usize) {
         self.bytes += bytes;
         self.commands.push_back((command, bytes));
     }
@@ -69,6 +68,12 @@ mod tests {
     use crate::id::{LeaseId, RequestId};
     use crate::request::{Identity, Op, Put};
 
+    fn push(queue: &mut Queue, value_bytes: usize) {
+        let command = put(value_bytes);
+        let bytes = codec::encoded_len(&command);
+        queue.push(command, bytes);
+    }
+
     fn put(value_bytes: usize) -> Command {
         let put = Put {
             key: "k".into(),
@@ -86,7 +91,7 @@ mod tests {
         let limits = Limits { entry_bytes_max: 1000, entry_commands_max: 3, ..Limits::default() };
         let mut queue = Queue::default();
         for bytes in [10, 10, 10, 10, 5000, 600, 600] {
-            queue.push(put(bytes));
+            push(&mut queue, bytes);
         }
         let mut counts = Vec::new();
         while !queue.is_empty() {
@@ -99,8 +104,8 @@ mod tests {
     #[test]
     fn what_is_put_back_comes_first_again() {
         let mut queue = Queue::default();
-        queue.push(put(1));
-        queue.push(put(2));
+        push(&mut queue, 1);
+        push(&mut queue, 2);
         let before = queue.bytes();
         let (taken, _) = queue.take_entry(&Limits { entry_commands_max: 1, ..Limits::default() });
         let first = taken.clone();

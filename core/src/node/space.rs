@@ -19,6 +19,7 @@
 use std::collections::BTreeSet;
 
 use crate::alarm::{AlarmOp, crosses};
+use crate::codec;
 use crate::command::Command;
 use crate::fact::Fact;
 use crate::id::{Index, MemberId, RequestId};
@@ -164,6 +165,8 @@ impl Node {
     pub(super) fn propose_own(&mut self, op: Op) {
         let (member, incarnation) = (self.config.member, self.config.incarnation);
         let id = RequestId { member, incarnation, sequence: 0 };
-        self.queue.push(Command { id, identity: Identity::default(), op });
+        let command = Command { id, identity: Identity::default(), op };
+        let bytes = codec::encoded_len(&command);
+        self.queue.push(command, bytes);
     }
 }

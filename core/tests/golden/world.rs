@@ -35,7 +35,7 @@ impl World {
             peer_urls: vec![format!("http://n{id}:2380")],
             ..Member::default()
         });
-        store.absorb(machine::genesis(&members));
+        store.absorb(&mut machine::genesis(&members));
         let limits = Limits { compaction_batch: 2, ..Limits::default() };
         World { machine: Machine::load(&limits, &store), store, index: 0, limits }
     }

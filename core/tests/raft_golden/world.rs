@@ -58,7 +58,7 @@ impl World {
         let genesis: Vec<Member> =
             ids.iter().map(|id| Member { id: *id, ..Member::default() }).collect();
         let mut store = MemoryStore::default();
-        store.absorb(machine::genesis(&genesis));
+        store.absorb(&mut machine::genesis(&genesis));
         let meta = SnapshotMeta { voters: ids.clone(), ..SnapshotMeta::default() };
         let slots = ids.iter().map(|id| {
             let disk = Disk::new(Saved { meta: meta.clone(), store: store.clone() });

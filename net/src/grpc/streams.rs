@@ -21,6 +21,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::Waker;
 
+use bytes::Bytes;
+use holdfast_core::arena::Arena;
 use holdfast_core::time::Instant;
 
 use crate::call::{FromClient, Reply, StreamId};
@@ -84,6 +86,8 @@ pub struct Streams {
     stream_bytes_max: usize,
     table: RefCell<Table>,
     pub(super) read_buffer: RefCell<Vec<u8>>,
+    /// Where requests are kept until they are proposed or read.
+    messages: RefCell<Arena>,
 }
 
 #[derive(Default)]
@@ -96,11 +100,18 @@ struct Table {
     draining: bool,
 }
 
+impl StreamId {
+    /// Its entry in its worker's table: no two open calls of a worker share one, and they are dense.
+    pub fn place(self) -> usize {
+        (self.0 & ((1 << ENTRY_BITS) - 1)) as usize
+    }
+}
+
 impl Table {
     fn find(&mut self, id: StreamId) -> Option<(u32, &mut Entry)> {
-        let index = (id.0 & ((1 << ENTRY_BITS) - 1)) as u32;
-        let entry = self.entries.get_mut(index as usize)?;
-        (entry.id == id && entry.owner.is_some()).then_some((index, entry))
+        let index = id.place();
+        let entry = self.entries.get_mut(index)?;
+        (entry.id == id && entry.owner.is_some()).then_some((index as u32, entry))
     }
 
     fn remove(&mut self, id: StreamId) -> Option<(Rc<Post>, u32)> {
@@ -121,6 +132,7 @@ impl Streams {
             stream_bytes_max,
             table: RefCell::default(),
             read_buffer: RefCell::new(vec![0; READ_BYTES]),
+            messages: RefCell::default(),
         }
     }
 
@@ -231,15 +243,18 @@ impl Names for Naming<'_> {
     fn name(&mut self, slot: u32) -> Option<StreamId> {
         self.streams.add(self.post, slot)
     }
+
+    fn keep(&mut self, message: &[u8]) -> Bytes {
+        self.streams.messages.borrow_mut().copy(message)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
 
     fn last(stream: StreamId) -> Reply {
-        Reply::Message { stream, message: Bytes::from_static(b"x"), last: true }
+        Reply::Message { stream, message: "x".into(), last: true }
     }
 
     #[test]

@@ -32,7 +32,9 @@ mod control;
 mod request;
 
 use std::collections::VecDeque;
+use std::io::IoSlice;
 
+use bytes::Bytes;
 use holdfast_core::time::Instant;
 
 use super::frame::{self, HEAD, Head, Kind, MAX_31, PAYLOAD_MAX, Reason};
@@ -65,10 +67,16 @@ const STREAMS_MAX: usize = 1 << 17;
 /// An unfinished frame's buffer up to this capacity is kept.
 const TAIL_KEPT: usize = 1 << 10;
 
-/// Gives calls the names by which the services know them.
+/// Gives calls the names by which the services know them, and room for their messages.
 pub trait Names {
     /// A new name, for the call in a slot; `None` when there are too many.
     fn name(&mut self, slot: u32) -> Option<StreamId>;
+
+    /// A copy of a message that is whole and of a method that [`is brief`](Method::is_brief): it may
+    /// share memory with others.
+    fn keep(&mut self, message: &[u8]) -> Bytes {
+        Bytes::copy_from_slice(message)
+    }
 }
 
 /// How a connection ended.
@@ -254,9 +262,22 @@ impl Connection {
         &mut self.events
     }
 
-    /// What is to be written to the socket.
+    /// The first of what is to be written to the socket; empty when nothing is.
     pub fn output(&self) -> &[u8] {
         self.out.waiting()
+    }
+
+    /// The same and what follows, in as many slices as there are; gives how many are filled.
+    pub fn output_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let filled = slices.iter_mut().zip(self.out.parts());
+        filled.map(|(slice, part)| *slice = IoSlice::new(part)).count()
+    }
+
+    /// All that is to be written now, for whoever has no socket; it counts as written.
+    pub fn take_output(&mut self) -> Vec<u8> {
+        let output = self.out.parts().collect::<Vec<_>>().concat();
+        self.wrote(output.len());
+        output
     }
 
     /// The socket took the first `count` bytes of the output; more may follow at once.

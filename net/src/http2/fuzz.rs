@@ -10,13 +10,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
 use holdfast_core::time::Instant;
 
 use super::frame::{self, END_HEADERS, END_STREAM, HEAD, Head, Kind};
 use super::slab::STREAM_BYTES;
 use super::{Connection, Http2Options, Names, Rate, Taken};
 use crate::call::{Code, FromClient, GrpcStatus, Reply, StreamId};
+use crate::payload::Assembly;
 use crate::sniff::PREFACE;
 
 const PATHS: [&[u8]; 4] = [
@@ -173,7 +173,11 @@ impl Run {
         let reply = if size == 0 && last {
             Reply::End { stream, status: GrpcStatus { code: Code::NotFound, message: "%".into() } }
         } else {
-            Reply::Message { stream, message: Bytes::from(vec![1; size]), last }
+            // Of a large one, half is shared.
+            let mut message = Assembly::sharing();
+            message.extend_from_slice(&vec![1; size - size / 2]);
+            message.share(&vec![1; size / 2].into());
+            Reply::Message { stream, message: message.finish(), last }
         };
         let taken = self.connection.reply(slot, reply);
         if last {
@@ -189,9 +193,8 @@ impl Run {
             for event in &events {
                 self.hear(event);
             }
-            let output = self.connection.output().to_vec();
+            let output = self.connection.take_output();
             self.check_output(&output);
-            self.connection.wrote(output.len());
             let more = self.connection.resume(&mut self.names);
             if events.is_empty() && output.is_empty() && !more {
                 return;

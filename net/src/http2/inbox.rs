@@ -14,6 +14,9 @@ use crate::call::{Code, GrpcStatus};
 /// What is reserved for a message, as a multiple of what has come of it.
 const RESERVE_FACTOR: usize = 4;
 
+/// How a message that came whole is copied.
+pub(super) type Keep<'a> = dyn FnMut(&[u8]) -> Bytes + 'a;
+
 /// One call's incoming bytes.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
@@ -40,12 +43,14 @@ impl Inbox {
         self.body.len()
     }
 
-    /// The next whole message out of what `chunk` adds; `None` when all of it is used up.
+    /// The next whole message out of what `chunk` adds; `None` when all of it is used up. One that is
+    /// whole in `chunk` is copied by `keep`.
     #[inline]
     pub(super) fn next(
         &mut self,
         chunk: &mut &[u8],
         rules: MessageRules<'_>,
+        keep: &mut Keep<'_>,
     ) -> Result<Option<Bytes>, GrpcStatus> {
         if self.prefix_len < PREFIX {
             let count = chunk.len().min(PREFIX - self.prefix_len);
@@ -62,7 +67,7 @@ impl Inbox {
         if self.body.is_empty() && part.len() == wanted {
             *chunk = rest;
             self.prefix_len = 0;
-            return Ok(Some(Bytes::copy_from_slice(part)));
+            return Ok(Some(keep(part)));
         }
         if self.body.is_empty() && !part.is_empty() {
             // A guess that what came is a first frame of more; a prefix alone reserves nothing.
@@ -116,7 +121,11 @@ mod tests {
     const RULES: MessageRules<'_> = MessageRules { bytes_max: 10, encoding: None };
 
     fn all(inbox: &mut Inbox, mut chunk: &[u8], rules: MessageRules<'_>) -> Vec<Bytes> {
-        let next = || inbox.next(&mut chunk, rules).expect("these bytes are good");
+        let next = || {
+            inbox
+                .next(&mut chunk, rules, &mut Bytes::copy_from_slice)
+                .expect("these bytes are good")
+        };
         let messages = std::iter::from_fn(next).collect();
         assert!(chunk.is_empty());
         messages
@@ -147,7 +156,8 @@ mod tests {
 
     fn refusal(encoding: Option<&str>, mut bytes: &[u8]) -> (Code, String) {
         let rules = MessageRules { encoding, ..RULES };
-        let status = Inbox::default().next(&mut bytes, rules).expect_err("these bytes are bad");
+        let next = Inbox::default().next(&mut bytes, rules, &mut Bytes::copy_from_slice);
+        let status = next.expect_err("these bytes are bad");
         (status.code, status.message)
     }
 

@@ -1,4 +1,5 @@
-//! A connection's one output buffer, and the frames of answers that go into it.
+//! A connection's output, and the frames of answers that go into it: one buffer, and between its bytes parts
+//! of large messages that are not copied.
 //!
 //! Leaves out who may write how much, which is flow control. Law: what is written leaves in order and
 //! once; [`Outbox::has_room`] says when writers of messages have to stop.
@@ -6,18 +7,31 @@
 //! Worked example: an answer of one message is HEADERS, DATA with gRPC's prefix, HEADERS, 29 bytes
 //! around the message once the client's table knows the fields.
 
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes};
+
 use super::frame::{self, ACK, END_HEADERS, END_STREAM, Kind};
 use super::hpack::Encoder;
 use super::piece::{self, PREFIX};
 use crate::call::GrpcStatus;
+use crate::payload::Payload;
 
 /// Capacity that an empty buffer keeps in any case.
 const KEPT_BYTES: usize = 16 << 10;
 
+/// Less than this is copied: a slice of a write costs about what it costs to copy so much.
+const SHARED_BYTES: usize = 4 << 10;
+
 /// See the module.
 pub(super) struct Outbox {
+    /// What is written here goes behind everything.
     pub(super) bytes: Vec<u8>,
+    /// How many of `bytes` are sent.
     sent: usize,
+    /// Parts of messages, with the places in `bytes` before which they stand.
+    shared: VecDeque<(usize, Bytes)>,
+    shared_bytes: usize,
     room: usize,
     pub(super) encoder: Encoder,
 }
@@ -25,24 +39,73 @@ pub(super) struct Outbox {
 impl Outbox {
     /// Messages stop at `room` waiting bytes.
     pub(super) fn new(room: usize) -> Outbox {
-        Outbox { bytes: Vec::new(), sent: 0, room, encoder: Encoder::new() }
+        Outbox {
+            bytes: Vec::new(),
+            sent: 0,
+            shared: VecDeque::new(),
+            shared_bytes: 0,
+            room,
+            encoder: Encoder::new(),
+        }
     }
 
-    /// What waits for the socket.
+    /// The first of what waits for the socket; empty only if nothing does.
     pub(super) fn waiting(&self) -> &[u8] {
-        &self.bytes[self.sent..]
+        match self.shared.front() {
+            Some((at, part)) if *at == self.sent => part,
+            Some((at, _)) => &self.bytes[self.sent..*at],
+            None => &self.bytes[self.sent..],
+        }
+    }
+
+    /// All that waits for the socket, in order.
+    pub(super) fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        let mut from = self.sent;
+        let last = self.shared.back().map_or(self.sent, |(at, _)| *at);
+        let parts = self.shared.iter().flat_map(move |(at, part)| {
+            let own = &self.bytes[std::mem::replace(&mut from, *at)..*at];
+            [own, part]
+        });
+        parts.chain([&self.bytes[last..]]).filter(|part| !part.is_empty())
     }
 
     #[inline]
     pub(super) fn has_room(&self) -> bool {
-        self.bytes.len() - self.sent < self.room
+        self.bytes.len() - self.sent + self.shared_bytes < self.room
+    }
+
+    /// A part of a message, copied if it is small.
+    pub(super) fn share(&mut self, part: Bytes) {
+        if part.len() < SHARED_BYTES {
+            return self.bytes.extend_from_slice(&part);
+        }
+        self.shared_bytes += part.len();
+        self.shared.push_back((self.bytes.len(), part));
     }
 
     /// The socket took `count` bytes.
-    pub(super) fn advance(&mut self, count: usize) {
+    pub(super) fn advance(&mut self, mut count: usize) {
+        while let Some((at, part)) = self.shared.front_mut() {
+            let own = count.min(*at - self.sent);
+            self.sent += own;
+            count -= own;
+            if count < part.len() {
+                part.advance(count);
+                self.shared_bytes -= count;
+                return self.clear_up();
+            }
+            count -= part.len();
+            self.shared_bytes -= part.len();
+            self.shared.pop_front();
+        }
         self.sent += count;
         assert!(self.sent <= self.bytes.len(), "no more is sent than was written");
-        if self.sent == self.bytes.len() {
+        self.clear_up();
+    }
+
+    /// Gives back what is sent.
+    fn clear_up(&mut self) {
+        if self.sent == self.bytes.len() && self.shared.is_empty() {
             let (used, kept) = (self.bytes.len(), self.bytes.capacity());
             self.bytes.clear();
             if kept > KEPT_BYTES && used < kept / 8 {
@@ -51,6 +114,7 @@ impl Outbox {
             self.sent = 0;
         } else if self.sent >= self.room {
             self.bytes.drain(..self.sent);
+            self.shared.iter_mut().for_each(|(at, _)| *at -= self.sent);
             self.sent = 0;
         }
     }
@@ -94,10 +158,12 @@ impl Outbox {
 
     /// A message in a frame of its own.
     #[inline]
-    pub(super) fn message(&mut self, stream: u32, message: &[u8]) {
+    pub(super) fn message(&mut self, stream: u32, message: &mut Payload) {
         self.data(stream, PREFIX + message.len());
-        self.bytes.extend_from_slice(&piece::prefix(message));
-        self.bytes.extend_from_slice(message);
+        self.bytes.extend_from_slice(&piece::prefix(message.len()));
+        while !message.is_empty() {
+            self.share(message.take(usize::MAX));
+        }
     }
 
     /// The head of a DATA frame; its bytes follow.
@@ -113,23 +179,42 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn what_is_written_leaves_in_order() {
-        let mut out = Outbox::new(100);
-        let (mut written, mut left) = (Vec::new(), Vec::new());
-        for number in 0..200_u8 {
-            let part = vec![number; usize::from(number) % 37];
-            out.bytes.extend_from_slice(&part);
-            written.extend_from_slice(&part);
-            let count = out.waiting().len().min(usize::from(number) % 29);
-            left.extend_from_slice(&out.waiting()[..count]);
-            out.advance(count);
-            assert!(out.bytes.len() <= written.len() - left.len() + 100, "the sent part goes");
+    /// What waits, as a write of so many slices sees it.
+    fn seen(out: &Outbox, slices: usize) -> Vec<u8> {
+        out.parts().take(slices).collect::<Vec<_>>().concat()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_leaves_in_order(
+            steps in vec((0..40usize, prop_oneof![3 => 0..60usize, 1 => 4000..6000usize], 0..8000usize), 1..80),
+            slices in 1..6usize,
+        ) {
+            let mut out = Outbox::new(100);
+            let (mut written, mut left) = (Vec::new(), Vec::new());
+            for (nth, (own, shared, taken)) in steps.into_iter().enumerate() {
+                let part = vec![nth as u8; own + shared];
+                out.bytes.extend_from_slice(&part[..own]);
+                out.share(Bytes::from(part[own..].to_vec()));
+                written.extend_from_slice(&part);
+                let waits = written.len() - left.len();
+                prop_assert_eq!(out.has_room(), waits < 100);
+                prop_assert_eq!(out.waiting().is_empty(), waits == 0);
+                let seen = seen(&out, slices);
+                prop_assert!(seen.starts_with(out.waiting()));
+                let taken = taken.min(seen.len());
+                left.extend_from_slice(&seen[..taken]);
+                out.advance(taken);
+                prop_assert!(out.bytes.len() <= written.len() - left.len() + 100, "what is sent goes");
+            }
+            left.extend_from_slice(&seen(&out, 1000));
+            prop_assert_eq!(left, written);
         }
-        left.extend_from_slice(out.waiting());
-        assert_eq!(left, written);
     }
 
     #[test]

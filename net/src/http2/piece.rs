@@ -5,15 +5,16 @@
 //!
 //! Worked example: the message `ab` is the piece `00 00 00 00 02 61 62`; `write(6)` leaves `62`.
 
-use bytes::Bytes;
+use super::outbox::Outbox;
+use crate::payload::Payload;
 
 /// Length of gRPC's message prefix: a flag and a big-endian length.
 pub(super) const PREFIX: usize = 5;
 
-/// The prefix of a message.
+/// The prefix of a message of so many bytes.
 #[inline]
-pub(super) fn prefix(message: &[u8]) -> [u8; PREFIX] {
-    let length = u32::try_from(message.len()).expect("services answer with less than 4 GiB");
+pub(super) fn prefix(length: usize) -> [u8; PREFIX] {
+    let length = u32::try_from(length).expect("services answer with less than 4 GiB");
     let [a, b, c, d] = length.to_be_bytes();
     [0, a, b, c, d]
 }
@@ -21,37 +22,40 @@ pub(super) fn prefix(message: &[u8]) -> [u8; PREFIX] {
 /// What is left to send of a message.
 #[derive(Debug)]
 pub(super) struct Piece {
-    body: Bytes,
-    /// Bytes sent, the prefix among them.
+    prefix: [u8; PREFIX],
+    /// Bytes of the prefix that are sent.
     sent: usize,
+    body: Payload,
 }
 
 impl Piece {
     /// A whole message.
-    pub(super) fn new(body: Bytes) -> Piece {
-        Piece { body, sent: 0 }
+    pub(super) fn new(body: Payload) -> Piece {
+        Piece { prefix: prefix(body.len()), sent: 0, body }
     }
 
     /// Bytes that are no message of gRPC.
-    pub(super) fn raw(body: Bytes) -> Piece {
-        Piece { body, sent: PREFIX }
+    pub(super) fn raw(body: Payload) -> Piece {
+        Piece { prefix: [0; PREFIX], sent: PREFIX, body }
     }
 
     /// Bytes left.
     pub(super) fn left(&self) -> usize {
-        PREFIX + self.body.len() - self.sent
+        PREFIX - self.sent + self.body.len()
     }
 
-    /// Appends the next `count` bytes, of at least as many, to `out`.
-    pub(super) fn write(&mut self, count: usize, out: &mut Vec<u8>) {
-        let end = self.sent + count;
-        if self.sent < PREFIX {
-            out.extend_from_slice(&prefix(&self.body)[self.sent..end.min(PREFIX)]);
+    /// Moves the next `count` bytes, of at least as many, to `out`.
+    pub(super) fn write(&mut self, count: usize, out: &mut Outbox) {
+        let head = count.min(PREFIX - self.sent);
+        out.bytes.extend_from_slice(&self.prefix[self.sent..self.sent + head]);
+        self.sent += head;
+        let mut rest = count - head;
+        while rest > 0 {
+            let part = self.body.take(rest);
+            assert!(!part.is_empty(), "the caller asks for no more than is left");
+            rest -= part.len();
+            out.share(part);
         }
-        if end > PREFIX {
-            out.extend_from_slice(&self.body[self.sent.max(PREFIX) - PREFIX..end - PREFIX]);
-        }
-        self.sent = end;
     }
 }
 
@@ -64,13 +68,13 @@ mod tests {
         let whole = b"\0\0\0\0\x03abc";
         for first in 0..=whole.len() {
             for second in first..=whole.len() {
-                let mut piece = Piece::new(Bytes::from_static(b"abc"));
-                let mut out = Vec::new();
+                let mut piece = Piece::new("abc".into());
+                let mut out = Outbox::new(100);
                 piece.write(first, &mut out);
                 piece.write(second - first, &mut out);
                 assert_eq!(piece.left(), whole.len() - second);
                 piece.write(piece.left(), &mut out);
-                assert_eq!(out, whole);
+                assert_eq!(out.waiting(), whole);
             }
         }
     }

@@ -5,7 +5,7 @@
 //!
 //! Worked example: a put with an empty key *and* a value beside `ignore_value` is refused for its key.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use holdfast_core::id::LeaseId;
 use holdfast_core::query::{DeleteAnswer, Header, Query, RangeAnswer};
 use holdfast_core::rejection::Rejection;
@@ -14,6 +14,7 @@ use holdfast_core::request::{DeleteRange, KeyRange, Put, Range, SortOrder, SortT
 use super::header::Origin;
 use super::{WireLimits, decode, read, write};
 use crate::call::GrpcStatus;
+use crate::payload::{Assembly, Payload};
 use crate::proto::etcdserverpb as pb;
 
 pub(super) fn decode_range(message: &Bytes) -> Result<Query, GrpcStatus> {
@@ -127,20 +128,33 @@ pub(super) fn encode_range(
     origin: Origin,
     header: Header,
     range: &RangeAnswer,
-    out: &mut BytesMut,
+    out: &mut Assembly,
 ) {
     out.reserve(origin.len(header) + range_len(range));
     origin.write(header, out);
     write_range(range, out);
 }
 
-/// A range's answer without its header.
-pub(super) fn encode_range_body(range: &RangeAnswer, out: &mut BytesMut) {
-    out.reserve(range_len(range));
-    write_range(range, out);
+/// One message of a RangeStream: a range's answer as a field, with its header or without.
+pub(super) fn encode_range_piece(
+    origin: Origin,
+    header: Option<Header>,
+    range: &RangeAnswer,
+) -> Payload {
+    let len = header.map_or(0, |header| origin.len(header)) + range_len(range);
+    let mut out = Assembly::sharing();
+    out.reserve(write::framed_len(RANGE_RESPONSE, len));
+    write::open(&mut out, RANGE_RESPONSE, len);
+    if let Some(header) = header {
+        origin.write(header, &mut out);
+    }
+    write_range(range, &mut out);
+    out.finish()
 }
 
-pub(super) fn encode_put(origin: Origin, header: Header, prev: Option<&Bytes>, out: &mut BytesMut) {
+const RANGE_RESPONSE: u32 = 1;
+
+pub(super) fn encode_put(origin: Origin, header: Header, prev: Option<&Bytes>, out: &mut Assembly) {
     out.reserve(origin.len(header) + put_len(prev));
     origin.write(header, out);
     write_put(prev, out);
@@ -150,7 +164,7 @@ pub(super) fn encode_delete_range(
     origin: Origin,
     header: Header,
     delete: &DeleteAnswer,
-    out: &mut BytesMut,
+    out: &mut Assembly,
 ) {
     out.reserve(origin.len(header) + delete_len(delete));
     origin.write(header, out);
@@ -159,19 +173,20 @@ pub(super) fn encode_delete_range(
 
 // The bodies below stand after a header, in a response of their own or in one of a transaction.
 
-pub(super) fn write_range(range: &RangeAnswer, out: &mut BytesMut) {
-    write::messages(out, 2, &range.kvs);
+pub(super) fn write_range(range: &RangeAnswer, out: &mut Assembly) {
+    for chunk in range.kvs.chunks() {
+        out.share(chunk);
+    }
+    out.extend_from_slice(range.kvs.rest());
     write::flag(out, 3, range.more);
     write::int(out, 4, range.count);
 }
 
 pub(super) fn range_len(range: &RangeAnswer) -> usize {
-    write::messages_len(2, &range.kvs)
-        + write::flag_len(3, range.more)
-        + write::int_len(4, range.count)
+    range.kvs.encoded_len() + write::flag_len(3, range.more) + write::int_len(4, range.count)
 }
 
-pub(super) fn write_put(prev: Option<&Bytes>, out: &mut BytesMut) {
+pub(super) fn write_put(prev: Option<&Bytes>, out: &mut Assembly) {
     if let Some(prev) = prev {
         write::message(out, 2, prev);
     }
@@ -181,7 +196,7 @@ pub(super) fn put_len(prev: Option<&Bytes>) -> usize {
     prev.map_or(0, |prev| write::framed_len(2, prev.len()))
 }
 
-pub(super) fn write_delete(delete: &DeleteAnswer, out: &mut BytesMut) {
+pub(super) fn write_delete(delete: &DeleteAnswer, out: &mut Assembly) {
     write::int(out, 2, delete.deleted);
     write::messages(out, 3, &delete.prev_kvs);
 }

@@ -19,7 +19,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use holdfast_core::id::Revision;
 use holdfast_core::query::{Header, OpAnswer, Query, TxnAnswer};
 use holdfast_core::rejection::Rejection;
@@ -30,6 +30,7 @@ use holdfast_core::request::{
 use super::header::{self, Origin};
 use super::{WireLimits, kv, read, write};
 use crate::call::GrpcStatus;
+use crate::payload::Assembly;
 use crate::proto::etcdserverpb as pb;
 use crate::proto::etcdserverpb::compare::TargetUnion;
 use crate::proto::etcdserverpb::request_op::Request;
@@ -253,7 +254,7 @@ impl<'a> Limit<'a> {
 
 const RESPONSES: u32 = 3;
 
-pub(super) fn encode(origin: Origin, header: Header, answer: &TxnAnswer, out: &mut BytesMut) {
+pub(super) fn encode(origin: Origin, header: Header, answer: &TxnAnswer, out: &mut Assembly) {
     let mut sizes = Vec::new();
     let body = measure(answer, &mut sizes);
     out.reserve(origin.len(header) + body);
@@ -286,7 +287,7 @@ fn measure_op(op: &OpAnswer, sizes: &mut Vec<usize>) -> usize {
     }
 }
 
-fn write_txn(answer: &TxnAnswer, sizes: &mut std::vec::IntoIter<usize>, out: &mut BytesMut) {
+fn write_txn(answer: &TxnAnswer, sizes: &mut std::vec::IntoIter<usize>, out: &mut Assembly) {
     write::flag(out, 2, answer.succeeded);
     for op in &answer.ops {
         let size = sizes.next().expect("measure noted a size for each operation");
@@ -296,7 +297,7 @@ fn write_txn(answer: &TxnAnswer, sizes: &mut std::vec::IntoIter<usize>, out: &mu
     }
 }
 
-fn write_op(op: &OpAnswer, sizes: &mut std::vec::IntoIter<usize>, out: &mut BytesMut) {
+fn write_op(op: &OpAnswer, sizes: &mut std::vec::IntoIter<usize>, out: &mut Assembly) {
     match op {
         OpAnswer::Range(revision, range) => {
             header::write_inner(*revision, out);

@@ -15,6 +15,7 @@ use super::header::Origin;
 use super::status::malformed_stream;
 use super::{decode, read, write};
 use crate::call::GrpcStatus;
+use crate::payload::{Assembly, Payload};
 use crate::proto::etcdserverpb as pb;
 use crate::proto::etcdserverpb::watch_create_request::FilterType;
 use crate::proto::etcdserverpb::watch_request::RequestUnion;
@@ -53,6 +54,13 @@ fn own(bytes: &Bytes) -> Bytes {
     Bytes::copy_from_slice(bytes)
 }
 
+/// One message of a Watch stream.
+pub fn watch_payload(origin: Origin, term: Term, response: &WatchResponse) -> Payload {
+    let mut out = Assembly::sharing();
+    assemble(origin, term, response, &mut out);
+    out.finish()
+}
+
 /// Appends one message of a Watch stream to `out`.
 pub fn encode_watch_response(
     origin: Origin,
@@ -60,6 +68,12 @@ pub fn encode_watch_response(
     response: &WatchResponse,
     out: &mut BytesMut,
 ) {
+    let mut whole = Assembly::copying(std::mem::take(out));
+    assemble(origin, term, response, &mut whole);
+    *out = whole.into_copied();
+}
+
+fn assemble(origin: Origin, term: Term, response: &WatchResponse, out: &mut Assembly) {
     let header = Header { revision: response.revision, term };
     let events: usize =
         response.events.iter().map(|event| write::framed_len(EVENTS, event_len(event))).sum();
@@ -85,7 +99,7 @@ fn fields_len(response: &WatchResponse) -> usize {
         + write::flag_len(7, response.fragment)
 }
 
-fn write_event(event: &WatchEvent, out: &mut BytesMut) {
+fn write_event(event: &WatchEvent, out: &mut Assembly) {
     write::open(out, EVENTS, event_len(event));
     write::uint(out, 1, event_type(event));
     write::message(out, 2, &event.kv);

@@ -8,6 +8,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::encoding::{encode_varint, encoded_len_varint};
 
+use crate::payload::Assembly;
+
 const VARINT: u32 = 0;
 const LEN: u32 = 2;
 
@@ -68,14 +70,14 @@ pub(super) fn framed_len(field: u32, len: usize) -> usize {
     tag_len(field) + encoded_len_varint(len as u64) + len
 }
 
-/// Writes an already encoded message.
-pub(super) fn message(out: &mut BytesMut, field: u32, encoded: &Bytes) {
+/// Writes an already encoded message, or shares it.
+pub(super) fn message(out: &mut Assembly, field: u32, encoded: &Bytes) {
     open(out, field, encoded.len());
-    out.put_slice(encoded);
+    out.share(encoded);
 }
 
 /// Writes already encoded messages.
-pub(super) fn messages(out: &mut BytesMut, field: u32, encoded: &[Bytes]) {
+pub(super) fn messages(out: &mut Assembly, field: u32, encoded: &[Bytes]) {
     for one in encoded {
         message(out, field, one);
     }

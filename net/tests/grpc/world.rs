@@ -64,7 +64,9 @@ impl Script {
         for _ in 0..10_000 {
             let message = Bytes::from(vec![7; 10 << 10]);
             self.flood_bytes += message.len();
-            if self.streams.reply(Reply::Message { stream, message, last: false }) != Taken::Yes {
+            if self.streams.reply(Reply::Message { stream, message: message.into(), last: false })
+                != Taken::Yes
+            {
                 return;
             }
         }
@@ -79,11 +81,19 @@ impl Services for Script {
                 let (stream, message) = (call.stream, call.message.clone());
                 match call.method {
                     Method::Put => {
-                        self.streams.reply(Reply::Message { stream, message, last: true });
+                        self.streams.reply(Reply::Message {
+                            stream,
+                            message: message.into(),
+                            last: true,
+                        });
                     }
                     Method::Txn => {
                         let message = Bytes::from(vec![0; message.len()]);
-                        self.streams.reply(Reply::Message { stream, message, last: true });
+                        self.streams.reply(Reply::Message {
+                            stream,
+                            message: message.into(),
+                            last: true,
+                        });
                     }
                     Method::Compact => {
                         let status =
@@ -98,7 +108,11 @@ impl Services for Script {
                     Method::DeleteRange => {
                         for _ in 0..1000 {
                             let message = Bytes::from(vec![7; 10 << 10]);
-                            self.streams.reply(Reply::Message { stream, message, last: false });
+                            self.streams.reply(Reply::Message {
+                                stream,
+                                message: message.into(),
+                                last: false,
+                            });
                         }
                     }
                     _ => {}
@@ -110,7 +124,11 @@ impl Services for Script {
                     let status = GrpcStatus { code: Code::Ok, message: String::new() };
                     self.streams.reply(Reply::End { stream, status });
                 } else {
-                    self.streams.reply(Reply::Message { stream, message, last: false });
+                    self.streams.reply(Reply::Message {
+                        stream,
+                        message: message.into(),
+                        last: false,
+                    });
                 }
             }
             FromClient::Writable { .. } => self.flood(),

@@ -1,5 +1,7 @@
 //! An edge over an engine in memory; the driver is played by hand.
 
+use std::collections::BTreeMap;
+
 use std::sync::Arc;
 use std::time::Duration;
 

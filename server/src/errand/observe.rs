@@ -37,7 +37,7 @@ impl Observe {
 
     pub(super) fn answered(&mut self, origin: Origin, answer: &Answer) -> Step {
         self.header = answer.header;
-        let kv = ranged(answer, 0).and_then(|range| range.kvs.first());
+        let kv = ranged(answer, 0).and_then(|range| range.kvs.iter().next());
         match kv {
             Some(kv) => self.lead(origin, kv),
             None => {
@@ -83,13 +83,13 @@ impl Observe {
         }
     }
 
-    fn lead(&mut self, origin: Origin, kv: &Bytes) -> Step {
+    fn lead(&mut self, origin: Origin, kv: &[u8]) -> Step {
         let key = KeyValue::decode(kv).map(|kv| kv.key.to_vec()).unwrap_or_default();
         self.leader = Some((key.into(), self.header.revision.0 + 1));
-        Step::Send(self.message(origin, kv))
+        Step::Send(self.message(origin, kv).into())
     }
 
-    fn message(&self, origin: Origin, kv: &Bytes) -> Bytes {
+    fn message(&self, origin: Origin, kv: &[u8]) -> Bytes {
         let header = Some(origin.header(self.header));
         encoded(&pb::LeaderResponse { header, kv: pair(kv) })
     }

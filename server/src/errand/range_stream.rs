@@ -72,7 +72,7 @@ impl RangeStream {
         self.left = self.left.map(|left| left - keys);
         let (total, enough) = (self.sent + piece.count, self.left == Some(0));
         self.sent += keys;
-        let last = piece.kvs.last().and_then(|kv| KeyValue::decode(kv)).map(|kv| after(kv.key));
+        let last = piece.kvs.iter().last().and_then(KeyValue::decode).map(|kv| after(kv.key));
         let single = self.range.keys.end == RangeEnd::Single;
         let next = last.filter(|_| piece.more && !enough && !single);
         let Some(next) = next else {
@@ -80,7 +80,7 @@ impl RangeStream {
             let whole = wire::encode_range_piece(origin, Some(header), &piece);
             return Step::Done(whole);
         };
-        let bytes: usize = piece.kvs.iter().map(Bytes::len).sum();
+        let bytes = piece.kvs.encoded_len();
         let partial = RangeAnswer { more: false, count: 0, ..piece };
         let message = wire::encode_range_piece(origin, None, &partial);
         self.range.keys.start = next;

@@ -145,7 +145,7 @@ impl Sessions {
                     }
                     self.send(stream, message, last);
                     if last {
-                        self.calls.remove(&stream);
+                        self.calls.remove(stream);
                     }
                 }
                 Ok(None) => {
@@ -192,7 +192,7 @@ impl Sessions {
 
     fn finish_errand(&mut self, stream: StreamId) {
         self.forget_errand(stream, false);
-        self.calls.remove(&stream);
+        self.calls.remove(stream);
     }
 
     fn ask_for(&mut self, owner: StreamId, query: Query) {

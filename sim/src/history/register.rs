@@ -220,10 +220,10 @@ fn number(value: &[u8]) -> Option<u64> {
 /// The value field of the only pair, without looking at its revisions.
 fn read_answer(answer: &Answer) -> Option<Option<u64>> {
     let AnswerBody::Range(range) = &answer.body else { return None };
-    match &range.kvs[..] {
-        [] => Some(None),
-        [kv] => Some(Some(number(&Pair::decode(kv)?.value)?)),
-        _ => None,
+    match range.kvs.iter().next() {
+        None => Some(None),
+        Some(kv) if range.kvs.len() == 1 => Some(Some(number(&Pair::decode(kv)?.value)?)),
+        Some(_) => None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use bytes::Bytes;
 use holdfast_core::id::RevSub;
+use holdfast_core::mvcc::Pairs;
 use holdfast_core::query::RangeAnswer;
 use holdfast_core::request::{Range, SortOrder, SortTarget};
 
@@ -14,7 +15,7 @@ pub(super) fn evaluate(model: &Model, below: RevSub, range: &Range) -> RangeAnsw
     let mut found = model.live(&range.keys, below);
     let count = found.len() as i64;
     if range.count_only {
-        return RangeAnswer { kvs: Vec::new(), more: false, count };
+        return RangeAnswer { kvs: Pairs::default(), more: false, count };
     }
     let limit = usize::try_from(range.limit).unwrap_or(0);
     // Without an order and without filters one more than the limit is taken in key order, before any

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use holdfast_core::query::{AnswerBody, Answered, Query};
 
+use super::front::Front;
 use super::{Happening, Phase, World};
 use crate::checker::Seen;
 use crate::history::{OpId, Outcome, Record, outcome_of_rejection};
@@ -52,12 +53,14 @@ impl World {
         };
         let op = self.history.invoke(record);
         self.clients[client].waits_for = Some(op);
-        let [first, _] = {
+        if self.swarm.transport.is_some() {
+            self.call(op);
+        } else {
             let now = self.now;
-            self.client_link(client, member, false).send(now, 200)
-        };
-        if let Some(when) = first {
-            self.at(when, Happening::Ask { op });
+            let [first, _] = self.client_link(client, member, false).send(now, 200);
+            if let Some(when) = first {
+                self.at(when, Happening::Ask { op });
+            }
         }
         self.after(self.swarm.work.patience, Happening::Patience { op });
     }
@@ -65,12 +68,12 @@ impl World {
     pub(super) fn ask_arrives(&mut self, op: OpId) {
         let record = self.history.record(op);
         let (member, query) = (record.member, record.query.clone());
-        match &mut self.members[member].life {
-            Some(life) => {
-                life.asks.push((op, query));
+        match self.members[member].life.as_mut().map(|life| &mut life.front) {
+            Some(Front::Direct(direct)) => {
+                direct.asks.push((op, query));
                 self.poke(member);
             }
-            None => {
+            _ => {
                 // Connection refused: known at once, but not whether an earlier try got through.
                 let delay = Duration::from_millis(1);
                 let refused = Box::new(Err(holdfast_core::rejection::Rejection::Stopped));
@@ -131,6 +134,9 @@ impl World {
         }
         let (client, query) = (record.client, record.query.clone());
         self.clients[client].gave_up(self.members.len(), &query);
+        if self.swarm.transport.is_some() {
+            self.abandon(op);
+        }
         self.complete(op, 0, Outcome::Unknown);
     }
 

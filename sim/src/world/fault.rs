@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use holdfast_core::status::Role;
 
-use super::member::Armed;
+use super::member::{Armed, Life};
 use super::{Happening, Phase, World};
 use crate::checker::Seen;
 use crate::clock::Moment;
@@ -64,6 +64,8 @@ impl World {
                 return;
             }
             FaultKind::Reset { a, b } => return self.disconnect(a, b),
+            FaultKind::Sever { target } => return self.cut_lines(self.resolve(target)),
+            FaultKind::Leave { target } => return self.leave(self.resolve(target), fault.lasts),
             FaultKind::Flap { .. } => {
                 self.after(Duration::ZERO, Happening::Flap { fault: place, on: true });
                 return;
@@ -255,6 +257,7 @@ impl World {
         for link in &mut self.client_links {
             link.set_quality(Quality::calm());
         }
+        self.calm_lines();
         for member in 0..self.members.len() {
             let slot = &mut self.members[member];
             slot.armed = None;
@@ -263,7 +266,9 @@ impl World {
             slot.disk.set_slowdown(1);
             slot.disk.set_calm();
             slot.paused_until = Moment(0);
-            if slot.life.is_none() {
+            if slot.life.as_ref().is_some_and(Life::is_stopping) {
+                self.crash(member, false, Duration::from_millis(20));
+            } else if slot.life.is_none() {
                 self.schedule_boot(member, Duration::from_millis(20));
             } else {
                 self.poke(member);

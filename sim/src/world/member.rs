@@ -1,6 +1,7 @@
-//! One member: its disk, its clock, and, while it lives, the shipped driver and edge.
+//! One member: its disk, its clock, and, while it lives, the shipped driver and what clients reach
+//! it through.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,23 +9,22 @@ use std::time::Duration;
 use holdfast_core::id::Incarnation;
 use holdfast_core::id::RequestId;
 use holdfast_core::limits::Limits;
-use holdfast_core::query::Query;
-use holdfast_core::request::Identity;
 use holdfast_core::rng::Rng;
 use holdfast_core::store::Fault;
 use holdfast_core::time::Instant;
 use holdfast_core::watch::HubOptions;
-use holdfast_core::watch::{WatchRequest, WatchStreamId};
-use holdfast_net::call::StreamId;
+use holdfast_net::wire::Origin;
 use holdfast_server::boot::{BootConfig, boot};
 use holdfast_server::driver::Driver;
-use holdfast_server::edge::{Asked, Edge, EdgeConfig};
+use holdfast_server::edge::{Edge, EdgeConfig};
 use holdfast_server::host::Event;
 use holdfast_storage::disk::{DiskOp, Token};
 use holdfast_storage::engine::EngineOptions;
 use holdfast_storage::wal::WalOptions;
 
+use super::front::{Direct, Front};
 use super::host::{Order, SimHost};
+use super::served::{Served, ServedConfig};
 use super::tap::LogOf;
 use super::{CLUSTER, Happening, World, member_id};
 use crate::checker::Seen;
@@ -36,16 +36,15 @@ use crate::swarm::{Stream, Swarm};
 /// A running process.
 pub(super) struct Life {
     pub driver: Driver<SimHost>,
-    pub edge: Edge,
-    /// Requests that came and were not looked at yet.
-    pub asks: Vec<(OpId, Query)>,
-    /// Requests of watch streams, likewise.
-    pub watch_asks: Vec<(WatchStreamId, bool, Vec<WatchRequest>)>,
+    pub front: Front,
     pub inbox: Vec<Event>,
-    /// Whose stream each is.
-    pub streams: BTreeMap<WatchStreamId, (usize, u64)>,
-    /// Streams whose clients are slow.
-    pub blocked: BTreeSet<WatchStreamId>,
+}
+
+impl Life {
+    /// Whether the process was told to stop.
+    pub(super) fn is_stopping(&self) -> bool {
+        matches!(&self.front, Front::Served(served) if served.stopping)
+    }
 }
 
 /// When an armed crash goes off.
@@ -183,21 +182,10 @@ impl World {
         match booted {
             Ok(Ok(booted)) => {
                 let edge = edge_config(&config);
-                let edge = Edge::new(edge, booted.engine.snapshot());
+                let front = self.front(member, now, Edge::new(edge, booted.engine.snapshot()));
                 let host = SimHost { now, ..SimHost::default() };
                 let driver = Driver::new(booted, host);
-                self.born(
-                    member,
-                    Life {
-                        driver,
-                        edge,
-                        asks: Vec::new(),
-                        watch_asks: Vec::new(),
-                        inbox: Vec::new(),
-                        streams: BTreeMap::new(),
-                        blocked: BTreeSet::new(),
-                    },
-                );
+                self.born(member, Life { driver, front, inbox: Vec::new() });
             }
             Ok(Err(fault)) => self.stillborn(member, &fault),
             Err(panic) => {
@@ -208,6 +196,16 @@ impl World {
                 self.fail(member);
             }
         }
+    }
+
+    /// What a member's clients speak to.
+    fn front(&self, member: usize, now: Instant, edge: Edge) -> Front {
+        let Some(mix) = &self.swarm.transport else {
+            return Front::Direct(Box::new(Direct::new(edge)));
+        };
+        let origin = Origin { cluster: CLUSTER, member: member_id(member) };
+        let config = ServedConfig { origin, limits: &self.swarm.limits, mix };
+        Front::Served(Box::new(Served::new(edge, now, &config)))
     }
 
     fn born(&mut self, member: usize, life: Life) {
@@ -292,9 +290,13 @@ impl World {
         slot.greeted.clear();
         slot.chunks = 0;
         slot.life_number += 1;
-        let streams: Vec<_> = life.streams.values().copied().collect();
+        let streams: Vec<_> = match &life.front {
+            Front::Direct(direct) => direct.streams.values().copied().collect(),
+            Front::Served(_) => Vec::new(),
+        };
         drop(life);
         self.disconnect_all(member);
+        self.cut_lines(member);
         for (client, stream) in streams {
             let delay = Duration::from_millis(1 + self.chance.below(200));
             self.after(delay, Happening::WatchBroken { client, stream });
@@ -315,28 +317,31 @@ impl World {
         let now = slot.clock.read(self.now);
         let Some(mut life) = slot.life.take() else { return };
         life.driver.host_mut().now = now;
-        for (op, query) in std::mem::take(&mut life.asks) {
-            let before = life.inbox.len();
-            let call = StreamId(op.0 as u64);
-            let asked = Asked { call, query, identity: Identity::default() };
-            life.edge.ask(now, asked, &mut life.inbox);
-            if let Some(Event::Request(request)) = life.inbox.get(before) {
-                self.requests.ops.insert(request.id, op);
-            }
-        }
-        life.edge.flush(now, &mut life.inbox);
         let mut inbox = std::mem::take(&mut life.inbox);
-        let turned = catch_unwind(AssertUnwindSafe(|| life.driver.turn(&mut inbox)));
+        let requests = &mut self.requests;
+        let turned = catch_unwind(AssertUnwindSafe(|| {
+            life.front.collect(now, &mut inbox, requests);
+            life.driver.turn(&mut inbox)
+        }));
         inbox.clear();
         life.inbox = inbox;
         match turned {
             Ok(Ok(())) => {
-                self.act(member, &mut life, now);
-                self.serve_watches(member, &mut life, now);
-                let deadline = life.driver.deadline().min(life.edge.deadline());
+                let acted = catch_unwind(AssertUnwindSafe(|| self.act(member, &mut life, now)));
+                let mut deadline = life.driver.deadline().min(life.front.deadline());
+                if let Front::Served(served) = &life.front
+                    && served.is_woken()
+                {
+                    deadline = now;
+                }
                 self.members[member].life = Some(life);
+                if let Err(panic) = acted {
+                    self.broke("P0", format!("member {member} panics: {}", text_of(&*panic)));
+                    return self.fail(member);
+                }
                 let when = self.members[member].clock.when(deadline);
                 self.wake(member, when.max(self.now.after(Duration::from_micros(20))));
+                self.pump_member(member);
             }
             Ok(Err(fault)) => {
                 self.members[member].life = Some(life);
@@ -371,19 +376,25 @@ impl World {
                 Order::Publish(publication) => {
                     let view = publication.snapshot.clone();
                     let restored = publication.restored;
-                    life.edge.published(now, publication);
+                    life.front.published(now, publication);
                     self.see(&Seen::Published { member, view: &view, restored });
                 }
                 Order::Reply(id, result) => {
                     let acknowledged = result.is_ok();
-                    life.edge.replied(id, result);
+                    life.front.replied(id, result);
                     self.replied(id, acknowledged);
                 }
             }
         }
-        life.edge.turned(life.driver.host().status, &facts);
-        for (call, answered) in life.edge.take_answers(now) {
-            self.send_answer(member, OpId(call.0 as usize), answered);
+        life.front.turned(life.driver.host().status, &facts);
+        match &mut life.front {
+            Front::Direct(direct) => {
+                for (call, answered) in direct.edge.take_answers(now) {
+                    self.send_answer(member, OpId(call.0 as usize), answered);
+                }
+                self.serve_watches(member, direct, now);
+            }
+            Front::Served(served) => served.deliver(now),
         }
     }
 

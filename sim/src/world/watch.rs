@@ -5,7 +5,7 @@ use std::time::Duration;
 use holdfast_core::time::Instant;
 use holdfast_core::watch::{WatchRequest, WatchResponse, WatchStreamId};
 
-use super::member::Life;
+use super::front::{Direct, Front};
 use super::{Happening, Phase, World};
 use crate::checker::Seen;
 use crate::clock::Moment;
@@ -26,6 +26,13 @@ pub(super) struct StreamState {
 impl World {
     /// A watching client opens a stream, asks something, or leaves its member.
     pub(super) fn watch_act(&mut self, client: usize) {
+        if self.phase > Phase::Settle {
+            return;
+        }
+        if self.phase > Phase::Chaos && self.is_mute(client) {
+            self.leave_watch(client);
+            self.watchers[client].lost();
+        }
         if self.phase > Phase::Heal && self.watchers[client].stream.is_some() {
             self.after(Duration::from_secs(1), Happening::WatchAct { client });
             let mut requests = self.watchers[client].revive();
@@ -42,12 +49,18 @@ impl World {
         }
         match self.watchers[client].act() {
             Some(requests) => self.watch_send(client, false, requests),
-            None => self.watchers[client].lost(),
+            None => {
+                self.leave_watch(client);
+                self.watchers[client].lost();
+            }
         }
     }
 
     fn watch_send(&mut self, client: usize, open: bool, requests: Vec<WatchRequest>) {
         let Some(stream) = self.watchers[client].stream else { return };
+        if self.swarm.transport.is_some() {
+            return self.watch_send_http2(client, (open, stream), &requests);
+        }
         let member = self.watchers[client].member;
         let (now, link) = (self.now, self.clients.len() + client);
         let [first, _] = self.client_link(link, member, false).send(now, 100);
@@ -70,10 +83,10 @@ impl World {
         }
         let member = self.watchers[client].member;
         let id = WatchStreamId((client as u64) << 32 | stream);
-        match &mut self.members[member].life {
-            Some(life) if open || life.streams.contains_key(&id) => {
-                life.streams.insert(id, (client, stream));
-                life.watch_asks.push((id, open, requests));
+        match self.members[member].life.as_mut().map(|life| &mut life.front) {
+            Some(Front::Direct(direct)) if open || direct.streams.contains_key(&id) => {
+                direct.streams.insert(id, (client, stream));
+                direct.watch_asks.push((id, open, requests));
                 self.poke(member);
             }
             // The member restarted, or has not seen the opening: it resets the stream.
@@ -83,16 +96,16 @@ impl World {
 
     /// The watches' part of a turn, as far as its share goes: a stream that has more to say is named
     /// again.
-    pub(super) fn serve_watches(&mut self, member: usize, life: &mut Life, now: Instant) {
-        self.take_watch_asks(life, now);
-        while let Some(id) = life.edge.next_watch() {
-            let Some((client, stream)) = life.streams.get(&id).copied() else { continue };
+    pub(super) fn serve_watches(&mut self, member: usize, direct: &mut Direct, now: Instant) {
+        self.take_watch_asks(direct, now);
+        while let Some(id) = direct.edge.next_watch() {
+            let Some((client, stream)) = direct.streams.get(&id).copied() else { continue };
             if self.streams[client].in_flight >= WINDOW {
-                life.blocked.insert(id);
+                direct.blocked.insert(id);
                 continue;
             }
             let mut responses = Vec::new();
-            if let Err(fault) = life.edge.poll_watch(id, &mut responses) {
+            if let Err(fault) = direct.edge.poll_watch(id, &mut responses) {
                 let violation = format!("member {member} cannot read for a watcher: {fault}");
                 return self.broke("P1", violation);
             }
@@ -102,9 +115,9 @@ impl World {
 
     /// What has happened to streams since the last turn: requests, progress due, clients that have
     /// left, and clients that can take more now.
-    fn take_watch_asks(&mut self, life: &mut Life, now: Instant) {
-        let (hub, snapshot) = life.edge.watches();
-        for (id, open, requests) in life.watch_asks.drain(..) {
+    fn take_watch_asks(&mut self, direct: &mut Direct, now: Instant) {
+        let (hub, snapshot) = direct.edge.watches();
+        for (id, open, requests) in direct.watch_asks.drain(..) {
             if open {
                 hub.open(id, now);
             }
@@ -114,14 +127,14 @@ impl World {
         }
         hub.tick(now);
         let watchers = &self.watchers;
-        life.streams.retain(|id, (client, stream)| {
+        direct.streams.retain(|id, (client, stream)| {
             let alive = watchers[*client].stream == Some(*stream);
             if !alive {
                 hub.close(*id);
             }
             alive
         });
-        for id in std::mem::take(&mut life.blocked) {
+        for id in std::mem::take(&mut direct.blocked) {
             hub.resume(id);
         }
     }
@@ -159,7 +172,14 @@ impl World {
         if self.streams[client].in_flight + 1 == WINDOW {
             self.poke(self.watchers[client].member);
         }
-        if self.streams[client].dead == Some(stream) {
+        if self.streams[client].dead != Some(stream) {
+            self.watch_heard(client, stream, response);
+        }
+    }
+
+    /// A client takes a response of its stream.
+    pub(super) fn watch_heard(&mut self, client: usize, stream: u64, response: &WatchResponse) {
+        if self.watchers[client].stream != Some(stream) {
             return;
         }
         let mut notices = Vec::new();

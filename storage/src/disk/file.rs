@@ -34,8 +34,8 @@ use super::{BLOCK, Buffer, Disk, DiskOp, Done, FileName};
 /// Files kept open at most; beyond it the cache is emptied, and reopening costs microseconds.
 const OPEN_MAX: usize = 256;
 
-/// Bytes of zeros written at a time by `Create`, and between its syncs, so that a 64 MiB file does
-/// not make one long flush beside the commits of the log.
+/// Bytes of zeros written at a time by `Create`, and, through the cache, between its syncs, so that a
+/// 64 MiB file does not make one long flush beside the commits of the log.
 const ZERO_CHUNK: usize = 1 << 20;
 const ZERO_CHUNKS_PER_SYNC: u64 = 8;
 
@@ -168,7 +168,7 @@ impl FileDisk {
         let folder = self.root.join(file.folder());
         make_folder(&folder, self.options)?;
         let fd = open_file(&path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
-        let made = self.fits(len).and_then(|()| self.zero(&fd, len));
+        let made = self.fits(len).and_then(|()| self.zero((&path, &fd), len));
         let made = made.and_then(|()| self.sync_folder(file));
         if made.is_err() {
             // Half a file would stand in the way of the next attempt; the first error is what
@@ -193,15 +193,19 @@ impl FileDisk {
         Err(io::Error::new(io::ErrorKind::StorageFull, cause))
     }
 
-    fn zero(&self, fd: &OwnedFd, len: u64) -> io::Result<()> {
-        let zeros = vec![0; ZERO_CHUNK.min(usize::try_from(len).unwrap_or(ZERO_CHUNK))];
+    /// Fills a new file with zeros: past the cache where that is possible, which costs no copy and
+    /// leaves nothing for the log's flushes to wait for but the piece that is on its way.
+    fn zero(&self, (path, fd): (&Path, &OwnedFd), len: u64) -> io::Result<()> {
+        let direct = self.open_direct(path)?;
+        let chunk = ZERO_CHUNK.min(usize::try_from(len).unwrap_or(ZERO_CHUNK));
+        let zeros = Buffer::from_slice(&vec![0; chunk]);
         let (mut at, mut chunks) = (0, 0);
         while at < len {
             let size = (len - at).min(ZERO_CHUNK as u64);
-            write_fully(&zeros[..size as usize], at, |bytes, at| pwrite(fd, bytes, at))?;
+            self.write_part((fd, direct.as_ref()), &zeros[..size as usize], at)?;
             at += size;
             chunks += 1;
-            if chunks % ZERO_CHUNKS_PER_SYNC == 0 {
+            if direct.is_none() && chunks % ZERO_CHUNKS_PER_SYNC == 0 {
                 self.sync(fd)?;
             }
         }

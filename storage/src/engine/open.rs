@@ -68,7 +68,7 @@ impl Engine {
         remove_leftovers(&*disk, &BTreeSet::new())?;
         let mut files = Files::new(name_rng(&options, identity, 0), BTreeSet::new());
         let mut state = State::empty(source(&disk, &options));
-        state.absorb(genesis);
+        state.absorb(&mut genesis.clone());
         let snapshot = state.publish();
         let frozen = Frozen {
             meta,

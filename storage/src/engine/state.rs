@@ -59,6 +59,11 @@ impl State {
         (self.kept_bytes, self.live_bytes)
     }
 
+    /// Bytes of the index as a checkpoint writes it.
+    pub(super) fn index_bytes(&self) -> u64 {
+        self.tree.image_bytes()
+    }
+
     /// The active records before ordinal `end` are in this file now.
     pub(super) fn seal(&mut self, segment: Arc<Sealed>, end: u64) {
         self.stale.extend(self.values.seal(segment, end));
@@ -78,7 +83,7 @@ impl State {
     }
 
     /// Takes the changes of a batch, in order.
-    pub(super) fn absorb(&mut self, batch: Batch) {
+    pub(super) fn absorb(&mut self, batch: &mut Batch) {
         let mark = batch.mark();
         assert!(
             mark.applied.index >= self.mark.applied.index && mark.revision >= self.mark.revision,
@@ -88,7 +93,7 @@ impl State {
             self.mark.applied,
             self.mark.revision
         );
-        for change in batch.into_changes() {
+        for change in batch.drain() {
             match change {
                 Change::Write { key, row, record } => self.write(&key, row, record),
                 Change::Forget { key } => self.forget(&key),
@@ -110,13 +115,14 @@ impl State {
         {
             assert!(record.at > last, "records ascend: {} after {last}", record.at);
         }
-        let tree_key = TreeKey::new(KEYS, key);
-        let before = self.tree.get(&tree_key).map_or(0, |old| live_bytes(key, &row::decode(&old)));
-        self.live_bytes += live_bytes(key, &row) - before;
-        self.kept_bytes += record.kv.len() as i64;
         self.scratch.clear();
         row::encode(&row, &mut self.scratch);
-        self.tree.insert(&tree_key, &self.scratch, !row.is_tombstone());
+        let mut before = 0;
+        let mut count = |old: &[u8]| before = live_bytes(key, &row::decode(old));
+        let (tree_key, live) = (TreeKey::new(KEYS, key), !row.is_tombstone());
+        self.tree.replace(&tree_key, &self.scratch, live, &mut count);
+        self.live_bytes += live_bytes(key, &row) - before;
+        self.kept_bytes += record.kv.len() as i64;
         self.values.active.push(record);
         self.arrived += 1;
     }

@@ -7,8 +7,9 @@
 //! undo.
 //!
 //! A revision is looked for among the first revisions of the chunks, which lie side by side, and then
-//! at the ordinal that it has if each revision made one record: a read of many keys in key order jumps
-//! about in the run, and what it costs is the cache lines it touches.
+//! at the ordinal that it has if each revision made one record, then where the record there says: a read of
+//! many keys in key order jumps about in the run, and what it costs is the cache lines it touches. Pairs that
+//! are read together are touched before the first of them is used, so that the lines come side by side.
 //!
 //! Price: a slot is 80 bytes beside the record's own bytes, and a new chunk copies the list of
 //! chunks when a reader holds it: 32 bytes for each 1024 records of the run.
@@ -20,9 +21,11 @@
 //! Worked example: ordinals 0..40 are filled, a reader has `0..30`; the checkpoint of 0..30 is done
 //! and the writer trims: it has `30..40`, the reader still all of its 30.
 
-use std::ops::Range;
+use std::hint::black_box;
+use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use holdfast_core::id::RevSub;
 use holdfast_core::store::Record;
 
@@ -120,11 +123,43 @@ impl Run {
     pub(crate) fn find(&self, at: RevSub) -> Option<&Record> {
         let place = self.place(at)?;
         let ordinals = self.ordinals(place);
-        let is_there = |ordinal: u64| {
-            let record = ordinals.contains(&ordinal).then(|| place.get(ordinal));
-            record.filter(|record| record.at == at)
-        };
-        is_there(place.guess(at)).or_else(|| is_there(place.lower_bound(at, ordinals.clone())))
+        place.look(at, &ordinals).or_else(|| {
+            let ordinal = place.lower_bound(at, ordinals.clone());
+            ordinals.contains(&ordinal).then(|| place.get(ordinal)).filter(|found| found.at == at)
+        })
+    }
+
+    /// Calls `visit` with the pair of each revision, in the given order, until it breaks; the error is the
+    /// first revision that the run does not have.
+    pub(crate) fn each(
+        &self,
+        at: &[RevSub],
+        visit: &mut dyn FnMut(&Bytes) -> ControlFlow<()>,
+    ) -> Result<(), RevSub> {
+        for group in at.chunks(TOGETHER) {
+            let mut found = [None; TOGETHER];
+            for (at, found) in group.iter().zip(&mut found) {
+                *found =
+                    self.place(*at).and_then(|place| place.nearest(*at, &self.ordinals(place)));
+            }
+            // Nothing below depends on what these load, so that they are under way at the same time.
+            let loaded = found.iter().flatten().filter_map(|slot| slot.get());
+            black_box(
+                loaded.fold(0, |sum, record| sum ^ record.at.main.0 ^ record.kv.len() as i64),
+            );
+            let mut records = [None; TOGETHER];
+            for ((at, slot), record) in group.iter().zip(found).zip(&mut records) {
+                let guessed = slot.and_then(|slot| slot.get()).filter(|record| record.at == *at);
+                *record = guessed.or_else(|| self.find(*at));
+            }
+            records.iter().flatten().for_each(|record| touch(&record.kv));
+            for (at, record) in group.iter().zip(records) {
+                if visit(&record.ok_or(*at)?.kv).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The ordinal of the first record at or after a revision.
@@ -149,14 +184,51 @@ impl Run {
     }
 }
 
+/// Pairs that are read together: about twice what a core waits for at a time.
+const TOGETHER: usize = 32;
+
+/// Places that a revision is looked for at, after the first, before the chunk is halved again and again.
+const GUESSES: usize = 4;
+
+/// Loads the beginning of a pair into the cache. A load whose value nothing waits for does not hold up
+/// those that follow.
+fn touch(pair: &[u8]) {
+    let lines = pair.chunks(64).take(16);
+    black_box(lines.fold(0, |sum, line| sum ^ line[0]));
+}
+
 impl Place {
     fn end(&self) -> u64 {
         self.base + self.chunk.slots.len() as u64
     }
 
-    /// The ordinal of a revision of this chunk if each had made one record.
+    /// The ordinal of a revision if each made one record.
     fn guess(&self, at: RevSub) -> u64 {
-        self.base.saturating_add((at.main.0 - self.first.main.0) as u64)
+        self.base.saturating_add_signed(at.main.0 - self.first.main.0)
+    }
+
+    /// The slot where a revision is looked for first.
+    fn nearest(&self, at: RevSub, ordinals: &Range<u64>) -> Option<&OnceLock<Record>> {
+        let ordinal = self.guess(at).clamp(ordinals.start, ordinals.clone().next_back()?);
+        self.chunk.slots.get((ordinal - self.base) as usize)
+    }
+
+    /// The record at a revision, if a few guesses find it: where it is if each revision made one record,
+    /// then where it is if all made as many as the chunk's do on average.
+    fn look(&self, at: RevSub, ordinals: &Range<u64>) -> Option<&Record> {
+        let (first, last) = (self.base, ordinals.clone().next_back()?);
+        let mut ordinal = self.guess(at);
+        let mut seen = self.get(ordinal.clamp(ordinals.start, last));
+        let mut guesses = 0..GUESSES;
+        while seen.at != at && guesses.next().is_some() {
+            let mains = (self.get(last).at.main.0 - self.first.main.0).max(1);
+            let average = (last - first) as i64 / mains;
+            let subs = i64::from(at.sub) - i64::from(seen.at.sub);
+            let by = (at.main.0 - seen.at.main.0).saturating_mul(average).saturating_add(subs);
+            ordinal = ordinal.clamp(ordinals.start, last).saturating_add_signed(by);
+            seen = self.get(ordinal.clamp(ordinals.start, last));
+        }
+        (seen.at == at).then_some(seen)
     }
 
     /// The first of some ordinals that is at or after a revision.
@@ -250,7 +322,7 @@ mod tests {
                     0 => RevSub::new(at.main.0, at.sub + 1 + subs),
                     more => RevSub::new(at.main.0 + more, 0),
                 };
-                run.push(Record { at, ..record(0) });
+                run.push(Record { at, kv: at.to_string().into(), ..record(0) });
                 list.push(at);
             }
             let trim = trim.min(list.len() as u64);
@@ -263,6 +335,18 @@ mod tests {
                     prop_assert_eq!(run.find(wanted).map(|found| found.at), there.then_some(wanted));
                 }
             }
+            let held = &list[trim as usize..];
+            let scattered: Vec<_> = (0..held.len()).map(|n| held[n * 7919 % held.len()]).collect();
+            let mut pairs = Vec::new();
+            let all = run.each(&scattered, &mut |kv| {
+                pairs.push(kv.clone());
+                ControlFlow::Continue(())
+            });
+            let pair = |at: &RevSub| Bytes::from(at.to_string());
+            prop_assert_eq!((all, &pairs), (Ok(()), &scattered.iter().map(pair).collect()));
+            let absent = RevSub::new(at.main.0 + 1, 0);
+            let asked = [&scattered[..], &[absent]].concat();
+            prop_assert_eq!(run.each(&asked, &mut |_| ControlFlow::Continue(())), Err(absent));
         }
     }
 }

@@ -33,9 +33,19 @@ impl Stored<'_> {
 }
 
 impl Tree {
-    pub(super) fn put(&mut self, key: &[u8], value: &[u8], live: bool) {
+    pub(super) fn put(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        live: bool,
+        before: &mut dyn FnMut(&[u8]),
+    ) {
         let mut path = search::locate(self.frames.view(), self.top, key);
         self.own(&mut path);
+        if path.found {
+            let leaf = path.leaf();
+            before(&search::value_of(self.frames.view(), &self.page(leaf.frame).entry(leaf.at)));
+        }
         let mut stored = Stored { flags: if live { LIVE } else { 0 }, value, tail: [0; TAIL] };
         if value.len() > VALUE_INLINE_MAX {
             stored.flags |= VALUE_LONG;

@@ -83,7 +83,8 @@ pub(super) fn get<'a>(view: View<'a>, top: Top, key: &[u8]) -> Option<Value<'a>>
     Some(Value(value_of(view, &page.entry(at))))
 }
 
-fn value_of<'a>(view: View<'a>, entry: &Entry<'a>) -> Cow<'a, [u8]> {
+/// The whole value of an entry.
+pub(super) fn value_of<'a>(view: View<'a>, entry: &Entry<'a>) -> Cow<'a, [u8]> {
     match entry.value_tail() {
         None => Cow::Borrowed(entry.value),
         Some(tail) => {

@@ -147,7 +147,7 @@ fn large_keys_and_values_come_back() {
     }
     rig.twin.mark.applied.index.0 = 9;
     batch.set_mark(rig.twin.mark);
-    rig.engine.absorb(batch);
+    rig.engine.absorb(&mut batch);
     rig.assert_engine_equal();
     rig.checkpoint();
     rig.reopen(1);

@@ -34,7 +34,7 @@ fn a_real_directory_keeps_the_state() {
         let mut engine = Engine::create(disk.clone(), identity(1), options(1), genesis, at)
             .expect("an empty directory takes a new engine");
         for _ in 0..3 {
-            (0..20).for_each(|_| engine.absorb(twin.batch(rng)));
+            (0..20).for_each(|_| engine.absorb(&mut twin.batch(rng)));
             checkpoint(&mut engine, &*disk, meta(twin.mark.applied));
             twin.assert_equal(&engine);
         }

@@ -81,8 +81,8 @@ impl Rig {
     }
 
     pub fn absorb(&mut self, rng: &mut Rng) {
-        let batch = self.twin.batch(rng);
-        self.engine.absorb(batch);
+        let mut batch = self.twin.batch(rng);
+        self.engine.absorb(&mut batch);
     }
 
     pub fn publish(&mut self) {

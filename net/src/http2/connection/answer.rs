@@ -17,6 +17,8 @@ use super::super::piece::{PREFIX, Piece};
 use super::super::slab::Stream;
 use super::*;
 use crate::call::Reply;
+use crate::payload::Payload;
+use holdfast_core::mutant;
 
 const OK: GrpcStatus = GrpcStatus { code: Code::Ok, message: String::new() };
 
@@ -80,9 +82,9 @@ impl Connection {
         }
     }
 
-    fn last_message(&mut self, slot: u32, message: bytes::Bytes) -> Taken {
+    fn last_message(&mut self, slot: u32, mut message: Payload) -> Taken {
         self.stop_hearing(slot);
-        if self.write_at_once(slot, &message) {
+        if self.write_at_once(slot, &mut message) {
             self.conclude(slot, &OK);
             return Taken::Yes;
         }
@@ -93,8 +95,8 @@ impl Connection {
         Taken::Yes
     }
 
-    fn message(&mut self, slot: u32, message: bytes::Bytes) -> Taken {
-        if self.write_at_once(slot, &message) {
+    fn message(&mut self, slot: u32, mut message: Payload) -> Taken {
+        if self.write_at_once(slot, &mut message) {
             return Taken::Yes;
         }
         self.queue(slot, message);
@@ -108,9 +110,9 @@ impl Connection {
         Taken::Full
     }
 
-    /// Writes a message that fits into one frame, the windows and the output; false if it does not.
+    /// Takes a message that fits into one frame, the windows and the output; false if it does not.
     #[inline]
-    fn write_at_once(&mut self, slot: u32, message: &[u8]) -> bool {
+    fn write_at_once(&mut self, slot: u32, message: &mut Payload) -> bool {
         let length = PREFIX + message.len();
         let Some(stream) = self.slab.get(slot) else { return false };
         let window = self.send_window.min(stream.send_window);
@@ -120,7 +122,7 @@ impl Connection {
         }
         stream.send_window -= length as i64;
         self.send_window -= length as i64;
-        let id = stream.id;
+        let id = if mutant::on(75) { self.last_id } else { stream.id };
         if !std::mem::replace(&mut stream.head_sent, true) {
             self.out.head(id);
         }
@@ -129,7 +131,7 @@ impl Connection {
         true
     }
 
-    fn queue(&mut self, slot: u32, message: bytes::Bytes) {
+    fn queue(&mut self, slot: u32, message: Payload) {
         let Some(stream) = self.slab.get(slot) else { return };
         let length = PREFIX + message.len();
         stream.queue.push_back(Piece::new(message));
@@ -152,7 +154,7 @@ impl Connection {
         let text = bytes::Bytes::from(format!("{}\n", status.message));
         stream.queued += text.len();
         self.unsent += text.len();
-        stream.queue.push_back(Piece::raw(text));
+        stream.queue.push_back(Piece::raw(text.into()));
         stream.ending = Some(status);
         stream.head_sent = true;
         self.out.foreign_head(stream.id, http);
@@ -186,7 +188,8 @@ impl Connection {
 
     fn send_frame(&mut self, slot: u32) {
         let Some(stream) = self.slab.get(slot) else { return };
-        let window = self.send_window.min(stream.send_window).max(0) as usize;
+        let own = if mutant::on(72) { self.send_window } else { stream.send_window };
+        let window = self.send_window.min(own).max(0) as usize;
         let count = stream.queued.min(window).min(self.frame_max);
         if count == 0 {
             return;
@@ -195,7 +198,7 @@ impl Connection {
         let mut left = count;
         while let Some(piece) = stream.queue.front_mut() {
             let part = piece.left().min(left);
-            piece.write(part, &mut self.out.bytes);
+            piece.write(part, &mut self.out);
             left -= part;
             if piece.left() > 0 {
                 break;
@@ -224,7 +227,7 @@ impl Connection {
             return;
         }
         stream.full = false;
-        if let (Some(stream), false) = (stream.name, stream.answered) {
+        if let (Some(stream), false) = (stream.name, stream.answered || mutant::on(76)) {
             self.events.push(FromClient::Writable { stream });
         }
         if !stream.held.is_empty() {

@@ -8,6 +8,7 @@
 
 use super::super::frame::{self, ACK, Head, MAX_31, Reason, number_31};
 use super::*;
+use holdfast_core::mutant;
 
 /// Largest SETTINGS_MAX_FRAME_SIZE, and the most that is used of it.
 const FRAME_MAX: u32 = (1 << 24) - 1;
@@ -146,6 +147,9 @@ impl Connection {
         self.check_begun(head.stream)?;
         // It may have been answered meanwhile; when many deadlines pass at once, many cross so.
         if let Some(slot) = self.slab.find(head.stream) {
+            if mutant::on(73) {
+                self.ready.clear();
+            }
             self.cancel(slot, false);
         }
         self.count_cancel()

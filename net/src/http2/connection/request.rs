@@ -7,12 +7,10 @@
 //! Worked example: HEADERS for `Put`, then DATA with the message and the end of the stream: at the end
 //! the call is named and told, with its message, in one event.
 
-use bytes::Bytes;
-
 use super::super::frame::{END_HEADERS, END_STREAM, Head, PRIORITY, Reason, number_31, unpadded};
 use super::super::head::{self, Request};
 use super::super::hpack::{Field, HpackError};
-use super::super::inbox::MessageRules;
+use super::super::inbox::{Keep, MessageRules};
 use super::super::slab::{Closed, STREAM_BYTES};
 use super::*;
 use crate::call::Call;
@@ -278,7 +276,7 @@ impl Connection {
         if data.is_empty() && !head.has(END_STREAM) {
             self.idle_frame()?;
         }
-        self.hear(slot, data, payload.len() as u32);
+        self.hear(slot, data, payload.len() as u32, (head.has(END_STREAM), names));
         if head.has(END_STREAM) { self.end_of_stream(slot, names) } else { Ok(()) }
     }
 
@@ -300,7 +298,13 @@ impl Connection {
 
     /// Bytes of a call; `length` counts their padding too.
     #[inline]
-    fn hear(&mut self, slot: u32, data: &[u8], length: u32) {
+    fn hear(
+        &mut self,
+        slot: u32,
+        data: &[u8],
+        length: u32,
+        (ended, names): (bool, &mut dyn Names),
+    ) {
         let Some(stream) = self.slab.get(slot) else { return };
         if stream.foreign.is_some() || stream.answered {
             return self.return_window(slot, length);
@@ -310,7 +314,12 @@ impl Connection {
             self.recv_unreturned -= data.len() as u32;
             return self.return_window(slot, length - data.len() as u32);
         }
-        self.messages(slot, data);
+        // What waits for more of its call, or stays long, must not hold memory that others share.
+        let brief = ended && stream.head.as_ref().is_some_and(|head| head.method.is_brief());
+        match brief {
+            true => self.messages(slot, data, &mut |message| names.keep(message)),
+            false => self.messages(slot, data, &mut Bytes::copy_from_slice),
+        }
         self.return_window(slot, length);
     }
 
@@ -327,11 +336,11 @@ impl Connection {
     }
 
     #[inline]
-    fn messages(&mut self, slot: u32, mut data: &[u8]) {
+    fn messages(&mut self, slot: u32, mut data: &[u8], keep: &mut Keep<'_>) {
         let bytes_max = self.options.recv_bytes_max;
         while let Some(stream) = self.slab.get(slot) {
             let rules = MessageRules { bytes_max, encoding: stream.encoding.as_deref() };
-            match (stream.inbox.next(&mut data, rules), stream.name) {
+            match (stream.inbox.next(&mut data, rules, keep), stream.name) {
                 (Ok(None), _) => return self.count_unfinished(slot),
                 (Ok(Some(message)), Some(stream)) => {
                     self.events.push(FromClient::Message { stream, message });
@@ -430,7 +439,7 @@ impl Connection {
             let data = std::mem::replace(&mut stream.held, rest);
             let (more, ended) = (!stream.held.is_empty(), stream.recv_ended);
             self.recv_unreturned += data.len() as u32;
-            self.messages(slot, &data);
+            self.messages(slot, &data, &mut Bytes::copy_from_slice);
             self.return_window(slot, data.len() as u32);
             if more {
                 self.resumable.push(slot);

@@ -125,16 +125,14 @@ impl World {
     fn reply(&mut self, call: &str, message: Bytes, rest: &[&str]) -> Said<()> {
         let (slot, stream) = self.call(call)?;
         let last = rest.contains(&"last");
-        self.connection.reply(slot, Reply::Message { stream, message, last });
+        self.connection.reply(slot, Reply::Message { stream, message: message.into(), last });
         Ok(())
     }
 
     fn print(&mut self, out: &mut Vec<String>) -> Said<()> {
         loop {
             out.extend(self.connection.events().drain(..).map(event));
-            let mut written =
-                if self.blocked { Vec::new() } else { self.connection.output().to_vec() };
-            self.connection.wrote(written.len());
+            let mut written = if self.blocked { Vec::new() } else { self.connection.take_output() };
             let more = self.connection.resume(&mut self.names);
             let nothing = written.is_empty() && self.connection.events().is_empty() && !more;
             while let Some(head) = written.first_chunk::<HEAD>().map(Head::read) {
@@ -335,14 +333,14 @@ fn client_frame(words: &[&str], out: &mut Vec<u8>) -> Said<()> {
         }
         ["data", stream, text, ..] => {
             let text = quoted(text)?.as_bytes();
-            let message = [&super::super::piece::prefix(text), text].concat();
+            let message = [&super::super::piece::prefix(text.len()), text].concat();
             put(out, (Kind::Data, end), stream, &message)?;
         }
         ["bytes", stream, bytes, ..] => put(out, (Kind::Data, end), stream, &hex(bytes)?)?,
         ["none", stream, ..] => put(out, (Kind::Data, end), stream, &[])?,
         ["zeros", stream, count, ..] => {
             let zeros = vec![0; number(count)? as usize];
-            let message = [&super::super::piece::prefix(&zeros)[..], &zeros].concat();
+            let message = [&super::super::piece::prefix(zeros.len())[..], &zeros].concat();
             put(out, (Kind::Data, end), stream, &message)?;
         }
         ["ping", data, ..] => put(out, (Kind::Ping, ack), "0", &hex(data)?)?,

@@ -1,0 +1,200 @@
+//! The bytes of a message as a reply holds them: one buffer, or pieces behind each other of which some
+//! are shared with whoever made them.
+//!
+//! A small message is one buffer. Of a large one what is large already, the chunks of a range's pairs or
+//! a large value, is not copied, and the rest lies in one buffer around it. Leaves out what the bytes mean.
+//!
+//! Laws: (1) a payload's bytes are those of its pieces behind each other, and no piece is empty; (2) what
+//! is shared belongs to an answer, never to a buffer that was received into.
+//!
+//! Worked example: a range of 10,000 pairs is a header of 20 bytes, 47 chunks of 64 KiB, and a buffer with
+//! the rest of the pairs and the count.
+
+use std::ops::{Deref, DerefMut};
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Less than this is copied: a piece costs a slice of a write, and a count of its buffer.
+const SHARED_BYTES: usize = 4 << 10;
+
+/// A message's bytes, or what is left of them.
+#[derive(Clone, Debug, Default)]
+pub struct Payload {
+    first: Bytes,
+    /// The pieces behind the first; those before `next` are taken.
+    rest: Vec<Bytes>,
+    next: usize,
+    len: usize,
+}
+
+impl Payload {
+    /// How many bytes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The pieces in order.
+    pub fn pieces(&self) -> impl Iterator<Item = &Bytes> {
+        let pieces = [&self.first].into_iter().chain(&self.rest[self.next..]);
+        pieces.filter(|piece| !piece.is_empty())
+    }
+
+    /// The bytes, if they are one piece.
+    #[inline]
+    pub fn as_slice(&self) -> Option<&[u8]> {
+        (self.next == self.rest.len()).then_some(&self.first)
+    }
+
+    /// Takes bytes off the front: those of the first piece, `most` of them at most; none only if none are
+    /// left, or wanted.
+    pub fn take(&mut self, most: usize) -> Bytes {
+        let count = most.min(self.first.len());
+        let taken = self.first.split_to(count);
+        self.len -= count;
+        if self.first.is_empty()
+            && let Some(piece) = self.rest.get_mut(self.next)
+        {
+            self.first = std::mem::take(piece);
+            self.next += 1;
+        }
+        taken
+    }
+}
+
+impl<B: Into<Bytes>> From<B> for Payload {
+    fn from(bytes: B) -> Payload {
+        let first = bytes.into();
+        Payload { len: first.len(), first, rest: Vec::new(), next: 0 }
+    }
+}
+
+/// A payload that is being written. What is written goes to the end, as into the buffer that this is.
+#[derive(Debug)]
+pub struct Assembly {
+    bytes: BytesMut,
+    /// Pieces, with the places in `bytes` before which they stand.
+    shared: Vec<(usize, Bytes)>,
+    shares: bool,
+}
+
+impl Assembly {
+    /// One that shares what is large.
+    pub fn sharing() -> Assembly {
+        Assembly { bytes: BytesMut::new(), shared: Vec::new(), shares: true }
+    }
+
+    /// One that copies everything behind what `bytes` has.
+    pub fn copying(bytes: BytesMut) -> Assembly {
+        Assembly { bytes, shared: Vec::new(), shares: false }
+    }
+
+    /// Adds bytes; they are not copied if that pays.
+    #[inline]
+    pub fn share(&mut self, piece: &Bytes) {
+        if self.shares && piece.len() >= SHARED_BYTES {
+            self.shared.push((self.bytes.len(), piece.clone()));
+        } else {
+            self.bytes.put_slice(piece);
+        }
+    }
+
+    /// Room for so many more bytes, unless they are so many that most will be shared.
+    #[inline]
+    pub fn reserve(&mut self, len: usize) {
+        if !self.shares || len < 2 * SHARED_BYTES {
+            self.bytes.reserve(len);
+        }
+    }
+
+    /// All of it in one buffer, if nothing was to be shared.
+    pub fn into_copied(self) -> BytesMut {
+        assert!(self.shared.is_empty(), "a copying one shares nothing");
+        self.bytes
+    }
+
+    /// What was written.
+    pub fn finish(self) -> Payload {
+        let mut bytes = self.bytes.freeze();
+        if self.shared.is_empty() {
+            return bytes.into();
+        }
+        let len = bytes.len() + self.shared.iter().map(|(_, piece)| piece.len()).sum::<usize>();
+        let (mut rest, mut before) = (Vec::with_capacity(2 * self.shared.len()), 0);
+        for (place, piece) in self.shared {
+            let own = bytes.split_to(place - before);
+            before = place;
+            rest.extend([own, piece].into_iter().filter(|piece| !piece.is_empty()));
+        }
+        rest.extend([bytes].into_iter().filter(|piece| !piece.is_empty()));
+        let first = std::mem::take(&mut rest[0]);
+        Payload { first, rest, next: 1, len }
+    }
+}
+
+impl Deref for Assembly {
+    type Target = BytesMut;
+
+    fn deref(&self) -> &BytesMut {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Assembly {
+    fn deref_mut(&mut self) -> &mut BytesMut {
+        &mut self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// The twin is an assembly that copies.
+        #[test]
+        fn a_payload_has_the_bytes_that_were_written(
+            parts in vec((any::<bool>(), prop_oneof![0..20usize, 4000..9000usize]), 0..20),
+            cuts in vec(prop_oneof![0..50usize, 0..20_000usize], 1..20),
+        ) {
+            let mut sharing = Assembly::sharing();
+            let mut copying = Assembly::copying(BytesMut::new());
+            for (nth, (shared, len)) in parts.into_iter().enumerate() {
+                let part = Bytes::from(vec![nth as u8; len]);
+                for out in [&mut sharing, &mut copying] {
+                    out.reserve(len);
+                    if shared { out.share(&part) } else { out.put_slice(&part) }
+                }
+            }
+            let (payload, whole) = (sharing.finish(), copying.into_copied());
+            prop_assert_eq!(payload.len(), whole.len());
+            prop_assert_eq!(payload.is_empty(), whole.is_empty());
+            prop_assert!(payload.pieces().all(|piece| !piece.is_empty()));
+            prop_assert_eq!(&payload.pieces().flatten().copied().collect::<Vec<_>>(), &whole[..]);
+            if let Some(slice) = payload.as_slice() {
+                prop_assert_eq!(slice, &whole[..]);
+            }
+            let mut left = payload;
+            let mut taken = Vec::new();
+            for most in cuts.into_iter().cycle().take(100_000) {
+                let part = left.take(most);
+                prop_assert!(part.len() <= most && part.is_empty() == (most == 0 || left.is_empty() && taken.len() == whole.len()));
+                taken.extend_from_slice(&part);
+                prop_assert_eq!(taken.len() + left.len(), whole.len());
+                if left.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(&taken, &whole[..taken.len()]);
+            prop_assert_eq!(&left.pieces().flatten().copied().collect::<Vec<_>>(), &whole[taken.len()..]);
+        }
+    }
+}

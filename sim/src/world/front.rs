@@ -1,0 +1,115 @@
+//! What stands between a member's driver and its clients: the edge alone, or the shipped sessions and
+//! transport around it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use holdfast_core::fact::Fact;
+use holdfast_core::id::RequestId;
+use holdfast_core::query::Query;
+use holdfast_core::rejection::Rejection;
+use holdfast_core::request::Identity;
+use holdfast_core::response::Response;
+use holdfast_core::status::Status;
+use holdfast_core::time::Instant;
+use holdfast_core::watch::{WatchRequest, WatchStreamId};
+use holdfast_net::call::StreamId;
+use holdfast_server::edge::{Asked, Edge};
+use holdfast_server::host::{Event, Publication};
+
+use super::served::Served;
+use crate::checker::Requests;
+use crate::history::OpId;
+
+/// See the module.
+pub(super) enum Front {
+    /// Clients speak to the edge.
+    Direct(Box<Direct>),
+    /// They have connections.
+    Served(Box<Served>),
+}
+
+/// An edge and what came for it.
+pub(super) struct Direct {
+    pub edge: Edge,
+    /// Requests that came and were not looked at yet.
+    pub asks: Vec<(OpId, Query)>,
+    /// Requests of watch streams, likewise.
+    pub watch_asks: Vec<(WatchStreamId, bool, Vec<WatchRequest>)>,
+    /// Whose stream each is.
+    pub streams: BTreeMap<WatchStreamId, (usize, u64)>,
+    /// Streams whose clients are slow.
+    pub blocked: BTreeSet<WatchStreamId>,
+}
+
+impl Direct {
+    pub(super) fn new(edge: Edge) -> Direct {
+        Direct {
+            edge,
+            asks: Vec::new(),
+            watch_asks: Vec::new(),
+            streams: BTreeMap::new(),
+            blocked: BTreeSet::new(),
+        }
+    }
+
+    /// Hands on what came, and notes whose request each is.
+    fn collect(&mut self, now: Instant, inbox: &mut Vec<Event>, requests: &mut Requests) {
+        for (op, query) in std::mem::take(&mut self.asks) {
+            let before = inbox.len();
+            let call = StreamId(op.0 as u64);
+            let asked = Asked { call, query, identity: Identity::default() };
+            self.edge.ask(now, asked, inbox);
+            if let Some(Event::Request(request)) = inbox.get(before) {
+                requests.ops.insert(request.id, op);
+            }
+        }
+        self.edge.flush(now, inbox);
+    }
+}
+
+impl Front {
+    /// The beginning of a turn: what came is handed to the driver.
+    pub(super) fn collect(
+        &mut self,
+        now: Instant,
+        inbox: &mut Vec<Event>,
+        requests: &mut Requests,
+    ) {
+        match self {
+            Front::Direct(direct) => direct.collect(now, inbox, requests),
+            Front::Served(served) => {
+                served.run(now);
+                served.collect(inbox, requests);
+            }
+        }
+    }
+
+    pub(super) fn published(&mut self, now: Instant, publication: Publication) {
+        match self {
+            Front::Direct(direct) => direct.edge.published(now, publication),
+            Front::Served(served) => served.with_edge(|edge| edge.published(now, publication)),
+        }
+    }
+
+    pub(super) fn replied(&mut self, id: RequestId, result: Result<Response, Rejection>) {
+        match self {
+            Front::Direct(direct) => direct.edge.replied(id, result),
+            Front::Served(served) => served.with_edge(|edge| edge.replied(id, result)),
+        }
+    }
+
+    pub(super) fn turned(&mut self, status: Status, facts: &[Fact]) {
+        match self {
+            Front::Direct(direct) => direct.edge.turned(status, facts),
+            Front::Served(served) => served.with_edge(|edge| edge.turned(status, facts)),
+        }
+    }
+
+    /// When there is something to do without a turn of the driver.
+    pub(super) fn deadline(&self) -> Instant {
+        match self {
+            Front::Direct(direct) => direct.edge.deadline(),
+            Front::Served(served) => served.deadline(),
+        }
+    }
+}
