@@ -41,12 +41,14 @@ impl Rig {
             hard_state: HardState::default(),
             entries: Vec::new(),
             last_seq: WalSeq(0),
+            force_new: false,
         };
         let config = NodeConfig {
             member: MEMBER,
             incarnation: Incarnation(1),
             limits: Limits::default(),
             seed: 1,
+            started: None,
         };
         let node = Node::new(config, boot, &store, Instant(0)).expect("an empty log starts");
         let mut rig = Rig { node, store, out: Output::default(), now: Instant(0), sequence: 0 };

@@ -54,6 +54,11 @@ impl<T> Ascending<T> {
         self.place(key).is_some_and(|place| self.places[place].1.is_some())
     }
 
+    /// The entry with this key.
+    pub fn get(&self, key: u64) -> Option<&T> {
+        self.places[self.place(key)?].1.as_ref()
+    }
+
     /// Takes an entry out.
     pub fn remove(&mut self, key: u64) -> Option<T> {
         let place = self.place(key)?;
@@ -105,6 +110,7 @@ mod tests {
                 } else {
                     let key = next.saturating_sub(u64::from(pick) % (twin.len() as u64 * 2 + 1));
                     prop_assert_eq!(ring.contains(key), twin.contains_key(&key));
+                    prop_assert_eq!(ring.get(key), twin.get(&key));
                     prop_assert_eq!(ring.remove(key), twin.remove(&key));
                 }
                 prop_assert_eq!(ring.len(), twin.len());

@@ -11,6 +11,20 @@
 //!           | 60 alarm | 61 from:varint digests:list(u32le)              (alarms, audit)
 //! alarm    := 00 | 01 kind | 02 member:u64le kind automatic:(00|01) | 03 member:u64le kind
 //!                                           (nothing, list, raise, clear; kind: 01 space, 02 corrupt)
+//!           | 50 auth
+//! auth     := 01 | 02 | 03                                             (enable, disable, status)
+//!           | 04 user:bytes token:bytes checked:varint                 (authenticate)
+//!           | 05 flags name:bytes hash:bytes | 06 name:bytes | 07 | 08 name:bytes
+//!                                            (user add, flag 1: no password; get, list, delete)
+//!           | 09 flags name:bytes hash:bytes                           (password, flag 1: not a hash)
+//!           | 0a user:bytes role:bytes | 0b user:bytes role:bytes      (user grant, revoke role)
+//!           | 0c name:bytes | 0d name:bytes | 0e | 0f name:bytes       (role add, get, list, delete)
+//!           | 10 flags role:bytes (kind:int key:bytes end:bytes)?      (grant, flag 1: permission follows)
+//!           | 11 role:bytes key:bytes end:bytes                        (revoke permission)
+//!           | 40 id urls learner:(00|01) max:varint | 41 id | 42 id urls | 43 id | 44 id
+//!                                        (member add, promote, update, remove, force new cluster)
+//!           | 45 id birth:u64le version | 46 version                   (started, cluster version)
+//! id       := member:u64le        urls := list(bytes)        version := major:byte minor:byte
 //! put      := flags key:bytes value:bytes lease:i64le?    flags: 1 prev_kv, 2 ignore_value,
 //!                                                                4 ignore_lease, 8 lease follows
 //! delete   := flags keys                                  flags: 1 prev_kv
@@ -34,12 +48,15 @@
 //!     [`TXN_DEPTH_MAX`], memory within a constant factor of the input.
 //!  3. An entry says its version first. A version this member does not know is an error that halts
 //!     it: applying half of an entry would part it from the others.
+//!  4. A membership change is the only command of an entry of kind `ConfChange`, and of no other.
 //!
 //! Worked example: `put a=b` as request 5 of member n1 in run i2 is
 //! `01 01 | 01 00×7 | 02 00×7 | 05 | 00 | 00 | 01 | 00 01 61 01 62`.
 
+mod auth;
 mod decode;
 mod encode;
+mod member;
 
 use std::fmt;
 
@@ -84,8 +101,27 @@ pub fn encoded_len(command: &Command) -> usize {
     writer.len()
 }
 
-/// Reads an entry. An empty entry (a new leader's first) has no commands.
+/// Reads the entry of a membership change: exactly one command, and that a change.
+pub fn decode_change(data: &Bytes) -> Result<Command, CodecError> {
+    let problem = Problem::Alone;
+    let [command] = <[Command; 1]>::try_from(decode_any(data)?)
+        .map_err(|_| CodecError { offset: 0, problem })?;
+    match command.op {
+        Op::Member(_) => Ok(command),
+        _ => Err(CodecError { offset: 0, problem }),
+    }
+}
+
+/// Reads an ordinary entry. An empty entry (a new leader's first) has no commands.
 pub fn decode_entry(data: &Bytes) -> Result<Vec<Command>, CodecError> {
+    let commands = decode_any(data)?;
+    match commands.iter().any(|command| matches!(command.op, Op::Member(_))) {
+        true => Err(CodecError { offset: 0, problem: Problem::Alone }),
+        false => Ok(commands),
+    }
+}
+
+fn decode_any(data: &Bytes) -> Result<Vec<Command>, CodecError> {
     if data.is_empty() {
         return Ok(Vec::new());
     }
@@ -133,6 +169,8 @@ pub enum Problem {
     Depth,
     /// Bytes after the last command.
     Trailing,
+    /// A membership change among other commands, or something else in its place.
+    Alone,
 }
 
 impl fmt::Display for CodecError {
@@ -150,6 +188,7 @@ impl fmt::Display for CodecError {
             Problem::Depth => {
                 write!(f, "transactions nested deeper than {TXN_DEPTH_MAX} at byte {offset}")
             }
+            Problem::Alone => write!(f, "a membership change is not alone in its entry"),
             Problem::Trailing => write!(f, "bytes after the last command at byte {offset}"),
         }
     }

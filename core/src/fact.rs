@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::id::{Index, LeaseId, MemberId, Position, Revision, Term};
+use crate::membership::MemberChange;
 use crate::response::AlarmKind;
 use crate::status::Role;
 
@@ -102,6 +103,22 @@ pub enum Fact {
         /// In which term.
         term: Term,
     },
+    /// A change of the set of members was applied.
+    MembersChanged {
+        /// Which entry.
+        at: Position,
+        /// What was changed.
+        change: MemberChange,
+    },
+    /// A change of the set of members was refused before it was proposed.
+    ChangeRefused {
+        /// Which.
+        change: MemberChange,
+        /// The reason in numbers, for the operator; clients get etcd's text.
+        reason: String,
+    },
+    /// This member was removed; it stops.
+    Removed,
     /// A peer said its durable log is shorter than the leader believed.
     MatchedLowered {
         /// Which peer.
@@ -139,6 +156,9 @@ impl fmt::Display for Fact {
             Fact::LeadershipOffered { to, term } => {
                 write!(f, "slow disk: offered leadership of {term} to {to}")
             }
+            Fact::MembersChanged { at, change } => write!(f, "members changed at {at}: {change}"),
+            Fact::ChangeRefused { change, reason } => write!(f, "refused to {change}: {reason}"),
+            Fact::Removed => write!(f, "removed from the cluster"),
             Fact::MatchedLowered { peer, last } => write!(f, "{peer} really ends at {last}"),
         }
     }

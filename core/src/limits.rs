@@ -60,6 +60,11 @@ pub struct Limits {
     pub edge_slice_keys: usize,
     /// Likewise in bytes. Both together are about a millisecond: more would delay heartbeats.
     pub edge_slice_bytes: usize,
+    /// Whether a change of members must leave a quorum of started and connected ones
+    /// (`--strict-reconfig-check`).
+    pub strict_reconfig_check: bool,
+    /// Learners at the same time (`--max-learners`).
+    pub learners_max: u64,
 }
 
 impl Default for Limits {
@@ -89,6 +94,8 @@ impl Default for Limits {
             audit_trail: 1 << 14,
             edge_slice_keys: 2048,
             edge_slice_bytes: 1 << 20,
+            strict_reconfig_check: true,
+            learners_max: 1,
         }
     }
 }

@@ -18,6 +18,7 @@
 //!  5. A key is listed under a lease exactly if its row is attached to that lease.
 //!  6. While an alarm is up, what it forbids is refused before anything else is looked at.
 //!  7. Physical compaction changes no read at or above the compacted revision, on no member.
+//!  8. No command is carried out but by whom the guard allows it to, on the state just before it.
 //!
 //! Worked example, on an empty store:
 //!
@@ -28,30 +29,38 @@
 //! ```
 
 mod alarm;
+mod auth;
 mod cluster;
 mod compact;
 mod delete;
 mod draft;
+pub mod guard;
 mod lease;
 mod ledger;
+mod member;
 pub(crate) mod precheck;
 mod put;
+pub mod rights;
 mod txn;
 
 pub use alarm::alarms;
-pub use cluster::{genesis, members};
+pub use auth::{auth_state, role, user};
+pub use cluster::{genesis, initial_members, members};
 pub use compact::compaction_cursor;
-pub use lease::{lease_keys, lease_keys_from, lease_ttl, leases, leases_from};
+pub use lease::{attached_from, lease_keys, lease_keys_from, lease_ttl, leases, leases_from};
 pub use ledger::{RECORD_OVERHEAD, applied_digest, stored_bytes};
+pub use member::{cluster_version, is_removed, membership, started};
 
 pub(crate) use compact::PROGRESS_KEY;
 
 use crate::alarm::{Raised, crosses};
+use crate::auth::TokenChange;
 use crate::command::Command;
 use crate::id::{LeaseId, Position, Revision};
 use crate::limits::Limits;
 use crate::machine::compact::Compaction;
 use crate::machine::draft::{Draft, Room};
+use crate::machine::guard::{Act, Guard};
 use crate::machine::ledger::Ledger;
 use crate::mutant;
 use crate::mvcc::ReadError;
@@ -71,13 +80,16 @@ pub struct Applied {
     pub events: Vec<Event>,
     /// What the lessor must know.
     pub leases: Vec<LeaseChange>,
+    /// What the keepers of tokens must know.
+    pub tokens: Vec<TokenChange>,
 }
 
 impl Default for Applied {
     /// A buffer that apply has not filled yet.
     fn default() -> Applied {
         let result = Ok(Body::Publish);
-        Applied { result, revision: Revision(0), events: Vec::new(), leases: Vec::new() }
+        let (events, leases, tokens) = (Vec::new(), Vec::new(), Vec::new());
+        Applied { result, revision: Revision(0), events, leases, tokens }
     }
 }
 
@@ -104,6 +116,7 @@ pub struct Machine {
     compaction_batch: usize,
     compaction: Compaction,
     room: Room,
+    guard: Guard,
     ledger: Ledger,
     /// All alarms that are up, and whether the member concerned raised it itself.
     alarms: Vec<(Alarm, bool)>,
@@ -120,6 +133,7 @@ impl Machine {
             compaction_batch: limits.compaction_batch,
             compaction: Compaction::load(view),
             room: Room::new(view.mark()),
+            guard: Guard::load(view),
             ledger: Ledger::load(view),
             raised: alarm::raised(&alarms),
             alarms,
@@ -155,11 +169,15 @@ impl Machine {
     ) -> Result<(), Fault> {
         out.events.clear();
         out.leases.clear();
-        let refusal = self.refusal(&command.op);
+        out.tokens.clear();
+        let permitted = match self.refusal(&command.op) {
+            None => self.guard.permit(&*store, &command.identity, Act::Op(&command.op)),
+            Some(rejection) => Err(rejection),
+        };
         let mut draft = Draft::new(&*store, at, (&mut self.room, out));
-        let decided = match refusal {
-            None => decide(&mut draft, &command.op),
-            Some(rejection) => Err(rejection.into()),
+        let decided = match permitted {
+            Ok(()) => decide(&mut draft, &command.op),
+            Err(rejection) => Err(rejection.into()),
         };
         let result = match decided {
             Ok(body) => Ok(body),
@@ -181,6 +199,9 @@ impl Machine {
         if matches!(command.op, Op::Alarm(_)) {
             self.alarms = alarm::rows(store);
             self.raised = alarm::raised(&self.alarms);
+        }
+        if matches!(command.op, Op::Auth(_)) {
+            self.guard.refresh(&*store);
         }
         Ok(())
     }
@@ -258,6 +279,16 @@ fn decide(draft: &mut Draft<'_>, op: &Op) -> Result<Body, ReadError> {
         Op::Audit(_) => Body::Publish,
         Op::Publish { member, name, client_urls } => {
             cluster::publish(draft, *member, name, client_urls);
+            Body::Publish
+        }
+        Op::Auth(op) => Body::Auth(auth::perform(draft, op)?),
+        Op::Member(change) => member::change(draft, change)?,
+        Op::Started { member, started } => {
+            member::start(draft, *member, *started);
+            Body::Publish
+        }
+        Op::ClusterVersion(version) => {
+            member::decide_version(draft, *version);
             Body::Publish
         }
     })

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use crate::entry::Entry;
 use crate::id::{Incarnation, Index, LeaseId, MemberId, Position, Term};
+use crate::rejection::Rejection;
 
 /// Raft's message kinds that travel between members, numbered for the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,6 +117,8 @@ pub struct PeerHello {
     pub incarnation: Incarnation,
     /// The end of its durable log.
     pub last: Position,
+    /// Which data directory it has: see [`Started`](crate::membership::Started); 0 where none is told.
+    pub birth: u64,
 }
 
 /// A message between members.
@@ -129,6 +132,25 @@ pub enum Message {
     LeaseAnswer(LeaseAnswer),
     /// A piece of a snapshot transfer; storage made it, storage reads it.
     Transfer(Transfer),
+    /// The leader will not propose a membership change that was forwarded to it.
+    ChangeRefused(ChangeRefused),
+}
+
+/// See [`Message::ChangeRefused`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChangeRefused {
+    /// Whose request it was, within the asking member's run.
+    pub sequence: u64,
+    /// Which run.
+    pub incarnation: Incarnation,
+    /// Why: one of [`ChangeRefused::REASONS`].
+    pub why: Rejection,
+}
+
+impl ChangeRefused {
+    /// What a leader may refuse for, in the order of their numbers on the wire, from 1.
+    pub const REASONS: [Rejection; 3] =
+        [Rejection::MemberNotFound, Rejection::LearnerNotReady, Rejection::NotEnoughStarted];
 }
 
 /// A forwarded lease request.

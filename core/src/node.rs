@@ -15,9 +15,10 @@
 //! Worked example, one voter: `Request(put)`, `Drained` → `Append(w7)`; `Synced(w7)`, `Drained` →
 //! `Publish`, `Reply`.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::ascending::Ascending;
+use crate::auth::TokenChange;
 use crate::codec;
 use crate::entry::{Entry, EntryKind};
 use crate::fact::Fact;
@@ -26,6 +27,7 @@ use crate::input::Input;
 use crate::lessor::Lessor;
 use crate::limits::Limits;
 use crate::machine::Machine;
+use crate::membership::Started;
 use crate::message::{Message, RaftKind, RaftMessage, SnapshotMeta};
 use crate::mutant;
 use crate::output::{Effect, Output};
@@ -42,12 +44,15 @@ mod admit;
 mod apply;
 mod audit;
 mod leases;
+mod membership;
 mod queue;
 mod ready;
 mod space;
 
 use audit::Auditor;
 use leases::{Forwarded, LeaseWork};
+use membership::Members;
+pub use membership::{reborn, removed};
 use queue::Queue;
 use space::Space;
 
@@ -62,6 +67,8 @@ pub struct NodeConfig {
     pub limits: Limits,
     /// Seeds the node's generators.
     pub seed: u64,
+    /// What it tells the cluster of itself; `None` tells nothing.
+    pub started: Option<Started>,
 }
 
 /// What an entry takes in the log at least: a block for its head and one for its bytes.
@@ -110,6 +117,9 @@ pub struct Node {
     next_number: u64,
     next_seq: WalSeq,
     synced: WalSeq,
+    /// Where the log ended at the start: tokens of entries up to there ended with the process before,
+    /// like all others that were in its memory.
+    replayed: Index,
     /// Batches that are not durable yet, and where the durable log ends.
     appended: VecDeque<Appended>,
     durable: Position,
@@ -121,8 +131,11 @@ pub struct Node {
     flushing: bool,
     /// Bytes of entries applied since it was ordered.
     applied_bytes: u64,
-    /// Peers that this member has a connection to.
-    connected: BTreeSet<MemberId>,
+    members: Members,
+    /// What the checkpoint that is being made stands for.
+    flush_meta: SnapshotMeta,
+    /// A member that was added since the last checkpoint needs one.
+    checkpoint_stale: bool,
     seen: (Role, Option<MemberId>),
     leader_lost: Option<Instant>,
     space: Space,
@@ -135,6 +148,7 @@ pub struct Node {
 struct Turn {
     changed: bool,
     events: Vec<Event>,
+    tokens: Vec<TokenChange>,
     answers: Vec<(RequestId, Result<Response, Rejection>)>,
     /// Lease answers that still need a header.
     lease_answers: Vec<(RequestId, Body)>,
@@ -156,6 +170,8 @@ impl Node {
         let rng = Rng::new(config.seed).fork(config.member.0);
         let last_seq = boot.last_seq;
         let flushed = boot.checkpoint.at.index;
+        let flush_meta = boot.checkpoint.clone();
+        let (boot, forced) = boot.forced(&config);
         let raft = Raft::new(config.member, &config.limits, rng, boot)?;
         let retry_after = config.limits.election_timeout / 2;
         Ok(Node {
@@ -172,12 +188,15 @@ impl Node {
             synced: last_seq,
             appended: VecDeque::new(),
             next_offer: now,
+            replayed: raft.log().last().index,
             durable: raft.log().last(),
             next_tick: now + config.limits.heartbeat,
             flush_ordered: flushed,
             flushing: false,
             applied_bytes: 0,
-            connected: BTreeSet::new(),
+            members: Members::load(store, forced),
+            flush_meta,
+            checkpoint_stale: false,
             seen: (Role::Follower, None),
             leader_lost: None,
             space: Space::default(),
@@ -193,15 +212,16 @@ impl Node {
         match input {
             Input::Wake => {}
             Input::Request(request) => self.admit(now, request),
+            Input::Message { from, .. } if self.members.is_fenced(from) => {}
             Input::Message { from, message } => self.receive(now, from, message, out),
             Input::Connected { peer, hello } => {
-                self.connected.insert(peer);
+                self.members.connect(peer, now);
                 if self.raft.lower_matched(peer, hello.last) {
                     out.facts.push(Fact::MatchedLowered { peer, last: hello.last });
                 }
             }
             Input::Disconnected { peer } => {
-                self.connected.remove(&peer);
+                self.members.disconnect(peer);
                 self.raft.unreachable(peer);
             }
             Input::Synced { seq } => {
@@ -223,7 +243,7 @@ impl Node {
                     out.effects.push(Effect::Discard { at: meta.at });
                 }
             }
-            Input::Installed { meta } => self.installed(meta, store, out),
+            Input::Installed { meta } => self.installed(now, meta, store, out),
             Input::Space { full } => self.space.full = full,
             Input::Shipped { to, complete } => self.raft.shipped(to, complete),
             Input::Drained => {
@@ -284,6 +304,7 @@ impl Node {
             self.next_tick =
                 if regular > now { regular } else { now + self.config.limits.heartbeat };
             self.tick(now, store, out);
+            self.tend_members(now, store)?;
         }
         // Before anything is applied: what was answered is read from the snapshot it was answered at.
         if self.machine.compaction_pending() && !self.raft.is_installing() {
@@ -295,6 +316,7 @@ impl Node {
         self.raise_alarm(now);
         self.raise_corrupt(now);
         self.propose();
+        self.propose_changes(now, store, out);
         if let Some(context) = self.reads.ask(now) {
             if mutant::on(7) && self.raft.role() == Role::Leader {
                 self.reads.answered(&context, self.raft.commit());
@@ -314,7 +336,7 @@ impl Node {
         if let Some(fault) = store.fault() {
             return Err(fault);
         }
-        self.finish(store, out);
+        self.finish(now, store, out);
         Ok(())
     }
 
@@ -349,28 +371,31 @@ impl Node {
     }
 
     /// Publish, answer, and order the housekeeping.
-    fn finish(&mut self, store: &impl Store, out: &mut Output) {
+    fn finish(&mut self, now: Instant, store: &impl Store, out: &mut Output) {
         let turn = std::mem::take(&mut self.turn);
         if turn.changed {
-            out.effects.push(Effect::Publish { events: turn.events });
+            out.effects.push(Effect::Publish { events: turn.events, tokens: turn.tokens });
         }
         for (id, result) in turn.answers {
             out.effects.push(Effect::Reply { id, result });
         }
+        self.checkpoint_stale |= self.raft.log_mut().take_stale();
         let applied = store.mark().applied;
-        if self.checkpoint_is_due(applied.index, store.index_bytes())
-            && !self.flushing
-            && !self.raft.is_installing()
-        {
+        let due =
+            self.checkpoint_is_due(applied.index, store.index_bytes()) || self.checkpoint_stale;
+        if due && !self.flushing && !self.raft.is_installing() {
             self.flushing = true;
+            self.checkpoint_stale = false;
             self.flush_ordered = applied.index;
             self.applied_bytes = 0;
-            out.effects.push(Effect::Flush { meta: self.meta(applied) });
+            self.flush_meta = self.meta(applied);
+            out.effects.push(Effect::Flush { meta: self.flush_meta.clone() });
         }
         self.raft.log_mut().evict(applied.index, self.config.limits.log_cache_bytes);
         for (number, from, below, bytes_max) in self.raft.log_mut().take_wanted() {
             out.effects.push(Effect::Fetch { number, from, below, bytes_max });
         }
+        self.finish_members(now, store, out);
         out.status = self.status(store);
     }
 
@@ -392,8 +417,8 @@ impl Node {
             return;
         }
         out.facts.push(Fact::CheckpointSaved { at });
-        let meta = self.meta(at);
-        self.raft.log_mut().set_checkpoint(meta);
+        assert_eq!(self.flush_meta.at, at, "one checkpoint is being made at a time");
+        self.raft.log_mut().set_checkpoint(self.flush_meta.clone());
         let upto = Index(at.index.0.saturating_sub(self.config.limits.catchup_entries));
         if upto >= self.raft.log().first() {
             self.raft.log_mut().purge(upto);
@@ -401,7 +426,13 @@ impl Node {
         }
     }
 
-    fn installed(&mut self, meta: SnapshotMeta, store: &mut impl Store, out: &mut Output) {
+    fn installed(
+        &mut self,
+        now: Instant,
+        meta: SnapshotMeta,
+        store: &mut impl Store,
+        out: &mut Output,
+    ) {
         let released = self.raft.installed(&meta);
         self.send(released, out);
         self.machine = Machine::load(&self.config.limits, store);
@@ -415,6 +446,7 @@ impl Node {
             let revision = store.mark().compacted;
             out.facts.push(Fact::CompactionFinished { revision });
         }
+        self.members_installed(now, meta.at, store);
         self.turn.changed = true;
     }
 
@@ -425,20 +457,29 @@ impl Node {
 
     fn receive(&mut self, now: Instant, from: MemberId, message: Message, out: &mut Output) {
         match message {
-            Message::Raft(received) => self.receive_raft(from, received),
+            Message::Raft(received) => self.receive_raft(now, from, received),
             Message::LeaseAsk(ask) => self.lease_asked(now, from, ask, out),
             Message::LeaseAnswer(answer) => self.lease_answered(answer),
+            Message::ChangeRefused(refused) => self.change_refused(refused),
             Message::Transfer(_) => {} // the driver gives those to the engine
         }
     }
 
     /// A peer may only speak for itself, and may only hand over proposals that apply can read: one
     /// that it cannot would stop every member.
-    fn receive_raft(&mut self, from: MemberId, received: RaftMessage) {
+    fn receive_raft(&mut self, now: Instant, from: MemberId, received: RaftMessage) {
         let readable = |entry: &Entry| {
             entry.kind == EntryKind::Normal && codec::decode_entry(&entry.data).is_ok()
         };
         let entries = &received.entries;
+        if let (RaftKind::Propose, [entry]) = (received.kind, &entries[..])
+            && entry.kind == EntryKind::ConfChange
+        {
+            if received.from == from && self.raft.role() == Role::Leader {
+                self.forwarded_change(now, entry);
+            }
+            return;
+        }
         let welcome = match received.kind {
             // Only a leader has use for these; passed on, they would come in another's name.
             RaftKind::Propose => {

@@ -3,9 +3,11 @@
 //! The buffer is the caller's: the driver steps a whole inbox into it and only then acts, so group
 //! commit, coalesced messages and one wake-up per turn fall out of the loop's shape.
 
+use crate::auth::TokenChange;
 use crate::entry::{Append, HardState};
 use crate::fact::Fact;
 use crate::id::{Index, MemberId, Position, RequestId, Term};
+use crate::membership::Membership;
 use crate::message::{Message, SnapshotMeta};
 use crate::rejection::Rejection;
 use crate::response::{Event, Response};
@@ -24,11 +26,13 @@ pub enum Effect {
         /// What.
         message: Message,
     },
-    /// The store has a new state: publish its snapshot, and these events to the watchers. Comes before
-    /// every `Reply` that depends on it.
+    /// The store has a new state: publish its snapshot, these events to the watchers, and these
+    /// changes to the keepers of tokens. Comes before every `Reply` that depends on it.
     Publish {
         /// In revision order.
         events: Vec<Event>,
+        /// In the order of the log.
+        tokens: Vec<TokenChange>,
     },
     /// Answer a request of this member.
     Reply {
@@ -80,6 +84,8 @@ pub enum Effect {
         /// What it stands for.
         at: Position,
     },
+    /// The set of members, their URLs or births have changed: who may be talked to from now on.
+    Membership(Membership),
     /// Stop: nothing this member does can be trusted any more.
     Halt(Fault),
 }

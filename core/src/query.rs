@@ -7,7 +7,9 @@
 use bytes::Bytes;
 
 use crate::alarm::AlarmOp;
+use crate::auth::{AuthQuery, AuthReply};
 use crate::id::{LeaseId, MemberId, Revision, Term};
+use crate::membership::{MemberChange, Version};
 use crate::mvcc::Pairs;
 use crate::mvcc::hash::KvHash;
 use crate::rejection::Rejection;
@@ -65,6 +67,17 @@ pub enum Query {
         /// After a read index.
         linearizable: bool,
     },
+    /// Cluster.MemberAdd; the id is chosen at the edge
+    MemberAdd {
+        /// At least one, checked.
+        peer_urls: Vec<String>,
+        /// Without a vote at first.
+        is_learner: bool,
+    },
+    /// Cluster.MemberPromote, MemberUpdate and MemberRemove
+    MemberChange(MemberChange),
+    /// Maintenance.Downgrade
+    Downgrade(Downgrade),
     /// Maintenance.Status
     Status,
     /// Maintenance.Defragment
@@ -85,6 +98,19 @@ pub enum Query {
     AlarmList,
     /// Maintenance.Alarm with any other action, or with a kind
     Alarm(AlarmOp),
+    /// A call of the Auth service
+    Auth(AuthQuery),
+}
+
+/// What Maintenance.Downgrade asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Downgrade {
+    /// Whether a downgrade to this version, as given, would be possible.
+    Validate(String),
+    /// To begin one.
+    Enable(String),
+    /// To stop one.
+    Cancel,
 }
 
 /// What an answer's header says, beside the cluster's and the member's ids.
@@ -152,6 +178,17 @@ pub enum AnswerBody {
     LeaseLeases(Vec<LeaseId>),
     /// Cluster.MemberList
     MemberList(Vec<Member>),
+    /// Cluster.MemberAdd: who was added, and everybody by id
+    MemberAdd {
+        /// Who.
+        member: Member,
+        /// Everybody.
+        members: Vec<Member>,
+    },
+    /// Cluster.MemberPromote, MemberUpdate and MemberRemove: everybody by id
+    Members(Vec<Member>),
+    /// Maintenance.Downgrade: the cluster's version
+    Downgrade(Version),
     /// Maintenance.Status
     Status(StatusAnswer),
     /// Maintenance.Alarm
@@ -164,6 +201,8 @@ pub enum AnswerBody {
     HashKv(KvHash),
     /// Maintenance.MoveLeader
     MoveLeader,
+    /// A call of the Auth service
+    Auth(AuthReply),
 }
 
 /// Maintenance.Status, beside the versions that the wire adds.

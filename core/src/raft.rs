@@ -24,6 +24,7 @@ use crate::status::Role;
 use crate::store::Fault;
 
 pub mod log;
+mod membership;
 pub mod message;
 pub mod reads;
 
@@ -40,6 +41,8 @@ pub struct Boot {
     pub entries: Vec<crate::entry::Entry>,
     /// The log's last batch.
     pub last_seq: WalSeq,
+    /// `--force-new-cluster`: this member is the only one from now on.
+    pub force_new: bool,
 }
 
 /// A ready that waits for the disk: its number, the batch it waits for, and the messages that may

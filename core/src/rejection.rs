@@ -60,6 +60,38 @@ rejections! {
     UserEmpty = "etcdserver: user name is empty",
     /// Authentication is off.
     AuthNotEnabled = "etcdserver: authentication is not enabled",
+    /// Authentication cannot be switched on without the user root …
+    RootUserNotExist = "etcdserver: root user does not exist",
+    /// … and without its role root.
+    RootRoleNotExist = "etcdserver: root user does not have root role",
+    /// A user name in use.
+    UserAlreadyExists = "etcdserver: user name already exists",
+    /// An unknown user.
+    UserNotFound = "etcdserver: user name not found",
+    /// A role name in use.
+    RoleAlreadyExists = "etcdserver: role name already exists",
+    /// An unknown role.
+    RoleNotFound = "etcdserver: role name not found",
+    /// A role name is needed.
+    RoleEmpty = "etcdserver: role name is empty",
+    /// An unknown user or a wrong password.
+    AuthFailed = "etcdserver: authentication failed, invalid user ID or password",
+    /// A grant without a permission.
+    PermissionNotGiven = "etcdserver: permission not given",
+    /// The user does not hold the role.
+    RoleNotGranted = "etcdserver: role is not granted to the user",
+    /// The role does not have the permission.
+    PermissionNotGranted = "etcdserver: permission is not granted to the role",
+    /// Root cannot be taken away; a permission without a key in its range.
+    InvalidAuthMgmt = "etcdserver: invalid auth management",
+    /// Users or roles have changed since the request was admitted.
+    AuthOldRevision = "etcdserver: revision of auth store is old",
+    /// A password for a user without one; a hash that cannot be decoded.
+    NoPasswordUser = "auth: authentication failed, password was given for no password user",
+    /// Tokens can be verified here, not issued.
+    VerifyOnly = "auth: token signing attempted with verify-only key",
+    /// A password of more than 72 bytes.
+    PasswordTooLong = "bcrypt: password length exceeds 72 bytes",
     /// Not allowed.
     PermissionDenied = "etcdserver: permission denied",
     /// An unknown or expired token.
@@ -93,8 +125,35 @@ rejections! {
     NotPrimaryLessor = "not a primary lessor",
     /// The client cancelled its watch stream.
     WatchCanceled = "etcdserver: watch canceled",
-    /// A member id that is not known.
+    /// A member id that is not known, or was removed.
     MemberNotFound = "etcdserver: member not found",
+    /// An id that a member has.
+    MemberExists = "etcdserver: member ID already exist",
+    /// A peer URL that another member has.
+    PeerUrlExists = "etcdserver: Peer URLs already exists",
+    /// Too few started members would be left for a quorum.
+    NotEnoughStarted =
+        "etcdserver: re-configuration failed due to not enough started members",
+    /// Peer URLs that are none.
+    MemberBadUrls = "etcdserver: given member URLs are invalid",
+    /// A voter cannot be promoted.
+    MemberNotLearner = "etcdserver: can only promote a learner member",
+    /// The learner is too far behind.
+    LearnerNotReady =
+        "etcdserver: can only promote a learner member which is in sync with leader",
+    /// Over `--max-learners`.
+    TooManyLearners = "etcdserver: too many learner members in cluster",
+    /// This member is not connected to a quorum for long enough.
+    Unhealthy = "etcdserver: unhealthy cluster",
+    /// A downgrade's target that is no version.
+    WrongDowngradeVersionFormat = "etcdserver: wrong downgrade target version format",
+    /// A downgrade's target that is not one minor version lower.
+    InvalidDowngradeTargetVersion = "etcdserver: invalid downgrade target version",
+    /// The cluster's version is not decided.
+    ClusterVersionUnavailable = "etcdserver: cluster version not found during downgrade",
+    /// Our own: the data's format is not etcd's, so that no older etcd could take over.
+    DowngradeUnsupported =
+        "etcdserver: downgrade is not supported: the data is in a format of Holdfast that no version of etcd reads",
 }
 
 impl fmt::Display for Rejection {

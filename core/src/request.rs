@@ -11,7 +11,9 @@ use bytes::Bytes;
 
 use crate::alarm::AlarmOp;
 use crate::audit::Audit;
+use crate::auth::AuthOp;
 use crate::id::{LeaseId, MemberId, RequestId, Revision};
+use crate::membership::{MemberChange, Started, Version};
 use crate::time::Instant;
 
 /// A set of keys, as etcd's `key` and `range_end` pair describes it.
@@ -317,6 +319,19 @@ pub enum Op {
         /// `--advertise-client-urls`
         client_urls: Vec<String>,
     },
+    /// A call of the Auth service.
+    Auth(AuthOp),
+    /// A change of the set of members: alone in its entry.
+    Member(MemberChange),
+    /// A started member tells of its data directory and its version.
+    Started {
+        /// Which member.
+        member: MemberId,
+        /// What it tells.
+        started: Started,
+    },
+    /// The leader has decided the cluster's version.
+    ClusterVersion(Version),
 }
 
 impl Op {
@@ -332,7 +347,11 @@ impl Op {
             | Op::AlarmList
             | Op::Alarm(_)
             | Op::Audit(_)
-            | Op::Publish { .. } => false,
+            | Op::Publish { .. }
+            | Op::Auth(_)
+            | Op::Member(_)
+            | Op::Started { .. }
+            | Op::ClusterVersion(_) => false,
         }
     }
 }
@@ -370,6 +389,17 @@ pub struct Identity {
     pub user: Bytes,
     /// The revision of the auth state under which the request was admitted; 0 while auth is off.
     pub auth_revision: u64,
+}
+
+impl Identity {
+    /// The cluster itself: expired leases, a member's attributes, its own health checks. No client's
+    /// identity equals it: none has this revision ([`Identity::is_system`]).
+    pub const SYSTEM: Identity = Identity { user: Bytes::new(), auth_revision: u64::MAX };
+
+    /// Whether it is [`Identity::SYSTEM`].
+    pub fn is_system(&self) -> bool {
+        self.auth_revision == u64::MAX && self.user.is_empty()
+    }
 }
 
 /// A request on its way into the node.

@@ -6,6 +6,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::auth::AuthReply;
 use crate::id::{Index, LeaseId, MemberId, RevSub, Revision, Term};
 use crate::request::Range;
 
@@ -42,8 +43,19 @@ pub enum Body {
     LeaseRevoke,
     /// All active alarms.
     Alarms(Vec<Alarm>),
+    /// A call of the Auth service.
+    Auth(AuthReply),
     /// The member's attributes are replicated.
     Publish,
+    /// A member was added.
+    MemberAdd {
+        /// Who.
+        member: Member,
+        /// Everybody, by id.
+        members: Vec<Member>,
+    },
+    /// The members were changed: everybody, by id.
+    Members(Vec<Member>),
     /// The snapshot published together with this answer is recent enough.
     ReadIndex,
     /// Seconds the lease has again; 0 when there is no such lease.

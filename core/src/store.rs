@@ -73,17 +73,26 @@ pub enum Table {
     Meta = 6,
     /// Member id and kind → nothing.
     Alarms = 7,
+    /// Name → value: whether authentication is on, and the auth revision.
+    Auth = 0x50,
+    /// Name → encoded user.
+    Users = 0x51,
+    /// Name → encoded role.
+    Roles = 0x52,
 }
 
 impl Table {
     /// All tables, in order.
-    pub const ALL: [Table; 6] = [
+    pub const ALL: [Table; 9] = [
         Table::Leases,
         Table::LeaseKeys,
         Table::Members,
         Table::Removed,
         Table::Meta,
         Table::Alarms,
+        Table::Auth,
+        Table::Users,
+        Table::Roles,
     ];
 }
 

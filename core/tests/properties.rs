@@ -8,7 +8,7 @@ mod properties {
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use holdfast_core::codec::{decode_entry, encode_entry, encoded_len};
+use holdfast_core::codec::{decode_change, decode_entry, encode_entry, encoded_len};
 use holdfast_core::command::Command;
 use holdfast_core::hash::state_hash;
 use holdfast_core::id::{LeaseId, Position, RequestId, Revision};
@@ -98,6 +98,18 @@ proptest! {
         let len: usize = commands.iter().map(encoded_len).sum();
         prop_assert_eq!(data.len(), len + 2);
         prop_assert_eq!(decode_entry(&data), Ok(commands));
+    }
+
+    /// A membership change comes back as it was, and is not taken for an ordinary entry.
+    #[test]
+    fn a_change_comes_back_alone(change in strategy::change(), other in strategy::command()) {
+        let command = Command { op: Op::Member(change), ..other.clone() };
+        let data = encode_entry(std::slice::from_ref(&command));
+        prop_assert_eq!(data.len(), encoded_len(&command) + 2);
+        prop_assert!(decode_entry(&data).is_err());
+        prop_assert_eq!(decode_change(&data), Ok(command.clone()));
+        prop_assert!(decode_change(&encode_entry(&[command, other.clone()])).is_err());
+        prop_assert!(decode_change(&encode_entry(&[other])).is_err());
     }
 
     #[test]

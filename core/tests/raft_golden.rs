@@ -6,8 +6,8 @@
 //! A script is a sequence of commands, each `> command` followed by what happens because of it:
 //!
 //! ```text
-//! cluster N [checkpoint=N] [catchup=N] [cache=BYTES] [timeout=MS]     [quota=BYTES] [sticky=1]
-//!                            a fresh cluster, first command
+//! cluster N [checkpoint=N] [catchup=N] [cache=BYTES] [timeout=MS] [strict=0] [tell=1]
+//!         [quota=BYTES] [sticky=1]                                    a fresh cluster, first command
 //! elect n1                   time passes on n1 alone until it leads
 //! run 500ms [n1]             time passes everywhere, or on n1 alone
 //! put n1 a=1 b*100 ..        one request a pair, all in one turn of n1; b has 100 bytes
@@ -18,6 +18,10 @@
 //! transfer n1                n1 is asked to hand its leadership over
 //! cut n1 [n2]   heal         links; a healed one begins with a hello
 //! crash n1   start n1        unsynced batches are lost; the start reads what is durable
+//! add n1 n4 [learner] [URL]  promote n1 n4  update n1 n4 URL  remove n1 n4     n1 is asked to
+//! join n4 [BIRTH]            n4 starts with an empty disk
+//! force n1                   n1 crashes and starts as the only member
+//! members n1                 who n1 thinks there is
 //! lose n1 N                  the last N entries of n1's durable log disappear
 //! hold n1 sync|ship|install  release n1 ..   fail n1 ship             what n1's disk does is held back
 //! flush n1                   what is written is flushed, later batches are held back again
@@ -42,7 +46,7 @@ use raft_golden::script::Script;
 
 #[test]
 fn scripts_print_what_they_claim() {
-    runner::check(&["raft", "snapshot", "space"], 20, || {
+    runner::check(&["raft", "snapshot", "membership", "space"], 24, || {
         let mut script = Script::default();
         move |command: &str| script.command(command)
     });

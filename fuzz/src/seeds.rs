@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::{Bytes, BytesMut};
 use holdfast_core::alarm::AlarmOp;
 use holdfast_core::audit::Audit;
+use holdfast_core::auth::{AuthOp, Permission};
 use holdfast_core::codec;
 use holdfast_core::command::Command;
 use holdfast_core::entry::{Append, Entry, EntryKind, HardState};
@@ -258,6 +259,12 @@ fn commands() -> Vec<Command> {
             automatic: true,
         }),
         Op::Audit(Audit { from: Index(7), digests: vec![1, 2] }),
+        Op::Auth(AuthOp::UserAdd { name: "bob".into(), password: "h".into(), no_password: false }),
+        Op::Auth(AuthOp::RoleGrantPermission {
+            role: "r".into(),
+            permission: Some(Permission { key: "a".into(), ..Permission::default() }),
+        }),
+        Op::Auth(AuthOp::Authenticate { user: "bob".into(), token: "t".into(), checked: 7 }),
         Op::Publish {
             member: MemberId(1),
             name: "n1".into(),

@@ -40,6 +40,16 @@ pub enum Method {
     LeaseLeases,
     /// etcdserverpb.Cluster/MemberList
     MemberList,
+    /// etcdserverpb.Cluster/MemberAdd
+    MemberAdd,
+    /// etcdserverpb.Cluster/MemberRemove
+    MemberRemove,
+    /// etcdserverpb.Cluster/MemberUpdate
+    MemberUpdate,
+    /// etcdserverpb.Cluster/MemberPromote
+    MemberPromote,
+    /// etcdserverpb.Maintenance/Downgrade
+    Downgrade,
     /// etcdserverpb.Maintenance/Status
     Status,
     /// etcdserverpb.Maintenance/Alarm
@@ -70,6 +80,40 @@ pub enum Method {
     Observe,
     /// v3electionpb.Election/Resign
     Resign,
+    /// etcdserverpb.Auth/AuthEnable
+    AuthEnable,
+    /// etcdserverpb.Auth/AuthDisable
+    AuthDisable,
+    /// etcdserverpb.Auth/AuthStatus
+    AuthStatus,
+    /// etcdserverpb.Auth/Authenticate
+    Authenticate,
+    /// etcdserverpb.Auth/UserAdd
+    UserAdd,
+    /// etcdserverpb.Auth/UserGet
+    UserGet,
+    /// etcdserverpb.Auth/UserList
+    UserList,
+    /// etcdserverpb.Auth/UserDelete
+    UserDelete,
+    /// etcdserverpb.Auth/UserChangePassword
+    UserChangePassword,
+    /// etcdserverpb.Auth/UserGrantRole
+    UserGrantRole,
+    /// etcdserverpb.Auth/UserRevokeRole
+    UserRevokeRole,
+    /// etcdserverpb.Auth/RoleAdd
+    RoleAdd,
+    /// etcdserverpb.Auth/RoleGet
+    RoleGet,
+    /// etcdserverpb.Auth/RoleList
+    RoleList,
+    /// etcdserverpb.Auth/RoleDelete
+    RoleDelete,
+    /// etcdserverpb.Auth/RoleGrantPermission
+    RoleGrantPermission,
+    /// etcdserverpb.Auth/RoleRevokePermission
+    RoleRevokePermission,
     /// grpc.health.v1.Health/Check
     HealthCheck,
     /// grpc.health.v1.Health/List
@@ -79,7 +123,7 @@ pub enum Method {
 }
 
 impl Method {
-    const PATHS: [(Method, &'static str); 30] = [
+    const PATHS: [(Method, &'static str); 52] = [
         (Method::Range, "/etcdserverpb.KV/Range"),
         (Method::Put, "/etcdserverpb.KV/Put"),
         (Method::DeleteRange, "/etcdserverpb.KV/DeleteRange"),
@@ -92,6 +136,11 @@ impl Method {
         (Method::LeaseTimeToLive, "/etcdserverpb.Lease/LeaseTimeToLive"),
         (Method::LeaseLeases, "/etcdserverpb.Lease/LeaseLeases"),
         (Method::MemberList, "/etcdserverpb.Cluster/MemberList"),
+        (Method::MemberAdd, "/etcdserverpb.Cluster/MemberAdd"),
+        (Method::MemberRemove, "/etcdserverpb.Cluster/MemberRemove"),
+        (Method::MemberUpdate, "/etcdserverpb.Cluster/MemberUpdate"),
+        (Method::MemberPromote, "/etcdserverpb.Cluster/MemberPromote"),
+        (Method::Downgrade, "/etcdserverpb.Maintenance/Downgrade"),
         (Method::Status, "/etcdserverpb.Maintenance/Status"),
         (Method::Alarm, "/etcdserverpb.Maintenance/Alarm"),
         (Method::RangeStream, "/etcdserverpb.KV/RangeStream"),
@@ -107,6 +156,23 @@ impl Method {
         (Method::Leader, "/v3electionpb.Election/Leader"),
         (Method::Observe, "/v3electionpb.Election/Observe"),
         (Method::Resign, "/v3electionpb.Election/Resign"),
+        (Method::AuthEnable, "/etcdserverpb.Auth/AuthEnable"),
+        (Method::AuthDisable, "/etcdserverpb.Auth/AuthDisable"),
+        (Method::AuthStatus, "/etcdserverpb.Auth/AuthStatus"),
+        (Method::Authenticate, "/etcdserverpb.Auth/Authenticate"),
+        (Method::UserAdd, "/etcdserverpb.Auth/UserAdd"),
+        (Method::UserGet, "/etcdserverpb.Auth/UserGet"),
+        (Method::UserList, "/etcdserverpb.Auth/UserList"),
+        (Method::UserDelete, "/etcdserverpb.Auth/UserDelete"),
+        (Method::UserChangePassword, "/etcdserverpb.Auth/UserChangePassword"),
+        (Method::UserGrantRole, "/etcdserverpb.Auth/UserGrantRole"),
+        (Method::UserRevokeRole, "/etcdserverpb.Auth/UserRevokeRole"),
+        (Method::RoleAdd, "/etcdserverpb.Auth/RoleAdd"),
+        (Method::RoleGet, "/etcdserverpb.Auth/RoleGet"),
+        (Method::RoleList, "/etcdserverpb.Auth/RoleList"),
+        (Method::RoleDelete, "/etcdserverpb.Auth/RoleDelete"),
+        (Method::RoleGrantPermission, "/etcdserverpb.Auth/RoleGrantPermission"),
+        (Method::RoleRevokePermission, "/etcdserverpb.Auth/RoleRevokePermission"),
         (Method::HealthCheck, "/grpc.health.v1.Health/Check"),
         (Method::HealthList, "/grpc.health.v1.Health/List"),
         (Method::HealthWatch, "/grpc.health.v1.Health/Watch"),

@@ -26,6 +26,7 @@
 pub mod codec;
 pub mod frame;
 pub mod link;
+pub mod roster;
 
 use bytes::BytesMut;
 use holdfast_core::id::{ClusterId, Incarnation, MemberId, Position};
@@ -34,6 +35,7 @@ use holdfast_core::message::PeerHello;
 pub use codec::encode_frame;
 pub use frame::{FrameError, FrameReader, Seen};
 pub use link::{Link, LinkError, LinkEvent, LocalPeer, Refusal, Role, SendError};
+pub use roster::{Inquiry, Roster};
 
 /// The oldest and the newest protocol that this build speaks.
 pub const PROTOCOLS: (u16, u16) = (1, 1);
@@ -58,15 +60,25 @@ pub fn fuzz_peer_frame(data: &[u8]) {
             assert_eq!(again[frame::HEADER..], frame.payload[..], "one message has one encoding");
         }
     }
-    let hello = PeerHello { incarnation: Incarnation(7), last: Position::new(3, 2) };
-    let local = LocalPeer { cluster: ClusterId(1), member: MemberId(1), hello };
+    let hello = PeerHello { incarnation: Incarnation(7), last: Position::new(3, 2), birth: 9 };
+    let urls = vec!["http://a:1".to_string()];
+    let local = LocalPeer { cluster: ClusterId(1), member: MemberId(1), hello, urls };
     for role in [Role::Dialer, Role::Acceptor] {
-        let mut link = Link::new(role, local, None);
+        let mut link = Link::new(role, local.clone(), None);
         let mut events = Vec::new();
         for chunk in bytes.chunks(size) {
             link.receive(chunk, &mut events);
         }
         let closings = events.iter().filter(|event| matches!(event, LinkEvent::Closed(_))).count();
         assert!(closings <= 1, "a link closes once");
+    }
+    let mut inquiry = Inquiry::default();
+    for chunk in bytes.chunks(size) {
+        if let Ok(Some(roster)) = inquiry.receive(chunk) {
+            let mut again = BytesMut::new();
+            roster.write(&mut again);
+            let answer = Inquiry::default().receive(&again);
+            assert_eq!(answer, Ok(Some(roster)), "a roster comes back as it was");
+        }
     }
 }

@@ -31,7 +31,9 @@ use crate::call::{Code, GrpcStatus, Method};
 use crate::payload::{Assembly, Payload};
 use crate::proto::etcdserverpb as pb;
 
+mod auth;
 mod cluster;
+mod downgrade;
 mod fuzz;
 mod header;
 mod health;
@@ -91,6 +93,9 @@ pub fn decode_query(
     message: &Bytes,
     limits: &WireLimits,
 ) -> Result<Query, GrpcStatus> {
+    if let Some(query) = auth::decode_call(method, message) {
+        return query;
+    }
     match method {
         Method::Range => kv::decode_range(message),
         Method::Put => kv::decode_put(message, limits),
@@ -103,25 +108,19 @@ pub fn decode_query(
         Method::LeaseTimeToLive => lease::decode_time_to_live(message),
         Method::LeaseLeases => lease::decode_leases(message),
         Method::MemberList => cluster::decode_member_list(message),
+        Method::MemberAdd => cluster::decode_member_add(message),
+        Method::MemberRemove => cluster::decode_member_remove(message),
+        Method::MemberUpdate => cluster::decode_member_update(message),
+        Method::MemberPromote => cluster::decode_member_promote(message),
+        Method::Downgrade => downgrade::decode(message),
         Method::Status => maintenance::decode_status(message),
         Method::Alarm => maintenance::decode_alarm(message),
         Method::Defragment => maintenance::decode_defragment(message),
         Method::Hash => maintenance::decode_hash(message),
         Method::HashKv => maintenance::decode_hash_kv(message),
         Method::MoveLeader => maintenance::decode_move_leader(message),
-        Method::RangeStream
-        | Method::Snapshot
-        | Method::Lock
-        | Method::Unlock
-        | Method::Campaign
-        | Method::Proclaim
-        | Method::Leader
-        | Method::Observe
-        | Method::Resign
-        | Method::Watch
-        | Method::HealthCheck
-        | Method::HealthList
-        | Method::HealthWatch => Err(GrpcStatus {
+        // The calls of the Auth service are taken above; the rest are streams, or several requests.
+        _ => Err(GrpcStatus {
             code: Code::Internal,
             message: format!("{} is not a query", method.path()),
         }),
@@ -177,6 +176,16 @@ fn assemble_answer(origin: Origin, answer: &Answer, out: &mut Assembly) {
         AnswerBody::MemberList(members) => {
             append(&cluster::member_list_response(origin, header, members), out);
         }
+        AnswerBody::MemberAdd { member, members } => {
+            append(&cluster::member_add_response(origin, header, (member, members)), out);
+        }
+        // Removal, update and promotion answer alike, field by field.
+        AnswerBody::Members(members) => {
+            append(&cluster::member_list_response(origin, header, members), out);
+        }
+        AnswerBody::Downgrade(version) => {
+            append(&downgrade::response(origin.header(header), *version), out);
+        }
         AnswerBody::Status(status) => {
             append(&maintenance::status_response(origin.header(header), status), out);
         }
@@ -189,6 +198,7 @@ fn assemble_answer(origin: Origin, answer: &Answer, out: &mut Assembly) {
         AnswerBody::HashKv(hash) => {
             append(&maintenance::hash_kv_response(origin.header(header), hash), out);
         }
+        AnswerBody::Auth(reply) => auth::encode(origin.header(header), reply, out),
         AnswerBody::Alarms(alarms) => {
             append(&maintenance::alarm_response(origin.header(header), alarms), out);
         }

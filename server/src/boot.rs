@@ -7,8 +7,9 @@ use std::sync::Arc;
 use holdfast_core::id::{ClusterId, Incarnation, MemberId, Position};
 use holdfast_core::limits::Limits;
 use holdfast_core::machine;
+use holdfast_core::membership::{Started, Version};
 use holdfast_core::message::SnapshotMeta;
-use holdfast_core::node::{Node, NodeConfig};
+use holdfast_core::node::{self, Node, NodeConfig};
 use holdfast_core::raft::Boot;
 use holdfast_core::response::Member;
 use holdfast_core::store::Fault;
@@ -38,6 +39,8 @@ pub struct BootConfig {
     pub wal: WalOptions,
     /// The engine's shape.
     pub engine: EngineOptions,
+    /// `--force-new-cluster`: this member gives all others up.
+    pub force_new: bool,
 }
 
 /// A member, opened.
@@ -50,6 +53,8 @@ pub struct Booted {
     pub engine: Engine,
     /// Its disk.
     pub disk: Arc<dyn Disk>,
+    /// Who it is.
+    pub member: MemberId,
     /// This run.
     pub incarnation: Incarnation,
     /// What recovery had to cut.
@@ -71,6 +76,9 @@ pub fn boot(disk: Arc<dyn Disk>, config: &BootConfig, now: Instant) -> Result<Bo
         true => create(disk.clone(), identity, config)?,
         false => Engine::open(disk.clone(), identity, config.engine.clone())?,
     };
+    if machine::is_removed(&engine.snapshot(), config.member) {
+        return Err(node::removed(config.member));
+    }
     let (checkpoint, _) = engine.checkpoint();
     let wal_identity = WalIdentity {
         cluster: config.cluster,
@@ -88,17 +96,22 @@ pub fn boot(disk: Arc<dyn Disk>, config: &BootConfig, now: Instant) -> Result<Bo
         hard_state: recovered.hard_state,
         entries: recovered.entries,
         last_seq: recovered.last_seq,
+        force_new: config.force_new,
     };
     let node = NodeConfig {
         member: config.member,
         incarnation: config.incarnation,
         limits: config.limits.clone(),
         seed: config.seed,
+        started: Some(engine.birth())
+            .filter(|birth| *birth != 0)
+            .map(|birth| Started { birth, version: Version::OWN }),
     };
     engine.publish();
     let node = Node::new(node, boot, &engine, now)?;
     let (incarnation, notes) = (config.incarnation, recovered.notes);
-    Ok(Booted { node, wal, engine, disk, incarnation, notes })
+    let member = config.member;
+    Ok(Booted { node, wal, engine, disk, member, incarnation, notes })
 }
 
 /// A log without a superblock is no new member: its superblock was lost, and making a new one would

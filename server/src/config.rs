@@ -27,6 +27,7 @@ use holdfast_net::grpc::{Http2Options, KeepaliveOptions};
 use crate::disk_driver::DiskDriver;
 use crate::logging::{Level, Output};
 
+mod auth;
 mod cluster;
 mod flags;
 mod gates;
@@ -37,6 +38,7 @@ mod text;
 mod url;
 mod value;
 
+pub use auth::{AuthFlags, TokenFlag};
 pub use cluster::{ClusterState, InitialMember};
 pub use gates::{FeatureGates, GATES};
 pub use text::{ETCD_VERSION, GIT_SHA, version};
@@ -108,6 +110,8 @@ pub struct Config {
     pub listen_metrics: Vec<HttpUrl>,
     /// `--initial-cluster`, in name order.
     pub initial_cluster: Vec<InitialMember>,
+    /// `--force-new-cluster`
+    pub force_new_cluster: bool,
     /// `--initial-cluster-state`: meaningful only while there is no data.
     pub initial_cluster_state: ClusterState,
     /// `--initial-cluster-token`: part of what member ids are derived from.
@@ -128,6 +132,8 @@ pub struct Config {
     pub feature_gates: FeatureGates,
     /// `--experimental-disk-driver`.
     pub disk_driver: DiskDriver,
+    /// `--auth-token`, `--auth-token-ttl`, `--bcrypt-cost`.
+    pub auth: AuthFlags,
     /// `--log-level`.
     pub log_level: Level,
     /// `--log-outputs`; at least one.
@@ -200,6 +206,7 @@ fn build(values: Values) -> Result<Config, ConfigError> {
     let mut warnings = values.warnings.clone();
     warnings.extend(feature_gates.warnings());
     warn_of_values(&values, &limits, &mut warnings);
+    let auth = auth::read(&values, &mut warnings)?;
     Ok(Config {
         data_dir: data_dir(&values, &name),
         name,
@@ -213,12 +220,14 @@ fn build(values: Values) -> Result<Config, ConfigError> {
         initial_cluster_token: values.text("initial-cluster-token").to_owned(),
         connections: connections(&values, &limits)?,
         limits,
+        force_new_cluster: values.switch("force-new-cluster"),
         watch_progress_interval: progress_interval(&values),
         quota_backend_bytes: values.signed("quota-backend-bytes"),
         auto_compaction: auto_compaction(&values)?,
         feature_gates,
         unsafe_no_fsync: values.switch("unsafe-no-fsync"),
         disk_driver: disk_driver(&values)?,
+        auth,
         log_level: log_level(&values)?,
         log_outputs: log_outputs(&values)?,
         warnings,
@@ -307,6 +316,8 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
         catchup_entries: values.count("snapshot-catchup-entries"),
         compaction_batch,
         sticky_no_space: values.switch("experimental-sticky-nospace-alarm"),
+        strict_reconfig_check: values.switch("strict-reconfig-check"),
+        learners_max: values.count("max-learners"),
         ..Limits::default()
     };
     limits.validate().map_err(ConfigError::unfit)?;

@@ -1,7 +1,7 @@
 //! `holdfast ctl`: etcdctl's commands, flags, output and exit codes, over gRPC.
 //!
-//! Here: the entry, the exit codes, and which function runs which command. Left out for now: users and
-//! roles, TLS, changes of membership, mirrors, checks; their flags are refused
+//! Here: the entry, the exit codes, and which function runs which command. Left out for now: TLS, mirrors,
+//! checks; their flags are refused
 //! with a sentence, their commands are unknown. Output formats are simple and json.
 //!
 //! Laws: 1. what a script reads (standard output, exit codes, the text after `Error: `) is etcdctl's,
@@ -12,6 +12,7 @@
 //! one JSON line and returns 0; with nobody listening it prints
 //! `Error: context deadline exceeded` after five seconds and returns 1.
 
+pub mod auth;
 pub mod client;
 pub mod cluster;
 pub mod command;
@@ -24,6 +25,7 @@ pub mod kv;
 pub mod lease;
 pub mod lock;
 pub mod maintenance;
+pub mod member;
 pub mod print;
 pub mod print_json;
 pub mod txn;
@@ -127,6 +129,11 @@ async fn perform_async(session: Session) -> Result<(), Exit> {
         Action::Lock => lock::lock(session).await,
         Action::Elect => lock::elect(session).await,
         Action::MemberList => cluster::members(session).await,
+        Action::Auth(verb) => auth::run(session, verb).await,
+        Action::MemberAdd => member::add(session).await,
+        Action::MemberRemove => member::remove(session).await,
+        Action::MemberUpdate => member::update(session).await,
+        Action::MemberPromote => member::promote(session).await,
         Action::Version | Action::Options => Ok(()),
     }
 }

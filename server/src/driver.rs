@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use holdfast_core::id::{Incarnation, MemberId};
 use holdfast_core::input::Input;
+use holdfast_core::membership::Stranger;
 use holdfast_core::message::{Message, PeerHello, SnapshotMeta, Transfer};
-use holdfast_core::node::Node;
+use holdfast_core::node::{self, Node};
 use holdfast_core::output::{Effect, Output};
 use holdfast_core::store::Fault;
 use holdfast_core::time::Instant;
@@ -34,6 +35,7 @@ pub struct Driver<H: Host> {
     wal: Wal,
     engine: Engine,
     disk: Arc<dyn Disk>,
+    member: MemberId,
     incarnation: Incarnation,
     host: H,
     output: Output,
@@ -51,13 +53,14 @@ pub struct Driver<H: Host> {
 impl<H: Host> Driver<H> {
     /// Takes over what [`boot`](crate::boot::boot) opened.
     pub fn new(booted: Booted, host: H) -> Driver<H> {
-        let Booted { node, wal, engine, disk, incarnation, .. } = booted;
+        let Booted { node, wal, engine, disk, member, incarnation, .. } = booted;
         let next_retry = host.now() + RETRY;
         Driver {
             node,
             wal,
             engine,
             disk,
+            member,
             incarnation,
             host,
             output: Output::default(),
@@ -105,7 +108,11 @@ impl<H: Host> Driver<H> {
 
     /// What this member says of itself when a connection to a peer opens.
     pub fn hello(&self) -> PeerHello {
-        PeerHello { incarnation: self.incarnation, last: self.node.durable_last() }
+        PeerHello {
+            incarnation: self.incarnation,
+            last: self.node.durable_last(),
+            birth: self.engine.birth(),
+        }
     }
 
     /// Its consensus and state machine, to look at.
@@ -149,8 +156,17 @@ impl<H: Host> Driver<H> {
             Event::Connected { peer, hello } => self.step(now, Input::Connected { peer, hello }),
             Event::Disconnected { peer } => self.step(now, Input::Disconnected { peer }),
             Event::Completed(completion) => self.complete(now, completion)?,
+            Event::Expelled(why) => self.expelled(why)?,
         }
         Ok(())
+    }
+
+    fn expelled(&self, why: Stranger) -> Result<(), Fault> {
+        match why {
+            Stranger::Removed => Err(node::removed(self.member)),
+            Stranger::Reborn => Err(node::reborn(self.member)),
+            Stranger::Unknown => Ok(()), // not yet
+        }
     }
 
     fn complete(&mut self, now: Instant, completion: Completion) -> Result<(), Fault> {
@@ -238,10 +254,10 @@ impl<H: Host> Driver<H> {
                     self.start_disk();
                     self.host.send(to, message);
                 }
-                Effect::Publish { events } => {
+                Effect::Publish { events, tokens } => {
                     let snapshot = self.engine.publish();
                     let restored = std::mem::take(&mut self.restored);
-                    self.host.publish(Publication { snapshot, events, restored });
+                    self.host.publish(Publication { snapshot, events, tokens, restored });
                 }
                 Effect::Reply { id, result } => self.host.reply(id, result),
                 effect => self.housekeep(effect)?,
@@ -277,6 +293,7 @@ impl<H: Host> Driver<H> {
                 self.installing = Some((meta, number));
             }
             Effect::Discard { at } => self.engine.discard(at, &mut self.ops),
+            Effect::Membership(membership) => self.host.membership(membership),
             Effect::Halt(fault) => return Err(fault),
             Effect::Append(_)
             | Effect::Send { .. }

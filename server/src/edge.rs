@@ -17,10 +17,16 @@
 //!     more than the limits say; what is over by then is at most one value, or one revision for a
 //!     watcher, of each kind of work.
 //!
-//! Leaves out: bytes, connections, authentication.
+//! Leaves out: bytes and connections.
 
+mod access;
+#[cfg(test)]
+mod auth_tests;
 mod compaction;
+mod downgrade;
+mod login;
 mod maintenance;
+mod parked;
 mod reads;
 mod slice;
 #[cfg(test)]
@@ -34,6 +40,8 @@ use holdfast_core::fact::Fact;
 use holdfast_core::id::{Incarnation, Index, LeaseId, MemberId, RequestId, Revision};
 use holdfast_core::limits::Limits;
 use holdfast_core::machine;
+use holdfast_core::machine::guard::Act;
+use holdfast_core::membership::MemberChange;
 use holdfast_core::mvcc::Budget;
 use holdfast_core::mvcc::resolve::{self, Resolved};
 use holdfast_core::query::{Answer, AnswerBody, Answered, Header, Query, StatusAnswer};
@@ -48,8 +56,13 @@ use holdfast_core::watch::{Hub, HubOptions, WatchResponse, WatchStreamId};
 use holdfast_net::call::StreamId;
 use holdfast_storage::snapshot::Snapshot;
 
+use crate::auth::vault::Vault;
+use crate::auth::{AuthOptions, Credential};
 use crate::host::{Event, Publication};
-use reads::{Lease, Read, Reading, Reads, Source, Work};
+use access::Access;
+use login::{Checked, Jobs};
+use parked::Parked;
+use reads::{Asking, Lease, Read, Reading, Reads, Source, Work};
 use slice::Slice;
 
 /// Who an edge answers for, and its bounds.
@@ -71,6 +84,10 @@ pub struct EdgeConfig {
     pub quota: i64,
     /// When to compact without being asked.
     pub auto_compaction: Option<AutoCompaction>,
+    /// Passwords and tokens.
+    pub auth: AuthOptions,
+    /// The id of a member that comes with these peer URLs now.
+    pub member_id: fn(&[String]) -> MemberId,
 }
 
 /// One call's query, and who asks it.
@@ -80,8 +97,8 @@ pub struct Asked {
     pub call: StreamId,
     /// What.
     pub query: Query,
-    /// Who.
-    pub identity: Identity,
+    /// Who, by its own word.
+    pub by: Credential,
 }
 
 /// What an answer of the driver is for.
@@ -90,11 +107,13 @@ enum Waiting {
     /// The answer's body is the call's.
     Write(StreamId),
     /// Every one of these may read now.
-    Reads(Vec<(StreamId, Read)>),
+    Reads(Vec<Asking>),
     /// A renewal of this lease.
     KeepAlive(StreamId, LeaseId),
-    /// A look at this lease, with its keys or without.
-    TimeToLive(StreamId, LeaseId, bool),
+    /// A look at this lease, with its keys for this caller or without.
+    TimeToLive(StreamId, LeaseId, Option<Credential>),
+    /// A user whose password was right gets a token.
+    Login(Box<Checked>),
     /// A compaction that nobody asked for.
     Compaction,
     /// A compaction that is answered when it has been carried out here.
@@ -102,9 +121,10 @@ enum Waiting {
 }
 
 /// A look at a lease that waits until this member has applied as much as the leader had.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Lagging {
     call: StreamId,
+    by: Credential,
     lease: Lease,
     applied: Index,
     deadline: Instant,
@@ -123,7 +143,15 @@ pub struct Edge {
     waiting: Ascending<(Instant, Waiting)>,
     /// Looks at leases of which the leader has said more than this member has applied.
     lagging: Vec<Lagging>,
-    gathering: Vec<(StreamId, Read)>,
+    gathering: Vec<Asking>,
+    access: Access,
+    jobs: Jobs,
+    /// Calls whose callers cannot be judged yet.
+    parked: Vec<Parked>,
+    /// For the driver, and come up when there was no inbox at hand.
+    outgoing: Vec<Event>,
+    /// The latest time that the edge was told.
+    now: Instant,
     /// Reads that wait for their read index.
     indexing: usize,
     /// Calls that ended before they were answered: a mark goes when what was asked comes up.
@@ -136,13 +164,11 @@ pub struct Edge {
     moving: Vec<(StreamId, MemberId)>,
     /// There is one from the first turn on, if history is to be compacted without being asked.
     compactor: Option<Compactor>,
-    /// When the last turn began, by the member's clock.
-    now: Instant,
 }
 
 impl Edge {
     /// An edge that starts from the state as published.
-    pub fn new(config: EdgeConfig, snapshot: Snapshot) -> Edge {
+    pub fn new(config: EdgeConfig, snapshot: Snapshot, vault: Box<dyn Vault>) -> Edge {
         let slice = Budget::new(config.limits.edge_slice_keys, config.limits.edge_slice_bytes);
         let header = Header { revision: snapshot.mark().revision, ..Header::default() };
         Edge {
@@ -153,6 +179,11 @@ impl Edge {
             waiting: Ascending::default(),
             lagging: Vec::new(),
             gathering: Vec::new(),
+            access: Access::new(&config.auth, &snapshot, vault),
+            jobs: Jobs::default(),
+            parked: Vec::new(),
+            outgoing: Vec::new(),
+            now: Instant(0),
             indexing: 0,
             cancelled: BTreeSet::new(),
             reads: Reads::new(Slice::new(slice)),
@@ -160,7 +191,6 @@ impl Edge {
             compacted: snapshot.mark().compacted,
             moving: Vec::new(),
             compactor: None,
-            now: Instant(0),
             source: Source { header, snapshot },
             config,
         }
@@ -169,51 +199,113 @@ impl Edge {
     /// Takes a query. What has to go to the driver is added to `inbox`; linearizable reads gather until
     /// [`Edge::flush`].
     pub fn ask(&mut self, now: Instant, asked: Asked, inbox: &mut Vec<Event>) {
-        let Asked { call, query, identity } = asked;
+        self.tick(now);
+        if let Some(asked) = self.park(asked) {
+            self.ask_now(now, asked, inbox);
+        }
+    }
+
+    /// Takes a query whose caller can be judged.
+    fn ask_now(&mut self, now: Instant, asked: Asked, inbox: &mut Vec<Event>) {
+        let Asked { call, query, by } = asked;
+        let reading = |read| Asking { call, by: by.clone(), read };
         let (waiting, ask) = match query {
             Query::Range(range) => {
-                return self.take_read(call, range.serializable, Read::Range(range));
+                let local = range.serializable;
+                return self.take_read(reading(Read::Range(range)), local);
             }
             Query::Txn(txn) if txn.is_read_only() => {
-                return self.take_read(call, txn.is_serializable(), Read::Txn(txn));
+                let local = txn.is_serializable();
+                return self.take_read(reading(Read::Txn(txn)), local);
             }
             Query::MemberList { linearizable } => {
-                return self.take_read(call, !linearizable, Read::Members);
+                return self.take_read(reading(Read::Members), !linearizable);
             }
-            Query::LeaseLeases => return self.take_read(call, true, Read::Leases),
-            Query::Status => return self.answer_status(call),
+            Query::Downgrade(asked) => {
+                return self.take_read(reading(Read::Downgrade(asked)), false);
+            }
+            Query::LeaseLeases => return self.take_read(reading(Read::Leases), true),
+            Query::Status => return self.answer_status(call, &by),
             Query::HashKv { revision } => {
-                return self.take_read(call, true, Read::HashKv(revision));
+                return self.take_read(reading(Read::HashKv(revision)), true);
             }
-            Query::Hash => return self.take_read(call, true, Read::Hash),
-            Query::Defragment => return self.answer_defragment(call),
-            Query::MoveLeader { to } => return self.move_leader(now, (call, to), inbox),
+            Query::Hash => return self.take_read(reading(Read::Hash), true),
+            Query::Defragment => return self.answer_defragment(call, &by),
+            Query::MoveLeader { to } => return self.move_leader(now, (call, &by, to), inbox),
             Query::LeaseKeepAlive { id } => {
+                if !self.may(call, &by, Act::LeaseKeepAlive(id)) {
+                    return;
+                }
                 (Waiting::KeepAlive(call, id), Ask::LeaseKeepAlive { id })
             }
             Query::LeaseTimeToLive { id, keys } => {
+                if !self.may(call, &by, Act::Identified) {
+                    return;
+                }
+                let keys = keys.then_some(by.clone());
                 (Waiting::TimeToLive(call, id, keys), Ask::LeaseTimeToLive { id })
             }
+            Query::Auth(query) => return self.ask_auth(now, (call, by), query, inbox),
             Query::Compact { revision, physical: true } => {
                 let revision = Revision(revision);
                 (Waiting::Physical(call, revision), Ask::Propose(Op::Compact { revision }))
             }
-            write => (Waiting::Write(call), Ask::Propose(self.op(write))),
+            write => {
+                let op = self.op(write);
+                return self.write(now, (call, by), op, inbox);
+            }
         };
+        self.hand_over(now, by, (waiting, ask), inbox);
+    }
+
+    /// Hands an operation to the driver: apply decides whether the caller may.
+    fn write(
+        &mut self,
+        now: Instant,
+        (call, by): (StreamId, Credential),
+        op: Op,
+        inbox: &mut Vec<Event>,
+    ) {
+        self.hand_over(now, by, (Waiting::Write(call), Ask::Propose(op)), inbox);
+    }
+
+    fn hand_over(
+        &mut self,
+        now: Instant,
+        by: Credential,
+        (waiting, ask): (Waiting, Ask),
+        inbox: &mut Vec<Event>,
+    ) {
         // What has been answered and still has to be read counts too.
         let most = self.config.limits.pending_commands_max;
         let waiting_count =
             self.waiting.len() + self.lagging.len() + self.physical.len() + self.moving.len();
         if waiting_count >= most || self.reads.len() >= most {
-            return self.reads.answers.push((call, Err(Rejection::TooManyRequests)));
+            return self.refuse(waiting, Rejection::TooManyRequests);
         }
-        inbox.push(Event::Request(self.request(now, waiting, identity, ask)));
+        match self.access.identify(&by) {
+            Ok(identity) => {
+                inbox.push(Event::Request(self.request(now, waiting, identity, ask)));
+            }
+            Err(rejection) => self.refuse(waiting, rejection),
+        }
+    }
+
+    /// Whether a caller may do what does not go through the log; it is told if not.
+    fn may(&mut self, call: StreamId, by: &Credential, act: Act<'_>) -> bool {
+        let permitted = self.access.permit(&self.source.snapshot, by, act);
+        permitted.map_err(|rejection| self.reads.answers.push((call, Err(rejection)))).is_ok()
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        self.access.tick(now);
     }
 
     /// Proposes something on the member's own behalf.
     pub fn propose(&mut self, now: Instant, call: StreamId, op: Op, inbox: &mut Vec<Event>) {
         let (waiting, ask) = (Waiting::Write(call), Ask::Propose(op));
-        inbox.push(Event::Request(self.request(now, waiting, Identity::default(), ask)));
+        inbox.push(Event::Request(self.request(now, waiting, Identity::SYSTEM, ask)));
     }
 
     /// Asks the node to hand leadership over; nobody waits for the answer.
@@ -229,12 +321,14 @@ impl Edge {
         self.cancelled.insert(call);
     }
 
-    /// Asks one read index for all reads that have gathered.
+    /// Asks one read index for all reads that have gathered, and goes on with what the vault has done.
     pub fn flush(&mut self, now: Instant, inbox: &mut Vec<Event>) {
-        self.now = now;
+        self.tick(now);
         self.compact_by_itself(now, inbox);
+        inbox.append(&mut self.outgoing);
+        self.reap(now, inbox);
         if !self.cancelled.is_empty() {
-            self.gathering.retain(|(call, _)| !self.cancelled.remove(call));
+            self.gathering.retain(|asking| !self.cancelled.remove(&asking.call));
         }
         if !self.gathering.is_empty() {
             let reads = std::mem::take(&mut self.gathering);
@@ -247,7 +341,10 @@ impl Edge {
 
     /// The driver has published a new state.
     pub fn published(&mut self, now: Instant, publication: Publication) {
+        self.tick(now);
         let mark = publication.snapshot.mark();
+        let Publication { snapshot, tokens, restored, .. } = &publication;
+        self.access.published(snapshot, tokens, *restored);
         self.source.header.revision = mark.revision;
         self.source.snapshot = publication.snapshot;
         if publication.restored {
@@ -257,6 +354,7 @@ impl Edge {
         }
         let lagging = std::mem::take(&mut self.lagging);
         lagging.into_iter().for_each(|look| self.read_lease(look));
+        self.judge_parked(now);
     }
 
     /// The driver has answered a request of this edge.
@@ -268,8 +366,8 @@ impl Edge {
         match (waiting, result) {
             (Waiting::Reads(reads), Ok(_)) => {
                 self.indexing -= reads.len();
-                for (call, read) in reads {
-                    self.read(call, read);
+                for asking in reads {
+                    self.read(asking);
                 }
             }
             (Waiting::Write(call), Ok(response)) => self.answer_write(call, response),
@@ -283,6 +381,7 @@ impl Edge {
                 self.answer_time_to_live((call, keys, deadline), id, response);
             }
             (Waiting::Compaction, Ok(_)) => {}
+            (Waiting::Login(checked), result) => self.logged_in(*checked, result),
             (waiting, Err(rejection)) => self.refuse(waiting, rejection),
         }
     }
@@ -303,8 +402,9 @@ impl Edge {
     /// Answers that are complete, in the order in which they became so. Reads under way go on; called
     /// once in each turn, after [`Edge::turned`], and before watches are polled.
     pub fn take_answers(&mut self, now: Instant) -> Vec<(StreamId, Answered)> {
+        self.tick(now);
         self.expire(now);
-        self.reads.work(&self.source, &mut self.cancelled);
+        self.reads.work(&self.source, &mut self.access, &mut self.cancelled);
         // As many as now may come next: a vector that begins with nothing is moved as it grows.
         let room = Vec::with_capacity(self.reads.answers.len());
         let mut answers = std::mem::replace(&mut self.reads.answers, room);
@@ -339,8 +439,23 @@ impl Edge {
     /// When the edge has something to do without a turn of the driver: at once while reads or watches
     /// wait for their next piece.
     pub fn deadline(&self) -> Instant {
+        if self.reads.is_busy() || !self.outgoing.is_empty() {
+            return Instant(0);
+        }
         let compaction = self.compactor.as_ref().map_or(Instant::NEVER, Compactor::deadline);
-        if self.reads.is_busy() { Instant(0) } else { self.hub.deadline().min(compaction) }
+        self.hub.deadline().min(self.access.vault.deadline()).min(compaction)
+    }
+
+    /// The call that a request of this edge was made for, while it is not answered.
+    pub fn asker(&self, id: RequestId) -> Option<StreamId> {
+        match &self.waiting.get(id.sequence)?.1 {
+            Waiting::Write(call)
+            | Waiting::Physical(call, _)
+            | Waiting::KeepAlive(call, _)
+            | Waiting::TimeToLive(call, _, _) => Some(*call),
+            Waiting::Login(checked) => Some(checked.call()),
+            Waiting::Reads(_) | Waiting::Compaction => None,
+        }
     }
 
     /// The newest request that was made of what was asked; its sequence is [`EdgeConfig`]'s base while
@@ -384,14 +499,14 @@ impl Edge {
     }
 
     /// A read comes: a local one is read from what is there, others gather for a read index.
-    fn take_read(&mut self, call: StreamId, local: bool, read: Read) {
+    fn take_read(&mut self, asking: Asking, local: bool) {
         let held = self.gathering.len() + self.indexing + self.lagging.len() + self.reads.len();
         if held >= self.config.limits.pending_commands_max {
-            self.reads.answers.push((call, Err(Rejection::TooManyRequests)));
+            self.reads.answers.push((asking.call, Err(Rejection::TooManyRequests)));
         } else if local {
-            self.read(call, read);
+            self.read(asking);
         } else {
-            self.gathering.push((call, read));
+            self.gathering.push(asking);
         }
     }
 
@@ -400,9 +515,10 @@ impl Edge {
         match waiting {
             Waiting::Reads(reads) => {
                 self.indexing -= reads.len();
-                answers.extend(reads.into_iter().map(|(call, _)| (call, Err(rejection))));
+                answers.extend(reads.into_iter().map(|asking| (asking.call, Err(rejection))));
             }
             Waiting::Compaction => {}
+            Waiting::Login(checked) => answers.push((checked.call(), Err(rejection))),
             Waiting::Write(call)
             | Waiting::Physical(call, _)
             | Waiting::KeepAlive(call, _)
@@ -420,6 +536,7 @@ impl Edge {
                 self.refuse(waiting, Rejection::Timeout);
             }
         }
+        self.expire_parked(now);
         let answers = &mut self.reads.answers;
         self.lagging.retain(|look| {
             let late = look.deadline <= now;
@@ -445,8 +562,16 @@ impl Edge {
             Query::LeaseRevoke { id } => Op::LeaseRevoke { id },
             Query::AlarmList => Op::AlarmList,
             Query::Alarm(op) => Op::Alarm(op),
+            Query::MemberAdd { peer_urls, is_learner } => Op::Member(MemberChange::Add {
+                id: (self.config.member_id)(&peer_urls),
+                peer_urls,
+                is_learner,
+                learners_max: self.config.limits.learners_max,
+            }),
+            Query::MemberChange(change) => Op::Member(change),
             Query::Range(_)
             | Query::MemberList { .. }
+            | Query::Downgrade(_)
             | Query::Status
             | Query::HashKv { .. }
             | Query::Hash
@@ -454,12 +579,16 @@ impl Edge {
             | Query::MoveLeader { .. }
             | Query::LeaseLeases
             | Query::LeaseKeepAlive { .. }
-            | Query::LeaseTimeToLive { .. } => unreachable!("answered without a proposal"),
+            | Query::LeaseTimeToLive { .. }
+            | Query::Auth(_) => unreachable!("answered without a proposal, or made into one"),
         }
     }
 
-    fn read(&mut self, call: StreamId, read: Read) {
-        self.reads.read(call, read, &self.source);
+    fn read(&mut self, asking: Asking) {
+        match asking.read {
+            Read::Login(login) => self.check_password(self.now, login),
+            _ => self.reads.read(asking, &self.source, &mut self.access),
+        }
     }
 
     fn answer_write(&mut self, call: StreamId, response: Response) {
@@ -489,7 +618,7 @@ impl Edge {
 
     fn answer_time_to_live(
         &mut self,
-        (call, keys, deadline): (StreamId, bool, Instant),
+        (call, keys, deadline): (StreamId, Option<Credential>, Instant),
         id: LeaseId,
         response: Response,
     ) {
@@ -497,9 +626,9 @@ impl Edge {
             Body::LeaseTimeToLive { ttl, granted, applied } => (ttl, granted, applied),
             _ => (-1, 0, Index(0)),
         };
-        if keys && ttl >= 0 {
+        if let Some(by) = keys.filter(|_| ttl >= 0) {
             let lease = Lease { id, ttl, granted };
-            return self.read_lease(Lagging { call, lease, applied, deadline });
+            return self.read_lease(Lagging { call, by, lease, applied, deadline });
         }
         let header = Header { revision: response.revision, term: response.term };
         let body = AnswerBody::LeaseTimeToLive { id, ttl, granted, keys: Vec::new() };
@@ -511,11 +640,15 @@ impl Edge {
         if self.source.snapshot.mark().applied.index < look.applied {
             self.lagging.push(look);
         } else {
-            self.read(look.call, Read::LeaseKeys(look.lease));
+            let Lagging { call, by, lease, .. } = look;
+            self.read(Asking { call, by, read: Read::LeaseKeys(lease) });
         }
     }
 
-    fn answer_status(&mut self, call: StreamId) {
+    fn answer_status(&mut self, call: StreamId, by: &Credential) {
+        if !self.may(call, by, Act::Identified) {
+            return;
+        }
         let snapshot = &self.source.snapshot;
         let stored = i64::try_from(machine::stored_bytes(snapshot)).unwrap_or(i64::MAX);
         let mut errors = match self.status.leader {

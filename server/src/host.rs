@@ -4,8 +4,10 @@
 //! inbox of a later [`Driver::turn`](crate::driver::Driver::turn). Waiting for events is the business
 //! of the shell around the driver, which alone is asynchronous.
 
+use holdfast_core::auth::TokenChange;
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{MemberId, RequestId};
+use holdfast_core::membership::{Membership, Stranger};
 use holdfast_core::message::{Message, PeerHello};
 use holdfast_core::rejection::Rejection;
 use holdfast_core::request::Request;
@@ -41,6 +43,8 @@ pub enum Event {
     },
     /// A disk order ended.
     Completed(Completion),
+    /// A peer will not talk to this member any more, for a reason that stays: it must stop.
+    Expelled(Stranger),
 }
 
 /// A new state of the store, and the changes that led to it.
@@ -50,6 +54,8 @@ pub struct Publication {
     pub snapshot: Snapshot,
     /// In revision order; empty when only other tables changed.
     pub events: Vec<response::Event>,
+    /// What became of simple tokens, in the order of the log.
+    pub tokens: Vec<TokenChange>,
     /// The store was replaced by a peer's snapshot: there are no events for what changed.
     pub restored: bool,
 }
@@ -73,6 +79,9 @@ pub trait Host {
 
     /// Answers a request.
     fn reply(&mut self, id: RequestId, result: Result<Response, Rejection>);
+
+    /// Who there is has changed: talk to these from now on, and to no others.
+    fn membership(&mut self, membership: Membership);
 
     /// Something an operator should read.
     fn warn(&mut self, message: &str);

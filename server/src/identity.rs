@@ -49,6 +49,14 @@ pub fn member_id<'a>(peer_urls: impl IntoIterator<Item = &'a str>, token: &str) 
     MemberId(head(sha))
 }
 
+/// The id of a member that is added to a running cluster with these peer URLs now: as etcd, which takes
+/// the seconds since 1970 where the others take the token.
+pub fn added_member_id(peer_urls: &[String]) -> MemberId {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let seconds = since.map_or(0, |since| since.as_secs());
+    member_id(peer_urls.iter().map(String::as_str), &seconds.to_string())
+}
+
 /// The id of the cluster that these members begin.
 pub fn cluster_id(members: impl IntoIterator<Item = MemberId>) -> ClusterId {
     let mut ids: Vec<MemberId> = members.into_iter().collect();

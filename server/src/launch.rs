@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_core::fact::Fact;
-use holdfast_core::id::{ClusterId, MemberId};
 use holdfast_core::limits::Limits;
 use holdfast_core::status::Status;
 use holdfast_core::store::Fault;
@@ -18,6 +17,7 @@ use crate::boot::BootConfig;
 use crate::config::{ClusterState, Config, HttpUrl};
 use crate::datadir::DataDir;
 use crate::identity;
+use crate::join::{self, Joined};
 use crate::member::MemberConfig;
 use crate::metrics::Metrics;
 use crate::observer::Observer;
@@ -63,7 +63,10 @@ fn open_disk(config: &Config) -> Result<Arc<FileDisk>, Fault> {
 
 fn member_config(config: &Config, disk: &FileDisk) -> Result<MemberConfig, Fault> {
     let entropy = |error| Fault::new("drawing random numbers", "/dev/urandom", error);
-    let (member, cluster) = whose(config, disk)?;
+    let Joined { member, cluster, genesis, members } = whose(config, disk)?;
+    if config.force_new_cluster {
+        info!(member_id = %identity::Hex(member.0), "forcing restart member");
+    }
     let seed = identity::random().map_err(entropy)?;
     let (quota_bytes, quota_shown) = quota(config)?;
     Ok(MemberConfig {
@@ -74,12 +77,15 @@ fn member_config(config: &Config, disk: &FileDisk) -> Result<MemberConfig, Fault
             boot: identity::boot_id(),
             limits: Limits { quota_bytes, ..config.limits.clone() },
             seed,
-            genesis: identity::initial_members(config),
+            genesis,
+            force_new: config.force_new_cluster,
             wal: WalOptions::default(),
             engine: EngineOptions { seed, ..EngineOptions::default() },
         },
         name: config.name.clone(),
         data_dir: config.data_dir.display().to_string(),
+        known: members,
+        peer_urls: own_peer_urls(config),
         client_urls: config.advertise_client.iter().map(|url| url.to_string()).collect(),
         listen_clients: addresses(&config.listen_client),
         listen_peers: addresses(&config.listen_peer),
@@ -87,6 +93,9 @@ fn member_config(config: &Config, disk: &FileDisk) -> Result<MemberConfig, Fault
         progress_interval: config.watch_progress_interval,
         quota: quota_shown,
         auto_compaction: config.auto_compaction,
+        auth: config.auth.options().map_err(|cause| {
+            Fault::new("reading the keys of --auth-token", "the command line", cause)
+        })?,
     })
 }
 
@@ -108,31 +117,30 @@ fn quota(config: &Config) -> Result<(Option<u64>, i64), Fault> {
     Ok((Some(quota), i64::try_from(quota).unwrap_or(i64::MAX)))
 }
 
+fn own_peer_urls(config: &Config) -> Vec<String> {
+    let own = config.initial_cluster.iter().find(|member| member.name == config.name);
+    let urls = own.into_iter().flat_map(|own| &own.peer_urls);
+    urls.map(ToString::to_string).collect()
+}
+
 fn addresses(urls: &[HttpUrl]) -> Vec<String> {
     urls.iter().map(|url| url.address().to_string()).collect()
 }
 
 /// Data that is there says whose it is; without any, the flags do (surface 8.1: the initial flags are
 /// ignored once there is a log).
-fn whose(config: &Config, disk: &FileDisk) -> Result<(MemberId, ClusterId), Fault> {
+fn whose(config: &Config, disk: &FileDisk) -> Result<Joined, Fault> {
     if Engine::exists(disk)? {
         let found = Engine::identity(disk)?;
-        return Ok((found.member, found.cluster));
+        let (member, cluster) = (found.member, found.cluster);
+        return Ok(Joined { member, cluster, genesis: Vec::new(), members: Vec::new() });
     }
-    match config.initial_cluster_state {
-        ClusterState::New => Ok(identity::of(config)),
-        // Starting over under an old id would forget votes and acknowledgements that others count on.
-        ClusterState::Existing => Err(Fault::new(
-            "starting a new member",
-            config.data_dir.display().to_string(),
-            format!(
-                "--data-dir {} has no member's data, and joining a running cluster \
-                 (--initial-cluster-state existing) is not served yet: \
-                 give the member its own --data-dir, or start a new cluster with new",
-                config.data_dir.display()
-            ),
-        )),
-    }
+    let found = match config.initial_cluster_state {
+        ClusterState::New => join::begin(config),
+        ClusterState::Existing => join::join(config),
+    };
+    let place = config.data_dir.display().to_string();
+    found.map_err(|cause| Fault::new("starting a new member", place, cause))
 }
 
 /// Facts and warnings as log lines and metrics.
@@ -195,8 +203,12 @@ fn log(fact: &Fact) {
         Fact::LeaseExpired { id } => debug!(lease_id = id.0, "lease expired"),
         Fact::ProposalsFailed { .. }
         | Fact::LeadershipOffered { .. }
+        | Fact::ChangeRefused { .. }
+        | Fact::Removed
         | Fact::MatchedLowered { .. } => warn!("{fact}"),
-        Fact::BecameRole { .. } | Fact::SnapshotInstalled { .. } => info!("{fact}"),
+        Fact::BecameRole { .. } | Fact::MembersChanged { .. } | Fact::SnapshotInstalled { .. } => {
+            info!("{fact}")
+        }
     }
 }
 

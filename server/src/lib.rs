@@ -1,6 +1,7 @@
 //! The process around core and storage: the driver's loop, sessions, peers; configuration, logs,
 //! metrics, health.
 
+pub mod auth;
 pub mod backup;
 pub mod boot;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod errand;
 pub mod host;
 pub mod http;
 pub mod identity;
+pub mod join;
 pub mod launch;
 pub mod logging;
 pub mod member;

@@ -2,7 +2,6 @@
 //! and a simulated network; they differ in the [`Runtime`], the disk and the [`Gate`].
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,7 +9,6 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use holdfast_core::compactor::AutoCompaction;
-use holdfast_core::id::MemberId;
 use holdfast_core::machine;
 use holdfast_core::request::Op;
 use holdfast_core::response as core;
@@ -24,9 +22,12 @@ use holdfast_storage::disk::Disk;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::Notify;
 
+use crate::auth::AuthOptions;
+use crate::auth::vault::Vault;
 use crate::boot::{BootConfig, boot};
 use crate::driver::Driver;
 use crate::edge::{Edge, EdgeConfig};
+use crate::identity;
 use crate::observer::Observer;
 use crate::peers::Peers;
 use crate::runtime::Runtime;
@@ -49,6 +50,10 @@ pub struct MemberConfig {
     pub name: String,
     /// `--data-dir`, for what is said about it.
     pub data_dir: String,
+    /// Members beside those that its own state lists, as peers told it before its first start.
+    pub known: Vec<core::Member>,
+    /// `--initial-advertise-peer-urls`
+    pub peer_urls: Vec<String>,
     /// `--advertise-client-urls`
     pub client_urls: Vec<String>,
     /// Where to listen for clients, as `host:port`.
@@ -63,6 +68,8 @@ pub struct MemberConfig {
     pub quota: i64,
     /// When history is compacted without being asked.
     pub auto_compaction: Option<AutoCompaction>,
+    /// Passwords and tokens.
+    pub auth: AuthOptions,
 }
 
 /// Serves what is not gRPC on a client port.
@@ -107,6 +114,7 @@ impl<R: Runtime> Member<R> {
     pub async fn start(
         runtime: R,
         disks: Disks,
+        vault: Box<dyn Vault>,
         config: MemberConfig,
         observer: Rc<dyn Observer>,
     ) -> Result<Member<R>, Fault> {
@@ -114,19 +122,20 @@ impl<R: Runtime> Member<R> {
         for note in &booted.notes {
             observer.warn(&note.to_string());
         }
-        let members = machine::members(&booted.engine.snapshot());
+        let state = booted.engine.snapshot();
+        let members = machine::members(&state);
         check_name(&members, &config)?;
         let wake = disks.wake.clone();
         let ring: Rc<dyn Fn()> = Rc::new(move || wake.notify_one());
         let peers = Peers::new(
-            config.boot.cluster,
-            config.boot.member,
-            peer_addresses(&members, config.boot.member),
+            (config.boot.cluster, config.boot.member),
+            config.peer_urls.clone(),
+            machine::initial_members(&state).unwrap_or_default(),
             ring.clone(),
             observer.clone(),
         );
         let streams = Rc::new(Streams::new(0, STREAM_BYTES_MAX));
-        let edge = Edge::new(edge_config(&config), booted.engine.snapshot());
+        let edge = Edge::new(edge_config(&config), booted.engine.snapshot(), vault);
         let sessions = Rc::new(RefCell::new(Sessions::new(
             edge,
             sessions_config(&config, &runtime, streams.clone(), ring),
@@ -146,7 +155,11 @@ impl<R: Runtime> Member<R> {
             WorkerHost::new(member.runtime.clone(), disks.queue.clone(), member.peers.clone());
         let driver = Driver::new(booted, host);
         member.peers.set_hello(driver.hello());
-        member.peers.dial(&member.runtime);
+        let mut membership = machine::membership(&state);
+        for known in &member.config.known {
+            membership.members.entry(known.id).or_insert_with(|| known.clone());
+        }
+        member.peers.update(&member.runtime, membership);
         member.run(driver, &disks);
         Ok(member)
     }
@@ -271,22 +284,9 @@ fn check_name(members: &[core::Member], config: &MemberConfig) -> Result<(), Fau
              start it with --name {} or give {name} the --data-dir that is its own",
             own.name, own.name
         )),
-        None => refused(format!(
-            "--data-dir {data_dir} holds the data of member {}, which is not in its own member list; \
-             the cluster may have removed it: start a new member with an empty --data-dir",
-            boot.member
-        )),
+        // Added later than its state reaches: it learns of itself from the log.
+        None => Ok(()),
     }
-}
-
-/// Where the other members are, as the cluster knows it: by their first peer URL.
-fn peer_addresses(members: &[core::Member], own: MemberId) -> BTreeMap<MemberId, String> {
-    let others = members.iter().filter(|member| member.id != own);
-    let addresses = others.filter_map(|member| {
-        let url = member.peer_urls.first()?;
-        Some((member.id, url.trim_start_matches("http://").trim_end_matches('/').to_string()))
-    });
-    addresses.collect()
 }
 
 /// Reads the first bytes of a client connection to tell gRPC from HTTP/1; garbage and silence end it.
@@ -331,6 +331,8 @@ fn edge_config(config: &MemberConfig) -> EdgeConfig {
         seed: config.boot.seed ^ config.boot.incarnation.0,
         quota: config.quota,
         auto_compaction: config.auto_compaction,
+        auth: config.auth.clone(),
+        member_id: identity::added_member_id,
     }
 }
 

@@ -6,6 +6,7 @@
 //! | `etcd_server_proposals_committed_total`, `_applied_total`, `_pending`, `_failed_total` | [`Metrics::observe`] |
 //! | `etcd_debugging_server_lease_expired_total`, `etcd_debugging_lease_renewed_total` | [`Metrics::observe`] |
 //! | `etcd_debugging_mvcc_current_revision`, `_compact_revision`, `_keys_total` | [`Metrics::set_store`] |
+//! | `etcd_debugging_auth_revision` | [`Metrics::set_store`] |
 //! | `etcd_mvcc_db_total_size_in_bytes`, `etcd_mvcc_db_total_size_in_use_in_bytes` | [`Metrics::set_store`] |
 //! | `etcd_debugging_mvcc_watch_stream_total`, `_watcher_total`, `_slow_watcher_total` | [`Metrics::set_watches`] |
 //! | `etcd_disk_wal_fsync_duration_seconds`, `etcd_disk_wal_write_bytes_total` | [`Metrics::wal_synced`] |
@@ -56,6 +57,8 @@ pub struct StoreFacts {
     pub size_in_use_bytes: u64,
     /// The quota in force; negative without one.
     pub quota_bytes: i64,
+    /// How often users and roles have changed.
+    pub auth_revision: u64,
 }
 
 /// A health check that was answered.
@@ -160,6 +163,9 @@ impl Metrics {
                 | Fact::CheckpointSaved { .. }
                 | Fact::SnapshotInstalled { .. }
                 | Fact::LeadershipOffered { .. }
+                | Fact::MembersChanged { .. }
+                | Fact::ChangeRefused { .. }
+                | Fact::Removed
                 | Fact::MatchedLowered { .. } => {}
             }
         }
@@ -258,6 +264,8 @@ impl Metrics {
         page.gauge("etcd_debugging_mvcc_compact_revision", "Where history begins.")
             .value(store.compacted.0);
         page.gauge("etcd_debugging_mvcc_keys_total", "Live keys.").value(store.keys);
+        page.gauge("etcd_debugging_auth_revision", "How often users and roles have changed.")
+            .value(store.auth_revision);
         page.gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes of data and history.")
             .value(store.size_bytes);
         page.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Of these, bytes not garbage.")

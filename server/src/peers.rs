@@ -5,6 +5,12 @@
 //! a broken connection drop them, and raft repeats what matters. A dialler pings once a second, and
 //! either end gives up a connection on which the other has been silent: one that died without a reset
 //! would otherwise be written to for as long as the system retransmits.
+//!
+//! Who there is changes while the member runs ([`Peers::update`]). A peer that this member's state does
+//! not list (yet) is talked to as well, at the URLs that it tells: after a long absence all the others
+//! may be new. One that was removed is not, nor one that has lost its data; each is told so and stops.
+
+mod registry;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -13,7 +19,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use holdfast_core::id::{ClusterId, MemberId};
+use holdfast_core::membership::{Membership, Stranger};
 use holdfast_core::message::{Message, PeerHello};
+use holdfast_core::response::Member;
 use holdfast_core::time::Instant;
 use holdfast_net::peer::{Link, LinkError, LinkEvent, LocalPeer, Refusal, Role};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -62,12 +70,23 @@ struct Queue {
     bytes: Cell<usize>,
     connected: Cell<bool>,
     ring: Notify,
+    /// Where to dial, as `host:port`, one after the other.
+    addresses: RefCell<Vec<String>>,
+    /// The present connection is of no more use: dial again.
+    moved: Cell<bool>,
+    /// The peer was removed.
+    gone: Cell<bool>,
 }
 
 /// The peers of one member.
 pub struct Peers {
-    local: Cell<LocalPeer>,
-    queues: BTreeMap<MemberId, (String, Rc<Queue>)>,
+    local: RefCell<LocalPeer>,
+    queues: RefCell<BTreeMap<MemberId, Rc<Queue>>>,
+    known: RefCell<Membership>,
+    /// The births that peers have told in this run.
+    births: RefCell<BTreeMap<MemberId, u64>>,
+    /// Who the cluster began with, for those who join.
+    genesis: Vec<Member>,
     inbox: RefCell<Vec<Event>>,
     /// Accepted connections of members, and those whose other end has not said who it is.
     accepted: Cell<usize>,
@@ -81,21 +100,22 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// Peers by member and address (`host:port`). `wake` is called when the inbox has something;
-    /// the observer gets a sentence when a connection is refused or damaged.
+    /// Nobody yet, see [`Peers::update`]. `wake` is called when the inbox has something; the observer
+    /// gets a sentence when a connection is refused or damaged.
     pub fn new(
-        cluster: ClusterId,
-        member: MemberId,
-        addresses: BTreeMap<MemberId, String>,
+        (cluster, member): (ClusterId, MemberId),
+        urls: Vec<String>,
+        genesis: Vec<Member>,
         wake: Rc<dyn Fn()>,
         observer: Rc<dyn Observer>,
     ) -> Rc<Peers> {
-        let queues = addresses
-            .into_iter()
-            .map(|(peer, address)| (peer, (address, Rc::new(Queue::default()))));
+        let hello = PeerHello::default();
         Rc::new(Peers {
-            local: Cell::new(LocalPeer { cluster, member, hello: PeerHello::default() }),
-            queues: queues.collect(),
+            local: RefCell::new(LocalPeer { cluster, member, hello, urls }),
+            queues: RefCell::default(),
+            known: RefCell::default(),
+            births: RefCell::default(),
+            genesis,
             inbox: RefCell::new(Vec::new()),
             accepted: Cell::new(0),
             strangers: Cell::new(0),
@@ -108,12 +128,13 @@ impl Peers {
 
     /// What this member says of itself from now on.
     pub fn set_hello(&self, hello: PeerHello) {
-        self.local.set(LocalPeer { hello, ..self.local.get() });
+        self.local.borrow_mut().hello = hello;
     }
 
     /// Queues a message; drops it when the peer is unknown, away or too far behind.
     pub fn send(&self, to: MemberId, message: Message) {
-        let Some((_, queue)) = self.queues.get(&to) else { return };
+        let queues = self.queues.borrow();
+        let Some(queue) = queues.get(&to) else { return };
         let bytes = weight(&message);
         if !queue.connected.get() || queue.bytes.get() + bytes > QUEUE_BYTES_MAX {
             return;
@@ -130,16 +151,17 @@ impl Peers {
 
     /// How many peers are connected.
     pub fn connected(&self) -> usize {
-        self.queues.values().filter(|(_, queue)| queue.connected.get()).count()
+        self.queues.borrow().values().filter(|queue| queue.connected.get()).count()
     }
 
-    /// Starts dialling everybody.
-    pub fn dial<R: Runtime>(self: &Rc<Peers>, runtime: &R) {
-        for (peer, (address, queue)) in &self.queues {
-            let (peers, runtime) = (self.clone(), runtime.clone());
-            let (peer, address, queue) = (*peer, address.clone(), queue.clone());
-            runtime.clone().spawn(async move {
-                loop {
+    /// Dials a peer, whenever there is no connection, until it is gone.
+    fn dial<R: Runtime>(self: &Rc<Peers>, runtime: &R, peer: MemberId, queue: Rc<Queue>) {
+        let (peers, runtime) = (self.clone(), runtime.clone());
+        runtime.clone().spawn(async move {
+            while !queue.gone.get() {
+                let addresses = queue.addresses.borrow().clone();
+                for address in addresses {
+                    queue.moved.set(false);
                     if let Some(Ok(stream)) = within(&runtime, runtime.connect(&address)).await {
                         peers.talk(&runtime, peer, stream, &queue).await;
                         if queue.connected.replace(false) {
@@ -148,19 +170,19 @@ impl Peers {
                         queue.messages.borrow_mut().clear();
                         queue.bytes.set(0);
                     }
-                    runtime.sleep(RETRY).await;
                 }
-            });
-        }
+                runtime.sleep(RETRY).await;
+            }
+        });
     }
 
     /// Serves a connection that a peer dialled, until it breaks or falls silent.
-    pub async fn listen_to<R: Runtime>(&self, runtime: &R, mut stream: R::Stream) {
+    pub async fn listen_to<R: Runtime>(self: &Rc<Peers>, runtime: &R, mut stream: R::Stream) {
         let Some(mut _place) = Place::take(&self.strangers, STRANGERS_MAX) else {
             return self.complain_limited(runtime, None, ONE_TOO_MANY);
         };
         let mut known = false;
-        let mut link = Link::new(Role::Acceptor, self.local.get(), None);
+        let mut link = Link::new(Role::Acceptor, self.local.borrow().clone(), None);
         let mut events = Vec::new();
         let mut buffer = vec![0; READ_BYTES];
         let mut heard = true;
@@ -184,7 +206,7 @@ impl Peers {
             if !known && link.peer().is_some() {
                 // Members have places of their own, which strangers cannot take.
                 known = true;
-                match Place::take(&self.accepted, ACCEPTED_EACH * self.queues.len()) {
+                match Place::take(&self.accepted, ACCEPTED_EACH * self.queues.borrow().len()) {
                     Some(of_member) => _place = of_member,
                     None => {
                         self.complain_limited(runtime, link.met(), ONE_TOO_MANY);
@@ -205,7 +227,7 @@ impl Peers {
 
     /// Passes on what came over an accepted connection; says whether it must be closed.
     fn heard_from<R: Runtime>(
-        &self,
+        self: &Rc<Peers>,
         runtime: &R,
         link: &mut Link,
         events: &mut Vec<LinkEvent>,
@@ -213,16 +235,27 @@ impl Peers {
         let mut closed = false;
         for event in events.drain(..) {
             match event {
-                LinkEvent::Opened { peer, .. } if !self.queues.contains_key(&peer) => {
-                    link.refuse(Refusal::Unknown);
-                    closed = true;
-                }
-                LinkEvent::Opened { .. } | LinkEvent::Alive => {}
-                LinkEvent::Message(message) => {
-                    if let Some(from) = link.peer() {
-                        self.tell(Event::Message { from, message });
+                LinkEvent::Opened { peer, hello, urls } => {
+                    if let Some(why) = self.welcome(runtime, peer, hello.birth, urls) {
+                        link.refuse(why);
+                        closed = true;
                     }
                 }
+                LinkEvent::Inquired => {
+                    link.tell_roster(&self.roster());
+                    closed = true;
+                }
+                LinkEvent::Alive => {}
+                LinkEvent::Message(message) => match link.peer() {
+                    Some(from) if self.queues.borrow().contains_key(&from) => {
+                        self.tell(Event::Message { from, message });
+                    }
+                    Some(_) => {
+                        link.refuse(Refusal::Removed);
+                        closed = true;
+                    }
+                    None => {}
+                },
                 LinkEvent::Closed(error) => {
                     self.complain_limited(runtime, link.met(), &error.to_string());
                     closed = true;
@@ -240,7 +273,7 @@ impl Peers {
         stream: R::Stream,
         queue: &Queue,
     ) {
-        let mut link = Link::new(Role::Dialer, self.local.get(), Some(peer));
+        let mut link = Link::new(Role::Dialer, self.local.borrow().clone(), Some(peer));
         let (mut reader, mut writer) = tokio::io::split(stream);
         let mut buffer = vec![0; 16 << 10];
         // Since when the other side owes a sign of life: first the handshake, then answers to pings.
@@ -254,7 +287,8 @@ impl Peers {
             }
             queue.bytes.set(0);
             let output = link.take_output();
-            if !write(runtime, &mut writer, &output).await {
+            if !write(runtime, &mut writer, &output).await || queue.gone.get() || queue.moved.get()
+            {
                 return;
             }
             if std::mem::take(&mut pinged) {
@@ -295,14 +329,29 @@ impl Peers {
         link.receive(bytes, &mut events);
         for event in events {
             match event {
-                LinkEvent::Opened { peer, hello } => {
+                LinkEvent::Opened { peer, hello, .. } => {
+                    if let Some(why) = self.objection(peer, hello.birth) {
+                        let cluster = self.local.borrow().cluster;
+                        return Err(LinkError::Refused { why, cluster, peer });
+                    }
                     queue.connected.set(true);
                     self.complained.borrow_mut().remove(&peer);
                     self.tell(Event::Connected { peer, hello });
                 }
                 // A peer speaks on the connections it dialled.
-                LinkEvent::Message(_) | LinkEvent::Alive => {}
-                LinkEvent::Closed(error) => return Err(error),
+                LinkEvent::Message(_) | LinkEvent::Alive | LinkEvent::Inquired => {}
+                LinkEvent::Closed(error) => {
+                    match error {
+                        LinkError::RefusedBy(Refusal::Removed) => {
+                            self.tell(Event::Expelled(Stranger::Removed));
+                        }
+                        LinkError::RefusedBy(Refusal::Reborn) => {
+                            self.tell(Event::Expelled(Stranger::Reborn));
+                        }
+                        _ => {}
+                    }
+                    return Err(error);
+                }
             }
         }
         Ok(())
@@ -326,7 +375,7 @@ impl Peers {
             return;
         }
         self.next_complaint.set(due + Duration::from_secs(1));
-        match peer.filter(|peer| self.queues.contains_key(peer)) {
+        match peer.filter(|peer| self.queues.borrow().contains_key(peer)) {
             Some(peer) => self.observer.warn(&format!("connection from peer {peer}: {why}")),
             None => self
                 .observer

@@ -62,7 +62,10 @@ impl Probe for MemberProbe {
     }
 
     fn versions(&self) -> Versions {
-        Versions { cluster: Some(VERSION.into()), storage: Some(VERSION.into()) }
+        let sessions = self.sessions.borrow();
+        let cluster = machine::cluster_version(sessions.view().snapshot());
+        let cluster = cluster.map(|version| version.to_string());
+        Versions { cluster, storage: Some(VERSION.into()) }
     }
 
     fn metrics(&self) -> String {
@@ -79,6 +82,7 @@ impl Probe for MemberProbe {
             size_bytes,
             size_in_use_bytes: size_bytes,
             quota_bytes: sessions.view().quota(),
+            auth_revision: machine::auth_state(snapshot).revision,
         });
         self.metrics.set_alarms(machine::alarms(snapshot));
         self.metrics.set_watches(counts.streams, counts.watchers, counts.behind);

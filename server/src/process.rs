@@ -12,6 +12,7 @@ use holdfast_storage::disk::FileDisk;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
+use crate::auth::vault::ThreadVault;
 use crate::disk_driver::DiskDriver;
 use crate::http::Surface;
 use crate::member::{Disks, Member, MemberConfig};
@@ -80,9 +81,12 @@ async fn supervise(
     for note in disk.notes() {
         observer.warn(&note);
     }
+    let bell = wake.clone();
+    let vault = ThreadVault::start(move || bell.notify_one())
+        .map_err(|error| Fault::new("starting the thread that hashes", "the process", error))?;
     let disks = Disks { disk, queue, wake };
     let runtime = TokioRuntime::new();
-    let member = Member::start(runtime, disks, config.member, observer).await?;
+    let member = Member::start(runtime, disks, Box::new(vault), config.member, observer).await?;
     let probe = Rc::new(MemberProbe::new(member.sessions.clone(), metrics));
     let scraped = Rc::new(HttpGate::new(probe.clone(), Surface::Metrics));
     for address in &config.listen_metrics {

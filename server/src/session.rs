@@ -5,6 +5,8 @@
 //!
 //! Leaves out: HTTP/2 (`net`), what a request means (`core`), and reading (the [`Edge`]).
 
+pub mod learner;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,7 +15,8 @@ use bytes::{Bytes, BytesMut};
 use holdfast_core::id::Term;
 use holdfast_core::query::{Answered, Query};
 use holdfast_core::rejection::Rejection;
-use holdfast_core::request::{Identity, Op};
+use holdfast_core::request::Op;
+use holdfast_core::status::Role;
 use holdfast_core::time::Instant;
 use holdfast_core::watch::{WatchResponse, WatchStreamId};
 use holdfast_net::call::{Call, Code, FromClient, GrpcStatus, Method, Reply, StreamId};
@@ -22,6 +25,7 @@ use holdfast_net::payload::Payload;
 use holdfast_net::wire::{self, Origin, Serving, WireLimits};
 use tokio::sync::oneshot;
 
+use crate::auth::Credential;
 use crate::edge::{Asked, Edge};
 use crate::errand;
 use crate::host::Event;
@@ -42,6 +46,8 @@ const INTERNAL: u64 = 0xff << 56;
 struct Open {
     method: Method,
     require_leader: bool,
+    /// Whose the requests of a client stream are.
+    by: Credential,
     /// Renewals asked and not answered yet, and whether more may come.
     asked: usize,
     half_closed: bool,
@@ -49,7 +55,8 @@ struct Open {
 
 impl Open {
     fn new(method: Method, require_leader: bool) -> Open {
-        Open { method, require_leader, asked: 0, half_closed: false }
+        let by = Credential::None;
+        Open { method, require_leader, by, asked: 0, half_closed: false }
     }
 }
 
@@ -134,7 +141,8 @@ impl Sessions {
     pub fn query(&mut self, query: Query) -> oneshot::Receiver<Answered> {
         let (call, answer) = self.expect_answer();
         let now = (self.clock)();
-        self.edge.ask(now, asked(call, query), &mut self.inbox);
+        let asked = Asked { call, query, by: Credential::System };
+        self.edge.ask(now, asked, &mut self.inbox);
         (self.wake)();
         answer
     }
@@ -208,10 +216,11 @@ impl Sessions {
 
     fn begin(&mut self, call: Call) {
         let Call { stream, method, metadata, message, .. } = call;
-        if let Some(status) = self.refusal(&metadata) {
+        if let Some(status) = self.refusal(method, &metadata) {
             return self.end(stream, status);
         }
         let require_leader = metadata.require_leader;
+        let by = Credential::of(metadata.token);
         let now = (self.clock)();
         match method {
             Method::Watch => self.edge.watches().0.open(WatchStreamId(stream.0), now),
@@ -219,33 +228,47 @@ impl Sessions {
             Method::HealthCheck | Method::HealthList | Method::HealthWatch => {
                 return self.health(stream, method, &message);
             }
-            Method::Snapshot => return self.begin_backup(stream, &message),
+            Method::Snapshot => return self.begin_backup((stream, by), &message),
             _ if errand::is_errand(method) => {
-                return self.begin_errand(stream, (method, &message));
+                return self.begin_errand((stream, by), (method, &message));
             }
-            _ => return self.unary(stream, method, &message),
+            _ => return self.unary((stream, by), method, &message),
         }
-        self.calls.insert(stream, Open::new(method, require_leader));
+        self.calls.insert(stream, Open { by, ..Open::new(method, require_leader) });
     }
 
     /// Why a call is not even looked at.
-    fn refusal(&self, metadata: &holdfast_net::call::Metadata) -> Option<GrpcStatus> {
+    fn refusal(
+        &self,
+        method: Method,
+        metadata: &holdfast_net::call::Metadata,
+    ) -> Option<GrpcStatus> {
         if self.stopping {
             return Some(wire::status_of(Rejection::Stopped));
         }
         if matches!(metadata.client_api_version, Some(Err(()))) {
             return Some(wire::status_of(Rejection::InvalidClientApiVersion));
         }
+        if self.is_learner() && !learner::may_serve(method) {
+            return Some(wire::status_of(Rejection::NotSupportedForLearner));
+        }
         let leaderless = metadata.require_leader && self.edge.status().leader.is_none();
         leaderless.then(|| wire::status_of(Rejection::NoLeader))
     }
 
-    fn unary(&mut self, stream: StreamId, method: Method, message: &Bytes) {
+    fn is_learner(&self) -> bool {
+        self.edge.status().role == Role::Learner
+    }
+
+    fn unary(&mut self, (stream, by): (StreamId, Credential), method: Method, message: &Bytes) {
         match wire::decode_query(method, message, &self.limits) {
+            Ok(query) if self.is_learner() && !learner::may_answer(&query) => {
+                self.end(stream, wire::status_of(Rejection::NotSupportedForLearner));
+            }
             Ok(query) => {
                 self.calls.insert(stream, Open::new(method, false));
                 let now = (self.clock)();
-                self.edge.ask(now, asked(stream, query), &mut self.inbox);
+                self.edge.ask(now, Asked { call: stream, query, by }, &mut self.inbox);
             }
             Err(status) => self.end(stream, status),
         }
@@ -287,11 +310,12 @@ impl Sessions {
 
     fn message(&mut self, stream: StreamId, message: &Bytes) {
         let now = (self.clock)();
-        match self.calls.get(stream).map(|open| open.method) {
-            Some(Method::Watch) => match wire::decode_watch(message) {
+        let Some(open) = self.calls.get(stream) else { return };
+        match open.method {
+            Method::Watch => match wire::decode_watch(message) {
                 Ok(Some(request)) => {
-                    let (hub, snapshot) = self.edge.watches();
-                    hub.request(now, WatchStreamId(stream.0), request, snapshot);
+                    self.edge.watch(now, WatchStreamId(stream.0), (request, &open.by));
+                    let hub = self.edge.watches().0;
                     if hub.is_congested(WatchStreamId(stream.0)) {
                         self.poll_watch(stream);
                     }
@@ -299,13 +323,15 @@ impl Sessions {
                 Ok(None) => {}
                 Err(status) => self.end(stream, status),
             },
-            Some(Method::LeaseKeepAlive) => {
+            Method::LeaseKeepAlive => {
+                let by = open.by.clone();
                 match wire::decode_query(Method::LeaseKeepAlive, message, &self.limits) {
                     Ok(query) => {
                         if let Some(open) = self.calls.get_mut(stream) {
                             open.asked += 1;
                         }
-                        self.edge.ask(now, asked(stream, query), &mut self.inbox);
+                        let asked = Asked { call: stream, query, by };
+                        self.edge.ask(now, asked, &mut self.inbox);
                     }
                     Err(status) => self.end(stream, status),
                 }
@@ -408,11 +434,6 @@ impl Sessions {
             self.end(stream, wire::status_of(Rejection::NoLeader));
         }
     }
-}
-
-/// Nobody is anybody while there are no users.
-fn asked(call: StreamId, query: Query) -> Asked {
-    Asked { call, query, identity: Identity::default() }
 }
 
 impl holdfast_net::grpc::Services for Sessions {

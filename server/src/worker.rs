@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{MemberId, RequestId};
+use holdfast_core::membership::Membership;
 use holdfast_core::message::Message;
 use holdfast_core::rejection::Rejection;
 use holdfast_core::response::Response;
@@ -79,6 +80,10 @@ impl<R: Runtime> Host for WorkerHost<R> {
 
     fn reply(&mut self, id: RequestId, result: Result<Response, Rejection>) {
         self.out.push(Out::Reply(id, result));
+    }
+
+    fn membership(&mut self, membership: Membership) {
+        self.peers.update(&self.runtime, membership);
     }
 
     fn warn(&mut self, message: &str) {

@@ -464,3 +464,37 @@ fn the_client_is_asked_for_by_word_or_by_name() {
     assert_eq!(ctl::requested("/bin/etcdctl", &args(&["get"])), Some(args(&["get"])));
     assert_eq!(ctl::requested("/bin/holdfast", &args(&["--name", "ctl"])), None);
 }
+
+#[test]
+fn changes_of_members_say_what_etcdctl_says() {
+    use holdfast_server::ctl::member;
+    assert_eq!(member::name_of(&bytes(&["b"])), Ok("b".to_owned()));
+    let why = refusal(member::name_of(&bytes(&["b", "http://h:2"])));
+    let sentence = "Error: too many arguments, did you mean --peer-urls=http://h:2";
+    assert_eq!(why, (Exit::BAD_ARGS, sentence.to_owned()));
+    let why = refusal(member::name_of(&[]));
+    assert_eq!(why, (Exit::BAD_ARGS, "Error: member name not provided".to_owned()));
+    assert_eq!(member::id_of(&bytes(&["8e9e05c52164694d"])), Ok(0x8e9e_05c5_2164_694d));
+    let why = refusal(member::id_of(&bytes(&["0x1"])));
+    let sentence = "Error: bad member ID arg (strconv.ParseUint: parsing \"0x1\": invalid syntax), \
+                    expecting ID in Hex";
+    assert_eq!(why, (Exit::BAD_ARGS, sentence.to_owned()));
+
+    let one = |id: u64, name: &str, is_learner| pb::Member {
+        id,
+        name: name.to_owned(),
+        peer_ur_ls: vec![format!("http://h:{id}")],
+        client_ur_ls: Vec::new(),
+        is_learner,
+    };
+    let new = one(2, "", true);
+    let header = Some(pb::ResponseHeader { cluster_id: 0xcdf8, ..Default::default() });
+    let members = vec![one(1, "a", false), new.clone()];
+    let answer = pb::MemberAddResponse { header, member: Some(new), members };
+    let line = "Member                2 added as learner to cluster             cdf8\n";
+    assert_eq!(member::added(&answer), line);
+    let variables = "\nETCD_NAME=\"b\"\nETCD_INITIAL_CLUSTER=\"a=http://h:1,b=http://h:2\"\n\
+                     ETCD_INITIAL_ADVERTISE_PEER_URLS=\"http://h:2\"\n\
+                     ETCD_INITIAL_CLUSTER_STATE=\"existing\"\n";
+    assert_eq!(member::variables(&answer, "b", "http://h:2"), variables);
+}

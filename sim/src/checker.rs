@@ -14,6 +14,8 @@
 //! | R6 | checkpoint and log together are the full replay; recovery always works |
 //! | R7 | what was acknowledged is in the log of every later leader |
 //! | R8 | nothing is applied that nobody asked for, and nothing twice |
+//! | R10 | learners and removed members have no say in elections, and no id comes back |
+//! | R11 | commits are by majorities of the applied configuration; changes one at a time |
 //! | K1 | strict serializability, by revision witness |
 //! | K1b | linearizability of registers, by a search that never looks at revisions |
 //! | K2 | header revisions never go back in a session, and are never ahead of the store |
@@ -26,6 +28,7 @@
 //! | W6 | and progress is never ahead of what it was sent |
 //! | W7 | events carry the right pair and the right previous pair |
 //! | W9 | a watch from a future revision is silent until then |
+//! | A1 | nothing is applied or read without the right to it at that point of the log |
 //! | L1 | a lease never expires early |
 //! | L2 | it does expire |
 //! | L3 | all its keys go at one revision |
@@ -46,7 +49,7 @@ use holdfast_core::id::{Index, MemberId, Position, RequestId, Term};
 use holdfast_core::message::Message;
 use holdfast_core::query::Query;
 use holdfast_core::rejection::Rejection;
-use holdfast_core::request::Op;
+use holdfast_core::request::{Identity, Op};
 use holdfast_core::store::View;
 
 use crate::caller::Note;
@@ -56,8 +59,10 @@ use crate::model::Model;
 use crate::swarm::Swarm;
 use crate::workload::watch::{Notice, WatchSpec};
 
+mod a1;
 mod a2;
 mod a3;
+mod config;
 mod h1;
 mod h2;
 mod h3;
@@ -70,6 +75,8 @@ mod l1;
 mod l2;
 mod l3;
 mod r1;
+mod r10;
+mod r11;
 mod r2;
 mod r3;
 mod r5;
@@ -203,10 +210,25 @@ pub enum Seen<'a> {
         /// Its log.
         terms: &'a dyn Terms,
     },
+    /// A member led at the end of a turn.
+    Leads {
+        /// Who.
+        member: usize,
+        /// In which term.
+        term: Term,
+        /// How far it has committed.
+        commit: Index,
+        /// Where its durable log ends.
+        durable: Index,
+        /// Its log.
+        terms: &'a dyn Terms,
+    },
     /// A command was applied for the first time anywhere; the oracle has just done so too.
     Committed {
         /// Its id.
         id: RequestId,
+        /// Who asked.
+        who: &'a Identity,
         /// What it does.
         op: &'a Op,
         /// Its place among the oracle's steps.
@@ -323,6 +345,9 @@ impl Checkers {
     pub fn new(only: Option<&'static str>) -> Checkers {
         // L3 comes before R6, which would notice the same from farther away.
         let all: Vec<Box<dyn Checker>> = vec![
+            // Before R1 and R2, which would notice the same from farther away.
+            Box::new(r10::WhoVotes::default()),
+            Box::new(r11::QuorumsMeet::default()),
             Box::new(r1::OneLeader::default()),
             Box::new(r3::NoStepBack::default()),
             Box::new(r7::AcknowledgedSurvives::default()),
@@ -332,6 +357,8 @@ impl Checkers {
             Box::new(l3::AllAtOnce::default()),
             Box::new(r6::ReplayEqual::default()),
             Box::new(r5::EqualState::default()),
+            // A1 comes before K1, which would notice the same of every wrong answer.
+            Box::new(a1::Rights),
             Box::new(k1::Witness),
             Box::new(k2::Monotonic::default()),
             Box::new(k4::PastState),

@@ -39,6 +39,8 @@ pub struct Record {
     pub client: usize,
     /// Which member was asked.
     pub member: usize,
+    /// Whose token came with it.
+    pub user: Option<String>,
     /// What was asked.
     pub query: Query,
     /// When the client sent it.

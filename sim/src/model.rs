@@ -17,12 +17,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
-use holdfast_core::id::{LeaseId, RevSub, Revision};
+use holdfast_core::id::{LeaseId, MemberId, RevSub, Revision};
 use holdfast_core::query::{AnswerBody, DeleteAnswer, RangeAnswer};
 use holdfast_core::rejection::Rejection;
-use holdfast_core::request::{KeyRange, Op, Range, RangeEnd};
-use holdfast_core::response::Alarm;
+use holdfast_core::request::{Identity, KeyRange, Op, Range, RangeEnd};
+use holdfast_core::response::{Alarm, Member};
 
+pub mod auth;
+mod members;
 mod range;
 pub mod space;
 mod txn;
@@ -90,6 +92,10 @@ pub struct Model {
     /// The step that made each revision, from r2 on.
     by_revision: Vec<usize>,
     changes: Vec<Change>,
+    users: auth::Users,
+    /// Every state of the users that has been, with the number of commands after which it was there.
+    users_were: Vec<(usize, auth::Users)>,
+    members: members::Members,
 }
 
 impl Default for Model {
@@ -104,22 +110,65 @@ impl Default for Model {
             steps: Vec::new(),
             by_revision: Vec::new(),
             changes: Vec::new(),
+            users: auth::Users::default(),
+            users_were: vec![(0, auth::Users::default())],
+            members: members::Members::default(),
         }
     }
 }
 
 impl Model {
-    /// Applies the next command of the log.
+    /// A cluster that begins with these members.
+    pub fn with_members(members: &[Member]) -> Model {
+        let mut model = Model::default();
+        model.members.all = members.iter().map(|member| (member.id, member.clone())).collect();
+        model
+    }
+
+    /// Who is a member.
+    pub fn members(&self) -> &BTreeMap<MemberId, Member> {
+        &self.members.all
+    }
+
+    /// Who was one.
+    pub fn removed(&self) -> &BTreeSet<MemberId> {
+        &self.members.removed
+    }
+
+    /// Applies the next command of the log, as the cluster's own.
     pub fn apply(&mut self, op: &Op) -> &Step {
+        self.apply_by(&Identity::SYSTEM, op)
+    }
+
+    /// Applies the next command of the log under the identity that it carries.
+    pub fn apply_by(&mut self, who: &Identity, op: &Op) -> &Step {
         let (before, changes) = (self.revision, self.changes.len());
-        let verdict = self.perform(op);
+        let permitted = match space::refusal(&self.alarms, op) {
+            Some(rejection) => Err(rejection),
+            None => self.users.may(who, op, &|id| self.lease_keys(id)),
+        };
+        let verdict = permitted.and_then(|()| self.perform(op));
         self.count(changes, matches!(op, Op::Compact { .. }));
         if self.revision != before {
             self.by_revision.push(self.steps.len());
         }
         let (revision, compacted, stored) = (self.revision, self.compacted, self.stored);
         self.steps.push(Step { op: op.clone(), verdict, revision, compacted, stored });
+        if self.users_were.last().is_none_or(|(_, users)| *users != self.users) {
+            self.users_were.push((self.steps.len(), self.users.clone()));
+        }
         self.steps.last().expect("one was pushed")
+    }
+
+    /// The users now.
+    pub fn users(&self) -> &auth::Users {
+        &self.users
+    }
+
+    /// Every state of the users that was there after this many commands, or later.
+    pub fn users_since(&self, steps: usize) -> impl Iterator<Item = &auth::Users> {
+        let later = self.users_were.partition_point(|(since, _)| *since <= steps);
+        self.users_were[later.saturating_sub(1)..].iter().map(|(_, users)| users)
     }
 
     /// The newest revision.
@@ -201,9 +250,6 @@ impl Model {
     }
 
     fn perform(&mut self, op: &Op) -> Verdict {
-        if let Some(rejection) = space::refusal(&self.alarms, op) {
-            return Err(rejection);
-        }
         match op {
             Op::Put(put) => self.put_alone(put),
             Op::DeleteRange(delete) => {
@@ -236,9 +282,22 @@ impl Model {
                 Ok((self.revision, AnswerBody::Alarms(all)))
             }
             Op::Alarm(op) => Ok((self.revision, AnswerBody::Alarms(self.alarm(*op)))),
-            Op::Audit(_) => Ok((self.revision, AnswerBody::Compact)),
-            // Members and what they publish are not modelled; nothing is answered to a client.
-            Op::Publish { .. } => Ok((self.revision, AnswerBody::Compact)),
+            Op::Auth(op) => {
+                let reply = self.users.call(op)?;
+                Ok((self.revision, AnswerBody::Auth(reply)))
+            }
+            Op::Member(change) => {
+                let answer = self.members.change(change)?;
+                Ok((self.revision, answer))
+            }
+            Op::Publish { member, name, client_urls } => {
+                self.members.publish(*member, name, client_urls);
+                Ok((self.revision, AnswerBody::Compact))
+            }
+            // What members tell of their own starts and states is not modelled; no client is answered.
+            Op::Started { .. } | Op::ClusterVersion(_) | Op::Audit(_) => {
+                Ok((self.revision, AnswerBody::Compact))
+            }
         }
     }
 

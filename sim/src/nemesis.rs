@@ -55,6 +55,21 @@ pub enum When {
     Receiving,
 }
 
+/// What the operator is told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberOrder {
+    /// A new member takes this one's place.
+    Replace(Target),
+    /// This one goes.
+    Remove(Target),
+    /// This one's peer URLs are others.
+    Move(Target),
+    /// A new voter comes.
+    Grow,
+    /// One that was removed is to come back, which it must not.
+    Return,
+}
+
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
@@ -112,6 +127,8 @@ pub enum FaultKind {
         /// The new rate.
         rate: u64,
     },
+    /// Not a fault at all, but no calm for a cluster either: its members are changed.
+    Members(MemberOrder),
     /// A connection is reset.
     Reset {
         /// One end.
@@ -263,8 +280,17 @@ fn certain_crash(rng: &mut Rng, swarm: &Swarm) -> (FaultKind, Duration) {
 
 fn draw(rng: &mut Rng, swarm: &Swarm) -> (FaultKind, Duration) {
     let mix = &swarm.faults;
-    let weights =
-        [mix.crash, mix.power_cut, mix.pause, mix.cut, mix.disk, mix.clock, mix.reset, mix.recipe];
+    let weights = [
+        mix.crash,
+        mix.power_cut,
+        mix.pause,
+        mix.cut,
+        mix.disk,
+        mix.clock,
+        mix.reset,
+        mix.recipe,
+        mix.members,
+    ];
     let mut ticket = rng.below(weights.iter().sum());
     let kind = weights.iter().position(|weight| {
         let drawn = ticket < *weight;
@@ -279,7 +305,8 @@ fn draw(rng: &mut Rng, swarm: &Swarm) -> (FaultKind, Duration) {
         4 => disk(rng, swarm),
         5 => drift(rng, swarm),
         6 => reset(rng, swarm),
-        _ => recipe(rng, swarm),
+        7 => recipe(rng, swarm),
+        _ => (FaultKind::Members(order(rng, swarm)), Duration::ZERO),
     }
 }
 
@@ -344,6 +371,16 @@ fn reset(rng: &mut Rng, swarm: &Swarm) -> (FaultKind, Duration) {
     let a = rng.below(swarm.members as u64) as usize;
     let b = (a + 1 + rng.below(swarm.members as u64 - 1) as usize) % swarm.members;
     (FaultKind::Reset { a, b }, Duration::ZERO)
+}
+
+fn order(rng: &mut Rng, swarm: &Swarm) -> MemberOrder {
+    match rng.below(10) {
+        0..=3 => MemberOrder::Replace(target(rng, swarm)),
+        4 | 5 => MemberOrder::Remove(target(rng, swarm)),
+        6 => MemberOrder::Move(target(rng, swarm)),
+        7 => MemberOrder::Return,
+        _ => MemberOrder::Grow,
+    }
 }
 
 fn recipe(rng: &mut Rng, swarm: &Swarm) -> (FaultKind, Duration) {

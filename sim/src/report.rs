@@ -38,6 +38,10 @@ pub struct Counts {
     pub recoveries_cut: u64,
     /// Members that stopped because of a fault of their disk.
     pub halts: u64,
+    /// Changes of members that an operator was told have been made.
+    pub members_changed: u64,
+    /// Removed members that have stopped.
+    pub members_stopped: u64,
     /// Bytes written and lost because they were not synced.
     pub bytes_lost: u64,
     /// Checkpoints made.
@@ -175,6 +179,8 @@ impl Counts {
             (&mut self.crashes_in_snapshot, other.crashes_in_snapshot),
             (&mut self.recoveries_cut, other.recoveries_cut),
             (&mut self.halts, other.halts),
+            (&mut self.members_changed, other.members_changed),
+            (&mut self.members_stopped, other.members_stopped),
             (&mut self.bytes_lost, other.bytes_lost),
             (&mut self.checkpoints, other.checkpoints),
             (&mut self.snapshots, other.snapshots),
@@ -211,9 +217,9 @@ impl fmt::Display for Counts {
              {} faults, {} crashes ({} with unsynced writes, {} during a snapshot), {} recoveries \
              cut off, {} halts on a full disk, {} unsynced bytes lost, {} checkpoints, {} snapshots \
              installed ({} of several chunks), {} leases expired, {} peer messages, {} watch \
-             events, {} register windows searched ({} undecided); {} seeds over HTTP/2: {} calls, {} \
-             watch events, {} connections, {} of them broken, {} hostile clients, {} stops; \
-             comparisons {}",
+             events, {} register windows searched ({} undecided), {} changes of members, {} removed \
+             members stopped; {} seeds over HTTP/2: {} calls, {} watch events, {} connections, {} of \
+             them broken, {} hostile clients, {} stops; comparisons {}",
             self.simulated.as_secs(),
             self.events,
             self.operations,
@@ -235,6 +241,8 @@ impl fmt::Display for Counts {
             self.watch_events,
             self.windows,
             self.windows_undecided,
+            self.members_changed,
+            self.members_stopped,
             self.over_http2,
             self.calls,
             self.watch_events_http2,

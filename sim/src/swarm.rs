@@ -52,6 +52,10 @@ pub enum Stream {
     Slices,
     /// How clients reach their members.
     Transport,
+    /// Whether clients are users, and what these do.
+    Users,
+    /// Changes of the set of members.
+    Membership,
     /// Quotas, and what clients do about alarms.
     Space,
 }
@@ -84,6 +88,8 @@ pub struct FaultMix {
     pub reset: u64,
     /// Scripts for combinations that dice hardly ever throw.
     pub recipe: u64,
+    /// Changes of the set of members.
+    pub members: u64,
 }
 
 /// How clients behave.
@@ -109,6 +115,8 @@ pub struct WorkMix {
     pub registers: u64,
     /// Whether clients raise and clear alarms.
     pub alarms: bool,
+    /// Whether clients are users whose rights change.
+    pub users: bool,
 }
 
 /// What the log and the engine are given.
@@ -129,6 +137,8 @@ pub struct Swarm {
     pub seed: u64,
     /// Members of the cluster.
     pub members: usize,
+    /// Places for members that come later.
+    pub spares: usize,
     /// How long faults go on.
     pub chaos: Duration,
     /// The members' limits.
@@ -157,8 +167,21 @@ impl Swarm {
     /// The configuration of a seed.
     pub fn draw(seed: u64) -> Swarm {
         let mut rng = Stream::Limits.rng(seed);
-        let members = *pick(&mut rng, &[3, 3, 3, 3, 3, 3, 3, 5, 5, 1]);
+        let drawn = *pick(&mut rng, &[3, 3, 3, 3, 3, 3, 3, 5, 5, 1]);
+        let transport = transport::draw(Stream::Transport.rng(seed));
+        let mut changes = Stream::Membership.rng(seed);
+        // Changes in half of the seeds whose operator speaks to the edge; some of them, and no others, begin
+        // with an even number or seven.
+        let (members, spares) = match changes.below(20) {
+            _ if transport.is_some() => (drawn, 0),
+            0 => (7, 1),
+            1 | 2 => (4, 2),
+            3 => (2, 2),
+            4..=9 => (drawn, 3),
+            _ => (drawn, 0),
+        };
         let chaos = Duration::from_millis(rng.between(52_000, 60_000));
+        let strict_reconfig_check = changes.chance(30);
         let limits = draw_slices(&mut Stream::Slices.rng(seed), draw_limits(&mut rng));
         let storage = StorageMix {
             segment_bytes: *pick(&mut rng, &[64 << 10, 128 << 10, 256 << 10]),
@@ -167,21 +190,30 @@ impl Swarm {
         };
         let mut quality = Stream::Quality.rng(seed);
         let mut work = draw_work(&mut Stream::Workload.rng(seed));
-        let quotas = draw_quotas(&mut Stream::Space.rng(seed), members, &mut work);
+        let quotas = draw_quotas(&mut Stream::Space.rng(seed), members + spares, &mut work);
         Swarm {
             seed,
             members,
+            spares,
             chaos,
-            limits,
+            limits: Limits { strict_reconfig_check, ..limits },
             storage,
             peers: draw_quality(&mut quality, true),
             clients: draw_quality(&mut quality, false),
             latency: draw_latency(&mut Stream::Latency.rng(seed)),
-            rates: draw_rates(&mut Stream::Clocks.rng(seed), members),
-            faults: draw_faults(&mut Stream::Faults.rng(seed), members),
+            rates: draw_rates(&mut Stream::Clocks.rng(seed), members + spares),
+            faults: FaultMix {
+                members: if spares > 0 { 3 } else { 0 },
+                ..draw_faults(&mut Stream::Faults.rng(seed), members)
+            },
             quotas,
-            work,
-            transport: transport::draw(Stream::Transport.rng(seed)),
+            work: WorkMix {
+                // Users speak to the edge: the transport's clients have no tokens, nor has the operator
+                // who changes members.
+                users: transport.is_none() && spares == 0 && Stream::Users.rng(seed).chance(80),
+                ..work
+            },
+            transport,
         }
     }
 
@@ -279,6 +311,7 @@ fn draw_faults(rng: &mut Rng, members: usize) -> FaultMix {
         clock: weight(50),
         reset: weight(50) * cluster,
         recipe: (1 + weight(60)) * cluster,
+        members: 0,
         every: Duration::from_millis(rng.between(1_500, 5_000)),
     }
 }
@@ -296,6 +329,7 @@ fn draw_work(rng: &mut Rng) -> WorkMix {
         compaction: rng.chance(70),
         registers: rng.between(20, 60),
         alarms: false,
+        users: false,
     }
 }
 
@@ -315,9 +349,10 @@ impl fmt::Display for Swarm {
         let limits = &self.limits;
         write!(
             f,
-            "{} members, {}s chaos, heartbeat {}ms, election {}ms, checkpoint {}, catch-up {}, \
-             segment {}K, chunk {}K, {} clients, {} watchers, values to {}, fault every {}ms{}",
+            "{} members (+{}), {}s chaos, heartbeat {}ms, election {}ms, checkpoint {}, catch-up {}, \
+             segment {}K, chunk {}K, {} clients, {} watchers, values to {}, fault every {}ms{}{}",
             self.members,
+            self.spares,
             self.chaos.as_secs(),
             limits.heartbeat.as_millis(),
             limits.election_timeout.as_millis(),
@@ -330,6 +365,7 @@ impl fmt::Display for Swarm {
             self.work.value_bytes_max,
             self.faults.every.as_millis(),
             if self.transport.is_some() { ", over HTTP/2" } else { "" },
+            if self.work.users { ", users" } else { "" },
         )
     }
 }

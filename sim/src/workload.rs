@@ -25,6 +25,7 @@ pub mod kv;
 pub mod lease;
 pub mod register;
 pub mod space;
+pub mod users;
 pub mod watch;
 
 /// What everybody outside of the cluster may know when asking.
@@ -51,6 +52,8 @@ pub struct Client {
     grants: i64,
     /// For what it does about alarms: a generator of its own, so that seeds without stay as they were.
     space: space::Worries,
+    /// Who it is, in seeds with users.
+    pub account: Option<users::Account>,
 }
 
 impl Client {
@@ -67,6 +70,10 @@ impl Client {
             leases: Vec::new(),
             grants: 0,
             space: space::Worries::new(swarm, number),
+            account: swarm.work.users.then(|| {
+                let rng = Stream::Users.rng(swarm.seed).fork(100 + number as u64);
+                users::Account::new(number, rng)
+            }),
         }
     }
 
@@ -78,6 +85,9 @@ impl Client {
         if mix.alarms
             && let Some(query) = space::draw(self, told)
         {
+            return query;
+        }
+        if let Some(query) = self.account.as_mut().and_then(users::Account::wish) {
             return query;
         }
         if self.rng.chance(mix.registers) {
@@ -101,6 +111,11 @@ impl Client {
     /// It was refused.
     pub fn refused(&mut self, rejection: Rejection) {
         self.space.refused(rejection);
+    }
+
+    /// Its member does not serve it: another may.
+    pub fn move_on(&mut self, members: usize) {
+        self.member = self.rng.below(members as u64) as usize;
     }
 
     /// Now and then it moves to another member for no reason.

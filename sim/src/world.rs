@@ -26,6 +26,7 @@ use holdfast_core::query::Answered;
 use holdfast_core::response::Member;
 use holdfast_core::rng::Rng;
 use holdfast_core::watch::{WatchRequest, WatchResponse};
+use holdfast_server::auth::Credential;
 use holdfast_storage::disk::Token;
 
 use crate::checker::{Checkers, Committed, Requests, Scene, Seen, Violation};
@@ -49,6 +50,7 @@ mod http2;
 mod lines;
 mod liveness;
 mod member;
+pub(crate) mod operator;
 mod peer;
 mod served;
 mod tap;
@@ -58,6 +60,7 @@ use doing::Doing;
 use lines::Lines;
 use liveness::Liveness;
 use member::Slot;
+use operator::Operator;
 
 /// How a seed is run.
 #[derive(Clone, Debug, Default)]
@@ -98,7 +101,7 @@ pub(crate) enum Happening {
     /// A flapping link changes.
     Flap { fault: usize, on: bool },
     /// A request comes to its member.
-    Ask { op: OpId },
+    Ask { op: OpId, by: Credential },
     /// An answer comes to its client.
     Answer { op: OpId, run: u64, answered: Box<Answered> },
     /// A client thinks of its next request.
@@ -119,6 +122,8 @@ pub(crate) enum Happening {
     Probe,
     /// Something about a connection between a client and a member.
     Line(Doing),
+    /// The operator looks what there is to do.
+    Operate,
 }
 
 /// The parts of a run.
@@ -155,6 +160,7 @@ pub(crate) struct World {
     active: BTreeMap<usize, fault::Active>,
     clients: Vec<Client>,
     watchers: Vec<WatchClient>,
+    operator: Operator,
     streams: Vec<watch::StreamState>,
     lines: Lines,
     history: History,
@@ -196,7 +202,8 @@ impl World {
         let disks = Stream::Disks.rng(seed);
         let clocks = Stream::Clocks.rng(seed).fork(1);
         let links = Stream::ClientLinks.rng(seed);
-        let members = (0..swarm.members).map(|n| {
+        let places = swarm.members + swarm.spares;
+        let members = (0..places).map(|n| {
             let (rng, latency) = (disks.fork(n as u64), swarm.latency.clone());
             let disk = Arc::new(SimDisk::new(rng, latency, swarm.storage.capacity));
             Slot::new(n, disk, clocks.fork(n as u64), swarm.rates[n], seed)
@@ -208,7 +215,9 @@ impl World {
             client_urls: Vec::new(),
             is_learner: false,
         });
-        let client_count = swarm.work.clients + swarm.work.watchers;
+        let genesis: Vec<Member> = genesis.collect();
+        // The operator comes last.
+        let client_count = swarm.work.clients + swarm.work.watchers + 1;
         let link = |n: usize| Link::new(links.fork(n as u64), swarm.clients.clone());
         World {
             phase: Phase::Chaos,
@@ -218,17 +227,18 @@ impl World {
             ties: Stream::Ties.rng(seed),
             chance: Stream::Ties.rng(seed).fork(1),
             members: members.collect(),
-            genesis: genesis.collect(),
-            network: Network::new(swarm.members, &Stream::Links.rng(seed), &swarm.peers),
-            client_links: (0..client_count * swarm.members * 2).map(link).collect(),
+            model: Model::with_members(&genesis),
+            genesis,
+            network: Network::new(places, &Stream::Links.rng(seed), &swarm.peers),
+            client_links: (0..client_count * places * 2).map(link).collect(),
             faults,
             active: BTreeMap::new(),
             clients: (0..swarm.work.clients).map(|n| Client::new(&swarm, n)).collect(),
             watchers: (0..swarm.work.watchers).map(|n| WatchClient::new(&swarm, n)).collect(),
+            operator: Operator::new(Stream::Membership.rng(seed).fork(1)),
             streams: vec![watch::StreamState::default(); swarm.work.watchers],
             lines: Lines::new(seed),
             history: History::default(),
-            model: Model::default(),
             log: Vec::new(),
             requests: Requests::default(),
             checkers: Checkers::new(options.only),
@@ -254,8 +264,10 @@ impl World {
 
     fn prepare(&mut self) {
         for member in 0..self.members.len() {
-            let delay = Duration::from_micros(self.chance.below(300_000));
-            self.after(delay, Happening::Boot { member, life: 0 });
+            if member < self.swarm.members {
+                let delay = Duration::from_micros(self.chance.below(300_000));
+                self.after(delay, Happening::Boot { member, life: 0 });
+            }
             for b in member + 1..self.members.len() {
                 self.after(Duration::from_millis(5), Happening::Dial { a: member, b });
             }
@@ -268,6 +280,7 @@ impl World {
             let delay = Duration::from_micros(500_000 + self.chance.below(1_500_000));
             self.after(delay, Happening::WatchAct { client });
         }
+        self.after(Duration::from_secs(2), Happening::Operate);
         for (place, fault) in self.faults.clone().iter().enumerate() {
             if !self.options.mask.0.contains(&fault.ordinal) {
                 self.at(fault.at, Happening::Begin(place));
@@ -305,7 +318,7 @@ impl World {
             Happening::Begin(fault) => self.begin_fault(fault),
             Happening::End(fault) => self.end_fault(fault),
             Happening::Flap { fault, on } => self.flap(fault, on),
-            Happening::Ask { op } => self.ask_arrives(op),
+            Happening::Ask { op, by } => self.ask_arrives(op, by),
             Happening::Answer { op, run, answered } => self.answer_arrives(op, run, *answered),
             Happening::Think { client } => self.think(client),
             Happening::Patience { op } => self.patience_ends(op),
@@ -320,6 +333,7 @@ impl World {
             Happening::Phase(phase) => self.enter(phase),
             Happening::Probe => self.probe(),
             Happening::Line(doing) => self.do_on_line(doing),
+            Happening::Operate => self.operate(),
         }
     }
 
@@ -431,7 +445,7 @@ const SETTLE: Duration = Duration::from_secs(16);
 const CLUSTER: ClusterId = ClusterId(0x0c1a_57e5);
 
 /// The id of the member at a place.
-fn member_id(place: usize) -> MemberId {
+pub(crate) fn member_id(place: usize) -> MemberId {
     MemberId(0x10 + place as u64)
 }
 
@@ -463,7 +477,7 @@ impl Happening {
             Happening::Begin(fault) => (9, *fault as u64, 0),
             Happening::End(fault) => (10, *fault as u64, 0),
             Happening::Flap { fault, on } => (11, *fault as u64, u64::from(*on)),
-            Happening::Ask { op } => (12, op.0 as u64, 0),
+            Happening::Ask { op, .. } => (12, op.0 as u64, 0),
             Happening::Answer { op, answered, .. } => {
                 let revision = answered.as_ref().as_ref().map_or(-1, |a| a.header.revision.0);
                 (13, op.0 as u64, revision as u64)
@@ -481,6 +495,7 @@ impl Happening {
             Happening::Phase(phase) => (20, *phase as u64, 0),
             Happening::Probe => (21, 0, 0),
             Happening::Line(doing) => doing.key(),
+            Happening::Operate => (24, 0, 0),
         }
     }
 

@@ -16,12 +16,15 @@ use holdfast_sim::report::Report;
 use holdfast_sim::world::{RunOptions, run_with};
 
 /// The bug, its checker, and what it is (`MUTANTS.md`).
-const MUTANTS: [(u16, &str, &str); 25] = [
+const MUTANTS: [(u16, &str, &str); 31] = [
     (1, "R7", "messages leave before the log is flushed"),
     (2, "R1", "term and vote are not persisted"),
     (6, "K1", "a leader reads without asking the others"),
     (7, "K1", "a read index without a round of heartbeats"),
     (9, "K1", "a read before the read index is applied"),
+    (13, "R11", "a membership change takes effect when appended"),
+    (14, "R10", "a learner counts towards a quorum"),
+    (16, "R10", "a removed member goes on voting"),
     (21, "R2", "the log's checksums are not looked at"),
     (23, "R2", "a conflicting append does not cut the log"),
     (28, "R6", "the log is purged before the checkpoint is durable"),
@@ -32,6 +35,9 @@ const MUTANTS: [(u16, &str, &str); 25] = [
     (54, "A2", "the digest of what was applied holds something of the member"),
     (58, "L1", "a deposed leader goes on expiring leases"),
     (60, "L3", "a revocation and its keys are not one change"),
+    (62, "A1", "a request is not checked against the auth revision"),
+    (63, "R5", "a change of users is applied by one member alone"),
+    (67, "R10", "a member's id is used again"),
     (68, "A3", "an alarm is not replicated"),
     (69, "R5", "the quota is looked at in apply, by each member's own"),
     (70, "R5", "a snapshot leaves a table out"),

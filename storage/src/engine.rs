@@ -183,6 +183,12 @@ impl Engine {
         self.durable.superblock.log_restart
     }
 
+    /// The number that was drawn when this folder was made: another folder of the same member has
+    /// another. 0 where it was made before there was such a number.
+    pub fn birth(&self) -> u64 {
+        self.durable.superblock.birth
+    }
+
     /// Bytes of all records kept (live data and history), and of the keys and values now live.
     pub fn bytes(&self) -> (i64, i64) {
         self.state.bytes()

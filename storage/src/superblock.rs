@@ -5,14 +5,15 @@
 //! copy with the highest sequence counts. The file appears under its name only when complete.
 //!
 //! ```text
-//! copy   magic "HFSUPERB" | format u32 = 1 | crc32 u32 | sequence u64 | cluster u64 | member u64
+//! copy   magic "HFSUPERB" | format u32 = 2 | crc32 u32 | sequence u64 | cluster u64 | member u64
 //!        | mark: index u64, term u64, revision i64, compacted i64
 //!        | meta: index u64, term u64, voters u16, learners u16, ids u64 …
 //!        | manifest: id u64, length u64, crc32 u32 | root: page u64, crc32 u32
-//!        | log restart: index u64, term u64 | zeros up to 4096
+//!        | log restart: index u64, term u64 | birth u64 | zeros up to 4096
 //! ```
 //!
-//! The crc covers the whole copy with its own field taken as zero.
+//! The crc covers the whole copy with its own field taken as zero. Format 1 has no birth and is read with
+//! 0 for it.
 //!
 //! Laws:
 //!  1. A superblock is written only when every file it leads to is durable.
@@ -43,7 +44,7 @@ pub(crate) const COPIES: u64 = 4;
 pub(crate) const MEMBERS_MAX: usize = 400;
 
 const MAGIC: &[u8; 8] = b"HFSUPERB";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const CRC_AT: usize = 12;
 
 /// One of the two pairs of copies.
@@ -81,6 +82,8 @@ pub(crate) struct Superblock {
     pub(crate) root: PageRef,
     /// The log holds nothing from before this entry: a snapshot took its place.
     pub(crate) log_restart: Position,
+    /// Drawn when the folder was made; 0 in one from before there was such a number.
+    pub(crate) birth: u64,
 }
 
 /// Names a manifest and its content.
@@ -160,6 +163,7 @@ impl Superblock {
         put_u32(&mut out, self.manifest.crc);
         put_page(&mut out, self.root);
         put_position(&mut out, self.log_restart);
+        put_u64(&mut out, self.birth);
         assert!(out.len() <= BLOCK, "at most {MEMBERS_MAX} members were let through");
         out.resize(BLOCK, 0);
         let crc = crc32fast::hash(&out);
@@ -178,8 +182,8 @@ impl Superblock {
         if reader.u32() != Some(crc32fast::hash(&covered)) {
             return Err("its checksum does not match".into());
         }
-        if format != FORMAT {
-            return Err(format!("its format is {format}; this program reads format {FORMAT}"));
+        if !(1..=FORMAT).contains(&format) {
+            return Err(format!("its format is {format}; this program reads up to {FORMAT}"));
         }
         Superblock::fields(&mut reader).ok_or_else(|| "its fields do not fit".into())
     }
@@ -198,7 +202,8 @@ impl Superblock {
         let manifest = ManifestRef { id: reader.u64()?, len: reader.u64()?, crc: reader.u32()? };
         let root = take_page(reader)?;
         let log_restart = take_position(reader)?;
-        Some(Superblock { sequence, identity, mark, meta, manifest, root, log_restart })
+        let birth = reader.u64()?; // zeros in format 1
+        Some(Superblock { sequence, identity, mark, meta, manifest, root, log_restart, birth })
     }
 }
 
@@ -254,6 +259,7 @@ mod tests {
             manifest: ManifestRef { id: 3, len: 4096, crc: 5 },
             root: PageRef { page: 6, crc: 7 },
             log_restart: Position::new(1, 1),
+            birth: 8,
         }
     }
 
@@ -268,5 +274,16 @@ mod tests {
             assert!(Superblock::decode(&bad).is_err(), "bit {bit}");
         }
         assert!(Superblock::decode(&bytes[..100]).is_err());
+    }
+
+    #[test]
+    fn the_format_before_is_read_without_a_birth() {
+        let before = Superblock { birth: 0, ..superblock(12) };
+        let mut bytes = before.encode();
+        bytes[8] = 1;
+        bytes[CRC_AT..CRC_AT + 4].fill(0);
+        let crc = crc32fast::hash(&bytes);
+        bytes[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Superblock::decode(&bytes), Ok(before));
     }
 }

@@ -25,7 +25,7 @@ use crate::response::AlarmKind;
 /// multiple of the input.
 const ITEM_BYTES: usize = 16;
 
-type Read<T> = Result<T, CodecError>;
+pub(super) type Read<T> = Result<T, CodecError>;
 
 /// A position in an entry.
 pub(super) struct Reader<'a> {
@@ -86,7 +86,8 @@ impl<'a> Reader<'a> {
                 name: self.text()?,
                 client_urls: self.list(Reader::text)?,
             },
-            kind => return Err(self.unknown(kind)),
+            0x50 => Op::Auth(self.auth()?),
+            kind => return self.member_op(kind),
         })
     }
 
@@ -213,7 +214,7 @@ impl<'a> Reader<'a> {
         Ok(KeyRange { start, end })
     }
 
-    fn flags(&mut self) -> Read<[bool; 4]> {
+    pub(super) fn flags(&mut self) -> Read<[bool; 4]> {
         let bits = self.byte()?;
         if bits > 0b1111 {
             return Err(self.unknown(bits));
@@ -225,7 +226,7 @@ impl<'a> Reader<'a> {
         Ok(LeaseId(self.fixed()? as i64))
     }
 
-    fn text(&mut self) -> Read<String> {
+    pub(super) fn text(&mut self) -> Read<String> {
         let at = self.at;
         let bytes = self.bytes()?;
         let text =
@@ -234,7 +235,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A slice of the entry's buffer.
-    fn bytes(&mut self) -> Read<Bytes> {
+    pub(super) fn bytes(&mut self) -> Read<Bytes> {
         let len = self.varint()?;
         let left = self.data.len() - self.at;
         let len = usize::try_from(len).ok().filter(|len| *len <= left);
@@ -244,12 +245,12 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    fn int(&mut self) -> Read<i64> {
+    pub(super) fn int(&mut self) -> Read<i64> {
         let value = self.varint()?;
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
-    fn varint(&mut self) -> Read<u64> {
+    pub(super) fn varint(&mut self) -> Read<u64> {
         let mut rest = &self.data[self.at..];
         let value = take_varint(&mut rest).ok_or_else(|| {
             let whole = self.data[self.at..].iter().take(10).any(|byte| *byte < 0x80);
@@ -260,7 +261,7 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    fn fixed(&mut self) -> Read<u64> {
+    pub(super) fn fixed(&mut self) -> Read<u64> {
         let bytes = self.data[self.at..].first_chunk().ok_or(self.error(Problem::Truncated))?;
         self.at += 8;
         Ok(u64::from_le_bytes(*bytes))
@@ -272,11 +273,11 @@ impl<'a> Reader<'a> {
         Ok(u32::from_le_bytes(*bytes))
     }
 
-    fn unknown(&self, kind: u8) -> CodecError {
+    pub(super) fn unknown(&self, kind: u8) -> CodecError {
         CodecError { offset: self.at - 1, problem: Problem::Kind(kind) }
     }
 
-    fn error(&self, problem: Problem) -> CodecError {
+    pub(super) fn error(&self, problem: Problem) -> CodecError {
         CodecError { offset: self.at, problem }
     }
 }

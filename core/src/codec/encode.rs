@@ -78,6 +78,10 @@ impl Writer {
                 w.bytes(name.as_bytes());
                 w.list(client_urls, |w, url| w.bytes(url.as_bytes()));
             }),
+            Op::Auth(op) => self.tagged(0x50, |w| w.auth(op)),
+            Op::Member(change) => self.change(change),
+            Op::Started { member, started } => self.started(*member, *started),
+            Op::ClusterVersion(version) => self.cluster_version(*version),
         }
     }
 
@@ -179,32 +183,32 @@ impl Writer {
         }
     }
 
-    fn list<T>(&mut self, items: &[T], write: impl Fn(&mut Writer, &T)) {
+    pub(super) fn list<T>(&mut self, items: &[T], write: impl Fn(&mut Writer, &T)) {
         self.varint(items.len() as u64);
         items.iter().for_each(|item| write(self, item));
     }
 
-    fn tagged(&mut self, tag: u8, rest: impl FnOnce(&mut Writer)) {
+    pub(super) fn tagged(&mut self, tag: u8, rest: impl FnOnce(&mut Writer)) {
         self.byte(tag);
         rest(self);
     }
 
     /// Up to four flags, the first in the lowest bit.
-    fn flags(&mut self, flags: [bool; 4]) {
+    pub(super) fn flags(&mut self, flags: [bool; 4]) {
         let bits = flags.iter().rev().fold(0, |bits, flag| bits << 1 | u8::from(*flag));
         self.byte(bits);
     }
 
-    fn int(&mut self, value: i64) {
+    pub(super) fn int(&mut self, value: i64) {
         self.varint((value << 1 ^ value >> 63) as u64);
     }
 
-    fn bytes(&mut self, bytes: &[u8]) {
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.varint(bytes.len() as u64);
         self.raw(bytes);
     }
 
-    fn raw(&mut self, bytes: &[u8]) {
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
         self.len += bytes.len();
         if let Some(out) = &mut self.out {
             out.extend_from_slice(bytes);

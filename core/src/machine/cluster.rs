@@ -4,7 +4,11 @@
 //! Table::Members  member id (8 bytes big-endian)  → member
 //! member := version:01 learner:(00|01) name:bytes peer_urls:list client_urls:list
 //! list   := count:varint bytes * count     bytes := length:varint byte * length
+//! Table::Meta     "genesis"                          → (member id (8 bytes big-endian) bytes(member)) *
 //! ```
+//!
+//! Who the cluster began with stays on record: a member that joins starts where everybody did, and
+//! takes the log from there (or a snapshot of somewhere later).
 //!
 //! Leaves out: changing the set of members.
 //!
@@ -31,7 +35,34 @@ pub fn genesis(members: &[Member]) -> Batch {
         let (key, value) = (key_of(member.id), encode(member));
         batch.push(Change::Set { table: Table::Members, key, value });
     }
+    let (key, value) = (Bytes::from_static(GENESIS), encode_all(members));
+    batch.push(Change::Set { table: Table::Meta, key, value });
     batch
+}
+
+/// The members that the cluster began with; `None` where that was not recorded.
+pub fn initial_members(view: &dyn View) -> Option<Vec<Member>> {
+    let row = view.table(Table::Meta, GENESIS)?;
+    let mut rest = &row[..];
+    let mut found = Vec::new();
+    while !rest.is_empty() {
+        let (key, more) = rest.split_at_checked(8)?;
+        rest = more;
+        let value = take_bytes(&mut rest)?;
+        found.push(decode(key, value)?);
+    }
+    Some(found)
+}
+
+fn encode_all(members: &[Member]) -> Bytes {
+    let mut out = Vec::new();
+    for member in members {
+        let value = encode(member);
+        out.extend_from_slice(&key_of(member.id));
+        put_varint(&mut out, value.len() as u64);
+        out.extend_from_slice(&value);
+    }
+    out.into()
 }
 
 /// All members, by ascending id.
@@ -55,11 +86,13 @@ pub(super) fn publish(draft: &mut Draft<'_>, id: MemberId, name: &str, client_ur
 
 const VERSION: u8 = 1;
 
-fn key_of(id: MemberId) -> Bytes {
+const GENESIS: &[u8] = b"genesis";
+
+pub(super) fn key_of(id: MemberId) -> Bytes {
     Bytes::copy_from_slice(&id.0.to_be_bytes())
 }
 
-fn encode(member: &Member) -> Bytes {
+pub(super) fn encode(member: &Member) -> Bytes {
     let mut out = vec![VERSION, u8::from(member.is_learner)];
     put_text(&mut out, &member.name);
     for urls in [&member.peer_urls, &member.client_urls] {
@@ -94,8 +127,12 @@ fn take_list(data: &mut &[u8]) -> Option<Vec<String>> {
 }
 
 fn take_text(data: &mut &[u8]) -> Option<String> {
+    Some(str::from_utf8(take_bytes(data)?).ok()?.to_owned())
+}
+
+fn take_bytes<'a>(data: &mut &'a [u8]) -> Option<&'a [u8]> {
     let len = usize::try_from(take_varint(data)?).ok()?;
-    let (text, rest) = data.split_at_checked(len)?;
+    let (bytes, rest) = data.split_at_checked(len)?;
     *data = rest;
-    Some(str::from_utf8(text).ok()?.to_owned())
+    Some(bytes)
 }

@@ -22,6 +22,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 
 use crate::arena::Arena;
+use crate::auth::TokenChange;
 use crate::id::{LeaseId, Position, RevSub, Revision};
 use crate::kv::{KeyValue, key_slice};
 use crate::machine::lease::attachment;
@@ -218,6 +219,16 @@ impl<'a> Draft<'a> {
     /// Tells the lessor.
     pub(super) fn lease_changed(&mut self, change: LeaseChange) {
         self.out.leases.push(change);
+    }
+
+    /// Tells the keepers of tokens.
+    pub(super) fn token_changed(&mut self, change: TokenChange) {
+        self.out.tokens.push(change);
+    }
+
+    /// Where the command stands in the log.
+    pub(super) fn applied(&self) -> Position {
+        self.mark.applied
     }
 
     /// Ends the revision within the command: only a mutant does that.

@@ -77,6 +77,21 @@ pub fn lease_keys_from(
     });
 }
 
+/// Visits every attached key of every lease from one attachment on, until `visit` breaks.
+pub fn attached_from(
+    view: &dyn View,
+    (id, from): (LeaseId, &[u8]),
+    visit: &mut dyn FnMut(LeaseId, &[u8]) -> ControlFlow<()>,
+) {
+    view.table_scan(Table::LeaseKeys, &attachment(id, from), &mut |row, _| match row
+        .split_at_checked(8)
+        .and_then(|(id, key)| Some((id_of(id)?, key)))
+    {
+        Some((id, key)) => visit(id, key),
+        None => ControlFlow::Continue(()),
+    });
+}
+
 /// Creates a lease.
 pub(super) fn grant(draft: &mut Draft<'_>, id: LeaseId, ttl: i64) -> Result<(), Rejection> {
     if id == LeaseId::NONE {

@@ -57,6 +57,11 @@ pub fn begin(body: Body) -> Resolved {
         }
         Body::LeaseRevoke => return Resolved::Complete(AnswerBody::LeaseRevoke),
         Body::Alarms(alarms) => return Resolved::Complete(AnswerBody::Alarms(alarms)),
+        Body::Auth(reply) => return Resolved::Complete(AnswerBody::Auth(reply)),
+        Body::MemberAdd { member, members } => {
+            return Resolved::Complete(AnswerBody::MemberAdd { member, members });
+        }
+        Body::Members(members) => return Resolved::Complete(AnswerBody::Members(members)),
         Body::Publish
         | Body::ReadIndex
         | Body::LeaseKeepAlive { .. }

@@ -24,6 +24,9 @@ impl Node {
             return self.answer(id, Err(Rejection::TooManyRequests));
         }
         match ask {
+            Ask::Propose(op @ Op::Member(_)) => {
+                self.admit_change(deadline, Command { id, identity, op });
+            }
             Ask::Propose(op) => {
                 if self.space.full && op.needs_space() {
                     return self.refuse_for_space(id);
@@ -127,7 +130,7 @@ impl Node {
         let lost_lately =
             self.leader_lost.is_some_and(|at| now.since(at) <= self.config.limits.request_timeout);
         let own = self.config.member;
-        let cut_off = |leader| leader != own && !self.connected.contains(&leader);
+        let cut_off = |leader| leader != own && !self.members.is_connected(leader);
         let late = if lost_lately {
             Rejection::TimeoutLeaderFail
         } else if self.raft.leader().is_some_and(cut_off) {
@@ -149,6 +152,7 @@ impl Node {
             out.facts.push(Fact::ProposalsFailed { commands: failed });
         }
         let pending = &self.pending;
+        self.members.expire(now, |sequence| pending.contains(sequence));
         self.queue
             .retain(|command| command.id.sequence == 0 || pending.contains(command.id.sequence));
         self.reads.retain(|reader| match reader {

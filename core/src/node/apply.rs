@@ -1,13 +1,11 @@
 //! From a committed entry to changed state, events and answers.
 
-use crate::alarm::crosses;
 use crate::codec;
-use crate::command::Command;
 use crate::entry::{Entry, EntryKind};
 use crate::fact::Fact;
 use crate::machine::{Applied, LeaseChange};
+use crate::mutant;
 use crate::output::Output;
-use crate::rejection::Rejection;
 use crate::request::Op;
 use crate::response::{Body, Response};
 use crate::status::Role;
@@ -36,17 +34,32 @@ impl Node {
             self.turn.answers.reserve(commands.len());
             let mut applied = Applied::default();
             for command in &commands {
+                let other = command.id.member != self.config.member;
+                if mutant::on(63) && other && matches!(command.op, Op::Auth(_)) {
+                    self.machine.skip(entry.at, store);
+                    continue;
+                }
                 let stored = self.machine.stored_bytes();
                 self.machine.apply(entry.at, command, store, &mut applied)?;
-                self.alarm_applied(&command.op, entry.at.index, out);
+                if matches!(command.op, Op::Publish { .. } | Op::Started { .. }) {
+                    self.members_changed(now, entry.at, store);
+                }
+                if entry.at.index > self.replayed {
+                    self.turn.tokens.append(&mut applied.tokens);
+                }
                 if let Op::Audit(audit) = &command.op {
                     self.compare_digests(command.id, audit, out);
                 }
-                self.applied_command(now, (command, stored), &mut applied);
+                self.alarm_applied(&command.op, entry.at.index, out);
+                self.space_applied(now, (command, stored), &applied);
+                self.applied_command(now, command.id, &mut applied);
             }
             self.machine.end_entry(entry.at, store);
-        } else {
+        } else if entry.data.is_empty() {
             self.machine.skip(entry.at, store);
+        } else {
+            self.apply_change(now, &entry, store, out)?;
+            self.machine.end_entry(entry.at, store);
         }
         self.note_digest(entry.at.index);
         self.turn.changed = true;
@@ -64,14 +77,12 @@ impl Node {
         Ok(())
     }
 
-    /// `stored` is what was there before.
-    fn applied_command(
+    pub(super) fn applied_command(
         &mut self,
         now: Instant,
-        (command, stored): (&Command, u64),
+        id: crate::id::RequestId,
         applied: &mut Applied,
     ) {
-        let id = command.id;
         for change in applied.leases.drain(..) {
             match change {
                 LeaseChange::Granted { id, ttl } => self.lessor.granted(now, id, ttl),
@@ -79,17 +90,12 @@ impl Node {
             }
         }
         self.turn.events.append(&mut applied.events);
-        if let (Op::LeaseRevoke { id }, Err(Rejection::Corrupt)) = (&command.op, &applied.result) {
-            self.lessor.revocation_refused(now, *id);
-        }
-        // Admitted before the line was crossed (law 1 of `space`).
-        let quota = self.config.limits.quota_bytes;
-        if applied.result.is_ok() && self.owes(id) && crosses(&command.op, stored, quota) {
-            return self.refuse_for_space(id);
-        }
         let term = self.raft.term();
         let revision = applied.revision;
         let result = std::mem::replace(&mut applied.result, Ok(Body::Publish));
+        if self.waits_for_alarm(id) {
+            return;
+        }
         self.answer(id, result.map(|body| Response { revision, term, body }));
     }
 }

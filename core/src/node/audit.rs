@@ -41,7 +41,7 @@ impl Node {
         let audit = self.auditor.trail.tell()?;
         let (member, incarnation) = (self.config.member, self.config.incarnation);
         let id = RequestId { member, incarnation, sequence: 0 };
-        Some(Command { id, identity: Identity::default(), op: Op::Audit(audit) })
+        Some(Command { id, identity: Identity::SYSTEM, op: Op::Audit(audit) })
     }
 
     /// Compares another member's digests with this one's.

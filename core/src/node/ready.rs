@@ -2,6 +2,8 @@
 
 use raft::Ready;
 
+use crate::codec;
+use crate::command::Command;
 use crate::entry::{Append, HardState};
 use crate::fact::Fact;
 use crate::id::{Index, Position, WalSeq};
@@ -9,6 +11,7 @@ use crate::message::{RaftKind, RaftMessage};
 use crate::mutant;
 use crate::output::{Effect, Output};
 use crate::raft::message;
+use crate::request::Op;
 use crate::status::Role;
 use crate::store::{Fault, Store};
 use crate::time::Instant;
@@ -69,10 +72,22 @@ impl Node {
             entries: ready.entries().iter().map(message::entry_from_raft).collect(),
         }));
         let last = ready.entries().last().map(|entry| Position::new(entry.index, entry.term));
+        if mutant::on(13) {
+            self.reconfigure_early(&ready.entries()[..]);
+        }
         let before = self.appended.back().map_or(self.durable, |appended| appended.last);
         let last = last.unwrap_or(before);
         self.appended.push_back(Appended { seq: self.next_seq, last, since: now });
         self.next_seq = self.next_seq.next();
+    }
+
+    /// Only a mutant lets a change take effect before it is committed.
+    fn reconfigure_early(&mut self, entries: &[raft::eraftpb::Entry]) {
+        for entry in entries.iter().map(message::entry_from_raft) {
+            if let Ok(Command { op: Op::Member(change), .. }) = codec::decode_change(&entry.data) {
+                self.raft.apply_change(&change);
+            }
+        }
     }
 
     /// Messages for the network. A snapshot does not travel as a message: its files are shipped, and

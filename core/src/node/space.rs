@@ -23,7 +23,7 @@ use crate::codec;
 use crate::command::Command;
 use crate::fact::Fact;
 use crate::id::{Index, MemberId, RequestId};
-use crate::machine;
+use crate::machine::{self, Applied};
 use crate::mutant;
 use crate::output::Output;
 use crate::rejection::Rejection;
@@ -120,6 +120,29 @@ impl Node {
         }
     }
 
+    /// A command of the log was applied when `stored` bytes were there: one of this member's that was
+    /// admitted before the line was crossed, and crosses it, is refused once the alarm is up (law 1);
+    /// a revocation that the CORRUPT alarm has refused is tried again.
+    pub(super) fn space_applied(
+        &mut self,
+        now: Instant,
+        (command, stored): (&Command, u64),
+        applied: &Applied,
+    ) {
+        if let (Op::LeaseRevoke { id }, Err(Rejection::Corrupt)) = (&command.op, &applied.result) {
+            self.lessor.revocation_refused(now, *id);
+        }
+        let quota = self.config.limits.quota_bytes;
+        if applied.result.is_ok() && self.owes(command.id) && crosses(&command.op, stored, quota) {
+            self.refuse_for_space(command.id);
+        }
+    }
+
+    /// Whether this request is refused once the alarm is up.
+    pub(super) fn waits_for_alarm(&self, id: RequestId) -> bool {
+        self.owes(id) && self.space.refused.contains(&id.sequence)
+    }
+
     /// Whether this request's time ran out while it waited for the alarm.
     pub(super) fn waited_for_alarm(&mut self, sequence: u64) -> bool {
         self.space.refused.remove(&sequence)
@@ -165,7 +188,7 @@ impl Node {
     pub(super) fn propose_own(&mut self, op: Op) {
         let (member, incarnation) = (self.config.member, self.config.incarnation);
         let id = RequestId { member, incarnation, sequence: 0 };
-        let command = Command { id, identity: Identity::default(), op };
+        let command = Command { id, identity: Identity::SYSTEM, op };
         let bytes = codec::encoded_len(&command);
         self.queue.push(command, bytes);
     }

@@ -18,7 +18,7 @@
 //! Leaves out: durability. An entry is here before it is on disk (`advance_append_async` wants
 //! that), and what is acknowledged is raft's own accounting.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
@@ -64,6 +64,8 @@ pub struct Log {
     conf_state: ConfState,
     checkpoint: SnapshotMeta,
     fetches: RefCell<Fetches>,
+    /// Somebody needs a checkpoint later than the present one.
+    stale: Cell<bool>,
 }
 
 impl Log {
@@ -80,6 +82,7 @@ impl Log {
             conf_state: message::conf_state(&checkpoint),
             checkpoint,
             fetches: RefCell::default(),
+            stale: Cell::new(false),
         };
         log.append(&entries);
         log
@@ -130,6 +133,12 @@ impl Log {
     /// The latest durable checkpoint: what a follower too far behind is given.
     pub fn set_checkpoint(&mut self, meta: SnapshotMeta) {
         self.checkpoint = meta;
+    }
+
+    /// Whether a later checkpoint was wanted since the last call: the present one is from before some
+    /// member was added, which would refuse it.
+    pub fn take_stale(&mut self) -> bool {
+        self.stale.take()
     }
 
     /// Its description.
@@ -257,8 +266,13 @@ impl Storage for Log {
         Ok(self.last().index.0)
     }
 
-    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
+    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
         let at = self.checkpoint.at.index.0;
+        let mut included = self.checkpoint.voters.iter().chain(&self.checkpoint.learners);
+        if !included.any(|member| member.0 == to) {
+            self.stale.set(true);
+            return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
+        }
         if at == 0 || at < request_index || at + 1 < self.first {
             return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
         }

@@ -1,5 +1,9 @@
 //! Our message and entry types to and from the raft crate's, field by field. Nothing here is ever
 //! decoded from bytes: the crate's protobuf stays inside the process.
+//!
+//! An entry of a membership change has its bytes in the crate's `context` and an empty `data`. The
+//! crate decodes `data` as protobuf when such an entry is proposed, and an empty message is a valid one
+//! that it does nothing else with: what a change means to it is told when it is applied.
 
 use bytes::Bytes;
 use raft::eraftpb;
@@ -79,7 +83,8 @@ pub fn entry_from_raft(entry: &eraftpb::Entry) -> Entry {
         eraftpb::EntryType::EntryConfChange => EntryKind::ConfChange,
         eraftpb::EntryType::EntryConfChangeV2 => EntryKind::ConfChangeV2,
     };
-    Entry { at: Position::new(entry.index, entry.term), kind, data: entry.data.clone() }
+    let data = if kind == EntryKind::Normal { &entry.data } else { &entry.context };
+    Entry { at: Position::new(entry.index, entry.term), kind, data: data.clone() }
 }
 
 /// An entry for raft.
@@ -92,7 +97,10 @@ pub fn entry_to_raft(entry: Entry) -> eraftpb::Entry {
     });
     to.index = entry.at.index.0;
     to.term = entry.at.term.0;
-    to.data = entry.data;
+    match entry.kind {
+        EntryKind::Normal => to.data = entry.data,
+        EntryKind::ConfChange | EntryKind::ConfChangeV2 => to.context = entry.data,
+    }
     to
 }
 

@@ -169,6 +169,14 @@ impl Hub {
         }
     }
 
+    /// A creation that the client has no right to is refused, for this reason.
+    pub fn refuse(&mut self, stream: WatchStreamId, reason: &str, view: &impl View) {
+        self.learn(view.mark());
+        let Some(state) = self.streams.get_mut(&stream) else { return };
+        state.refuse(reason, self.mark);
+        self.ready.insert(stream);
+    }
+
     /// Whether a stream has so many answers waiting that the session should not read further
     /// requests of its client until it was polled.
     pub fn is_congested(&self, stream: WatchStreamId) -> bool {

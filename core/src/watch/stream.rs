@@ -126,8 +126,7 @@ impl Stream {
             None
         };
         if let Some(reason) = refused {
-            self.control.push_back(send::refusal(mark.revision, reason));
-            return;
+            return self.refuse(reason, mark);
         }
         let id = if create.id == 0 { self.choose_id() } else { create.id };
         let watcher = Watcher::new(create, mark.revision);
@@ -144,6 +143,11 @@ impl Stream {
         let mut created = send::control(mark.revision, id);
         created.created = true;
         self.control.push_back(created);
+    }
+
+    /// Says that a watcher is not created, and why.
+    pub fn refuse(&mut self, reason: &str, mark: Mark) {
+        self.control.push_back(send::refusal(mark.revision, reason));
     }
 
     /// Ends a watcher on the client's wish. Unknown ids are ignored.

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use holdfast_core::alarm::AlarmOp;
 use holdfast_core::id::{LeaseId, MemberId, Revision};
+use holdfast_core::membership::{MemberChange, Started, Version};
 use holdfast_core::request::{
     Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, Op, Put, Range, RangeEnd,
     SortOrder, SortTarget, Txn, TxnOp,
@@ -70,12 +71,13 @@ pub fn op(word: &str, words: &mut Words<'_>) -> Parsed<Option<Op>> {
             member: MemberId(words.number()? as u64),
             kind: alarm_kind(words.next()?)?,
         }),
+        "auth" => Op::Auth(super::auth::op(words)?),
         "publish" => Op::Publish {
             member: MemberId(words.number()? as u64),
             name: words.next()?.to_owned(),
             client_urls: words.rest(),
         },
-        _ => return Ok(None),
+        _ => return member(word, words),
     }))
 }
 
@@ -85,6 +87,32 @@ fn alarm_kind(name: &str) -> Parsed<AlarmKind> {
         "corrupt" => Ok(AlarmKind::Corrupt),
         _ => Err(format!("alarm `{name}`")),
     }
+}
+
+/// What is about members.
+fn member(word: &str, words: &mut Words<'_>) -> Parsed<Option<Op>> {
+    if word == "version" {
+        let (major, minor) = (words.number()? as u8, words.number()? as u8);
+        return Ok(Some(Op::ClusterVersion(Version { major, minor })));
+    }
+    if !["add", "learner", "promote", "update", "remove", "force", "started"].contains(&word) {
+        return Ok(None);
+    }
+    let id = MemberId(words.number()? as u64);
+    Ok(Some(Op::Member(match word {
+        "add" | "learner" => {
+            let (peer_urls, is_learner) = (words.rest(), word == "learner");
+            MemberChange::Add { id, peer_urls, is_learner, learners_max: 1 }
+        }
+        "promote" => MemberChange::Promote { id },
+        "update" => MemberChange::Update { id, peer_urls: words.rest() },
+        "remove" => MemberChange::Remove { id },
+        "force" => MemberChange::ForceNew { id },
+        _ => {
+            let started = Started { birth: words.number()? as u64, version: Version::OWN };
+            return Ok(Some(Op::Started { member: id, started }));
+        }
+    })))
 }
 
 pub fn range(words: &mut Words<'_>) -> Parsed<Range> {

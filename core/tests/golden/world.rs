@@ -8,6 +8,7 @@ use holdfast_core::hash::state_hash;
 use holdfast_core::id::{LeaseId, MemberId, Position, RequestId};
 use holdfast_core::kv::KeyValue;
 use holdfast_core::limits::Limits;
+use holdfast_core::machine::guard::{Act, Guard};
 use holdfast_core::machine::{self, Applied, LeaseChange, Machine};
 use holdfast_core::mvcc::model::MemoryStore;
 use holdfast_core::mvcc::range::range;
@@ -17,6 +18,7 @@ use holdfast_core::request::{Identity, KeyRange, Op, RangeEnd};
 use holdfast_core::response::{Body, Member};
 use holdfast_core::store::{Store, View};
 
+use crate::golden::auth;
 use crate::golden::parse::{self, Words};
 use crate::runner::Printed;
 
@@ -25,6 +27,8 @@ pub struct World {
     store: MemoryStore,
     index: u64,
     limits: Limits,
+    /// Who asks.
+    who: Identity,
 }
 
 impl World {
@@ -37,10 +41,18 @@ impl World {
         });
         store.absorb(&mut machine::genesis(&members));
         let limits = Limits { compaction_batch: 2, ..Limits::default() };
-        World { machine: Machine::load(&limits, &store), store, index: 0, limits }
+        let who = Identity::default();
+        World { machine: Machine::load(&limits, &store), store, index: 0, limits, who }
     }
 
     pub fn command(&mut self, line: &str) -> Printed {
+        if let Some(line) = line.strip_prefix("as ") {
+            let (user, line) = line.split_once(' ').ok_or("as whom, and what")?;
+            self.who = auth::identity(&self.store, user)?;
+            let printed = self.command(line);
+            self.who = Identity::default();
+            return printed;
+        }
         let mut words = Words::new(line);
         let word = words.next()?;
         if let Some(op) = parse::op(word, &mut words)? {
@@ -49,6 +61,14 @@ impl World {
         }
         match word {
             "range" => self.read(&mut words),
+            "renew" => {
+                let act = Act::LeaseKeepAlive(LeaseId(words.number()?));
+                Ok(vec![self.permit(act).err().unwrap_or("allowed".to_owned())])
+            }
+            "lease-keys" => {
+                let id = LeaseId(words.number()?);
+                Ok(vec![self.list_keys(id).err().unwrap_or("allowed".to_owned())])
+            }
             "codec" => codec_bytes(&mut words),
             "slice" => self.slice(),
             "skip" => {
@@ -70,6 +90,7 @@ impl World {
             "rows" => Ok(self.rows()),
             "bytes" => Ok(vec![format!("{} bytes stored", self.machine.stored_bytes())]),
             "members" => Ok(machine::members(&self.store).iter().map(show_member).collect()),
+            "known" => Ok(self.known()),
             _ => Err(format!("command `{word}`")),
         }
     }
@@ -78,13 +99,16 @@ impl World {
         if let Op::Txn(txn) = &op
             && txn.is_read_only()
         {
+            if let Err(refused) = self.permit(Act::Txn(txn)) {
+                return Ok(vec![refused]);
+            }
             let answer = match read_txn(&self.store, txn) {
                 Ok(answer) => show_txn(&answer, ""),
                 Err(error) => vec![format!("error: {error}")],
             };
             return Ok([vec!["read-only".to_owned()], answer].concat());
         }
-        let command = Command { id: RequestId::default(), identity: Identity::default(), op };
+        let command = Command { id: RequestId::default(), identity: self.who.clone(), op };
         let mut out = Applied::default();
         let at = self.next_position();
         let before = state_hash(&self.store).map_err(|fault| fault.to_string())?;
@@ -111,6 +135,7 @@ impl World {
             LeaseChange::Granted { id, ttl } => format!("  lease {id} granted for {ttl}s"),
             LeaseChange::Revoked { id } => format!("  lease {id} revoked"),
         }));
+        lines.extend(out.tokens.iter().map(auth::show_change));
         Ok(lines)
     }
 
@@ -126,6 +151,10 @@ impl World {
                 lines.extend(answer.prev_kvs.iter().map(|kv| format!("  prev {}", show_pair(kv))));
             }
             Some(AnswerBody::Txn(answer)) => lines.extend(show_txn(&answer, "  ")),
+            Some(AnswerBody::Auth(reply)) => lines.extend(auth::show(&reply)),
+            Some(AnswerBody::MemberAdd { members, .. } | AnswerBody::Members(members)) => {
+                lines.extend(members.iter().map(show_member));
+            }
             Some(AnswerBody::Alarms(alarms)) => {
                 lines[0].push_str(&format!(" {} alarms", alarms.len()));
                 lines.extend(alarms.iter().map(|alarm| format!("  {alarm}")));
@@ -138,10 +167,32 @@ impl World {
     fn read(&mut self, words: &mut Words<'_>) -> Printed {
         let asked = parse::range(words)?;
         words.end()?;
+        if let Err(refused) = self.permit(Act::Range(&asked.keys)) {
+            return Ok(vec![refused]);
+        }
         Ok(match range(&self.store, &asked, None) {
             Ok(answer) => show_range(&answer, ""),
             Err(error) => vec![format!("error: {error}")],
         })
+    }
+
+    /// Whether the present asker may do what does not go through the log.
+    fn permit(&self, act: Act<'_>) -> Result<(), String> {
+        let permitted = Guard::load(&self.store).permit(&self.store, &self.who, act);
+        permitted.map_err(|rejection| format!("error: {rejection}"))
+    }
+
+    fn list_keys(&self, id: LeaseId) -> Result<(), String> {
+        self.permit(Act::Identified)?;
+        let reader = Guard::load(&self.store).reader(&self.store, &self.who);
+        let mut decision = Ok(());
+        machine::lease_keys(&self.store, id, &mut |key| {
+            if let Some(reader) = &reader {
+                decision = decision.and_then(|()| reader.permit(key));
+            }
+            ControlFlow::Continue(())
+        });
+        decision.map_err(|rejection| format!("error: {rejection}"))
     }
 
     fn slice(&mut self) -> Printed {
@@ -173,6 +224,18 @@ impl World {
     fn leases(&self) -> Vec<String> {
         let leases = machine::leases(&self.store);
         leases.iter().map(|(id, ttl)| format!("{id} {ttl}s")).collect()
+    }
+
+    fn known(&self) -> Vec<String> {
+        let known = machine::membership(&self.store);
+        let removed: Vec<String> = known.removed.iter().map(ToString::to_string).collect();
+        let births = known.births.iter().map(|(id, birth)| format!("{id} born {birth}"));
+        let version = machine::cluster_version(&self.store);
+        let version = version.map_or("no version".to_owned(), |version| format!("{version}"));
+        let first = machine::initial_members(&self.store).expect("a genesis is on record");
+        let first: Vec<String> = first.iter().map(|member| member.id.to_string()).collect();
+        let head = format!("began {}, removed [{}], {version}", first.join(" "), removed.join(" "));
+        std::iter::once(head).chain(births).collect()
     }
 
     fn rows(&self) -> Vec<String> {

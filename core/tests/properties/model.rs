@@ -74,7 +74,13 @@ impl Model {
                 }
             },
             Op::AlarmList => Ok(AnswerBody::Alarms(Vec::new())),
-            Op::Alarm(_) | Op::Audit(_) | Op::Publish { .. } => {
+            Op::Auth(_) => panic!("users have a model of their own, in auth_properties"),
+            Op::Alarm(_)
+            | Op::Audit(_)
+            | Op::Publish { .. }
+            | Op::Member(_)
+            | Op::Started { .. }
+            | Op::ClusterVersion(_) => {
                 panic!("the model knows no members")
             }
         };

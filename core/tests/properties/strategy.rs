@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use holdfast_core::alarm::AlarmOp;
 use holdfast_core::audit::Audit;
+use holdfast_core::auth::{AuthOp, Permission, PermissionType, Secret};
 use holdfast_core::command::Command;
 use holdfast_core::id::{Incarnation, Index, LeaseId, MemberId, RequestId, Revision};
+use holdfast_core::membership::{MemberChange, Started, Version};
 use holdfast_core::request::{
     Compare, CompareResult, CompareTarget, DeleteRange, Identity, KeyRange, Op, Put, Range,
     RangeEnd, SortOrder, SortTarget, Txn, TxnOp,
@@ -72,6 +74,31 @@ pub fn range() -> impl Strategy<Value = Range> {
     )
 }
 
+/// What stands in ordinary entries about members.
+fn told() -> impl Strategy<Value = Op> {
+    (any::<u64>(), any::<u64>(), any::<(u8, u8)>()).prop_map(|(id, birth, (major, minor))| {
+        let version = Version { major, minor };
+        match birth % 2 {
+            0 => Op::ClusterVersion(version),
+            _ => Op::Started { member: MemberId(id), started: Started { birth, version } },
+        }
+    })
+}
+
+/// Any change of members, for the codec.
+pub fn change() -> impl Strategy<Value = MemberChange> {
+    let urls = vec(".{0,8}", 0..3);
+    (0..5, any::<u64>().prop_map(MemberId), urls, any::<bool>(), any::<u64>()).prop_map(
+        |(kind, id, peer_urls, is_learner, learners_max)| match kind {
+            0 => MemberChange::Add { id, peer_urls, is_learner, learners_max },
+            1 => MemberChange::Promote { id },
+            2 => MemberChange::Update { id, peer_urls },
+            3 => MemberChange::Remove { id },
+            _ => MemberChange::ForceNew { id },
+        },
+    )
+}
+
 /// Any bytes, any lengths, for the codec.
 pub fn command() -> impl Strategy<Value = Command> {
     let id = (any::<u64>(), any::<u64>(), any::<u64>());
@@ -104,13 +131,49 @@ pub fn command() -> impl Strategy<Value = Command> {
     });
     let audit = (any::<u64>(), vec(any::<u32>(), 0..4))
         .prop_map(|(from, digests)| Op::Audit(Audit { from: Index(from), digests }));
-    let small = prop_oneof![publish, compact, Just(Op::AlarmList), alarm, audit];
-    let op = prop_oneof![6 => op(), 5 => small, 2 => wild];
+    let small = prop_oneof![publish, compact, Just(Op::AlarmList), alarm, audit, auth(), told()];
+    let op = prop_oneof![6 => op(), 7 => small, 2 => wild];
     (id, identity, op).prop_map(|((member, incarnation, sequence), (user, auth_revision), op)| {
         let (member, incarnation) = (MemberId(member), Incarnation(incarnation));
         let identity = Identity { user: user.into(), auth_revision };
         Command { id: RequestId { member, incarnation, sequence }, identity, op }
     })
+}
+
+fn auth() -> impl Strategy<Value = Op> {
+    let some = || ".{0,8}".prop_map(String::from);
+    let bytes = || vec(any::<u8>(), 0..20).prop_map(Bytes::from);
+    let secret = move || bytes().prop_map(Secret);
+    let permission = (bytes(), bytes(), any::<i32>()).prop_map(|(key, range_end, kind)| {
+        Permission { key, range_end, kind: PermissionType(kind) }
+    });
+    let op = prop_oneof![
+        Just(AuthOp::Enable),
+        Just(AuthOp::Disable),
+        Just(AuthOp::Status),
+        Just(AuthOp::UserList),
+        Just(AuthOp::RoleList),
+        some().prop_map(|name| AuthOp::UserGet { name }),
+        some().prop_map(|name| AuthOp::UserDelete { name }),
+        some().prop_map(|name| AuthOp::RoleAdd { name }),
+        some().prop_map(|name| AuthOp::RoleGet { name }),
+        some().prop_map(|name| AuthOp::RoleDelete { name }),
+        (some(), some()).prop_map(|(user, role)| AuthOp::UserGrantRole { user, role }),
+        (some(), some()).prop_map(|(user, role)| AuthOp::UserRevokeRole { user, role }),
+        (some(), secret(), any::<bool>()).prop_map(|(name, password, no_password)| {
+            AuthOp::UserAdd { name, password, no_password }
+        }),
+        (some(), proptest::option::of(secret()))
+            .prop_map(|(name, password)| AuthOp::UserChangePassword { name, password }),
+        (some(), secret(), any::<u64>())
+            .prop_map(|(user, token, checked)| { AuthOp::Authenticate { user, token, checked } }),
+        (some(), proptest::option::of(permission))
+            .prop_map(|(role, permission)| AuthOp::RoleGrantPermission { role, permission }),
+        (some(), bytes(), bytes()).prop_map(|(role, key, range_end)| {
+            AuthOp::RoleRevokePermission { role, key, range_end }
+        }),
+    ];
+    op.prop_map(Op::Auth)
 }
 
 fn key() -> impl Strategy<Value = Bytes> {

@@ -19,7 +19,7 @@ struct Cluster(World);
 
 impl Cluster {
     fn new(members: u64) -> Cluster {
-        let mut world = World::new(members, Limits::default());
+        let mut world = World::new(members, Limits::default(), false);
         world.run(Duration::from_secs(5));
         Cluster(world)
     }

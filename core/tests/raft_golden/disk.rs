@@ -93,6 +93,7 @@ impl Disk {
             hard_state: self.hard_state,
             entries,
             last_seq: self.last_seq,
+            force_new: false,
         }
     }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use holdfast_core::alarm::AlarmOp;
 use holdfast_core::id::{LeaseId, MemberId, RequestId, Revision};
 use holdfast_core::limits::Limits;
+use holdfast_core::machine;
+use holdfast_core::membership::MemberChange;
 use holdfast_core::request::{Ask, DeleteRange, KeyRange, Op, Put};
 use holdfast_core::response::AlarmKind;
 use holdfast_core::status::Role;
@@ -35,6 +37,9 @@ impl Script {
             | "raise" | "clear" => {
                 self.request(name, rest)?;
             }
+            "add" | "promote" | "update" | "remove" => self.change(name, rest)?,
+            "join" | "force" => self.join(name, rest)?,
+            "members" => return self.members(member(rest.first())?),
             "show" => return self.show(),
             "log" => return self.log(member(rest.first())?),
             "trace" => self.world()?.trace = rest == ["on"],
@@ -108,6 +113,54 @@ impl Script {
             self.waiting.insert(id, format!("{member} {name} {of}").trim_end().to_owned());
         }
         Ok(())
+    }
+
+    /// `add n1 n4 [learner] [URL]`, `promote n1 n4`, `update n1 n4 URL`, `remove n1 n4`
+    fn change(&mut self, name: &str, rest: &[&str]) -> Result<(), String> {
+        let (asked, id) = (member(rest.first())?, member(rest.get(1))?);
+        let words = rest.get(2..).unwrap_or_default();
+        let is_learner = words.contains(&"learner");
+        let urls = words.iter().filter(|word| **word != "learner");
+        let peer_urls = urls.map(|url| (*url).to_owned()).collect();
+        let change = match name {
+            "add" => MemberChange::Add { id, peer_urls, is_learner, learners_max: 1 },
+            "promote" => MemberChange::Promote { id },
+            "update" => MemberChange::Update { id, peer_urls },
+            _ => MemberChange::Remove { id },
+        };
+        let ids = self.world()?.ask(asked, vec![Ask::Propose(Op::Member(change))]);
+        for request in ids {
+            self.waiting.insert(request, format!("{asked} {name} {}", rest[1..].join(" ")));
+        }
+        Ok(())
+    }
+
+    /// `join n4 [BIRTH]`: an empty disk; `force n1`: a crash, and a start as the only member.
+    fn join(&mut self, name: &str, rest: &[&str]) -> Result<(), String> {
+        let id = member(rest.first())?;
+        let world = self.world()?;
+        if name == "force" {
+            world.crash(id);
+            world.force_new = Some(id);
+            world.start(id);
+            return Ok(());
+        }
+        world.join(id, rest.get(1).map_or(Ok(id.0), |_| number(rest.get(1)))?);
+        Ok(())
+    }
+
+    fn members(&mut self, id: MemberId) -> Printed {
+        let slot = self.world()?.slots.get(&id).ok_or("no such member")?;
+        let known = machine::membership(&slot.store);
+        let all: Vec<_> = known.members.values().cloned().collect();
+        let mut line = show::membership(&all);
+        if !known.removed.is_empty() {
+            let removed: Vec<String> = known.removed.iter().map(ToString::to_string).collect();
+            line.push_str(&format!(", removed {}", removed.join(" ")));
+        }
+        let version = machine::cluster_version(&slot.store);
+        line.push_str(&version.map_or(String::new(), |version| format!(", version {version}")));
+        Ok(vec![line])
     }
 
     fn elect(&mut self, id: MemberId) -> Result<(), String> {
@@ -211,12 +264,15 @@ impl Script {
 fn cluster(words: &[&str]) -> Result<World, String> {
     let (members, options) = words.split_first().ok_or("how many?")?;
     let mut limits = Limits::default();
+    let mut tells = false;
     for option in options {
         let (name, value) = option.split_once('=').ok_or("an option is name=value")?;
         let value = number(Some(&value))?;
         match name {
             "checkpoint" => limits.checkpoint_entries = value,
             "catchup" => limits.catchup_entries = value,
+            "strict" => limits.strict_reconfig_check = value == 1,
+            "tell" => tells = value == 1,
             "cache" => limits.log_cache_bytes = value as usize,
             "quota" => limits.quota_bytes = Some(value),
             "sticky" => limits.sticky_no_space = value == 1,
@@ -224,7 +280,7 @@ fn cluster(words: &[&str]) -> Result<World, String> {
             _ => return Err(format!("option `{name}`")),
         }
     }
-    Ok(World::new(number(Some(members))?, limits))
+    Ok(World::new(number(Some(members))?, limits, tells))
 }
 
 fn member_of(words: &[&str]) -> Result<MemberId, String> {

@@ -2,14 +2,14 @@
 
 use holdfast_core::alarm::AlarmOp;
 use holdfast_core::codec;
-use holdfast_core::entry::Entry;
+use holdfast_core::entry::{Entry, EntryKind};
 use holdfast_core::fact::Fact;
 use holdfast_core::id::MemberId;
 use holdfast_core::message::{Message, RaftKind, RaftMessage};
 use holdfast_core::output::Effect;
 use holdfast_core::rejection::Rejection;
 use holdfast_core::request::Op;
-use holdfast_core::response::{Body, Response};
+use holdfast_core::response::{Body, Member, Response};
 use holdfast_core::status::Status;
 
 /// Facts that scripts tell; the others are seen in `show`.
@@ -24,11 +24,14 @@ pub fn is_told(fact: &Fact) -> bool {
         | Fact::Parted { .. }
         | Fact::ProposalsFailed { .. }
         | Fact::LeadershipOffered { .. }
+        | Fact::MembersChanged { .. }
+        | Fact::ChangeRefused { .. }
         | Fact::MatchedLowered { .. } => true,
         Fact::LeaderChanged { .. }
         | Fact::Committed { .. }
         | Fact::Applied { .. }
         | Fact::LeaseRenewed { .. }
+        | Fact::Removed
         | Fact::CompactionFinished { .. } => false,
     }
 }
@@ -54,7 +57,8 @@ pub fn effect(id: MemberId, effect: &Effect, trace: bool) -> Option<String> {
         | Effect::Publish { .. }
         | Effect::Reply { .. }
         | Effect::Flush { .. }
-        | Effect::Halt(_) => None,
+        | Effect::Membership(_) => None,
+        Effect::Halt(fault) => Some(format!("{id} halts: {}", fault.what)),
     }
 }
 
@@ -66,9 +70,21 @@ pub fn answer(result: &Result<Response, Rejection>) -> String {
             Body::LeaseTimeToLive { ttl, granted, applied } => {
                 format!("ok, {ttl}s of {granted}s left when {applied} was applied")
             }
+            Body::MemberAdd { ref members, .. } | Body::Members(ref members) => {
+                format!("ok, {}", membership(members))
+            }
             _ => format!("ok {} {}", response.revision, response.term),
         },
     }
+}
+
+/// `n1 n2 n4(learner)`
+pub fn membership(members: &[Member]) -> String {
+    let show = |member: &Member| match member.is_learner {
+        true => format!("{}(learner)", member.id),
+        false => member.id.to_string(),
+    };
+    members.iter().map(show).collect::<Vec<_>>().join(" ")
 }
 
 pub fn status(status: &Status) -> String {
@@ -85,6 +101,10 @@ pub fn entries(entries: &[Entry]) -> String {
 fn commands(entry: &Entry) -> String {
     if entry.data.is_empty() {
         return "nothing".to_owned();
+    }
+    if entry.kind == EntryKind::ConfChange {
+        let change = codec::decode_change(&entry.data).expect("a node proposes what it can read");
+        return op(&change.op);
     }
     let commands = codec::decode_entry(&entry.data).expect("a node proposes what it can read");
     // Digests ride along with everything.
@@ -109,7 +129,11 @@ fn op(op: &Op) -> String {
         | Op::Compact { .. }
         | Op::AlarmList
         | Op::Audit(_)
+        | Op::Auth(_)
         | Op::Publish { .. } => "another command".to_owned(),
+        Op::Member(change) => change.to_string(),
+        Op::Started { member, .. } => format!("{member} has started"),
+        Op::ClusterVersion(version) => format!("cluster version {version}"),
     }
 }
 
@@ -118,6 +142,7 @@ fn message_words(message: &Message) -> Option<String> {
         Message::Raft(message) => raft_words(message),
         Message::LeaseAsk(ask) => Some(format!("asks for lease {}", ask.id)),
         Message::LeaseAnswer(answer) => Some(format!("answers {:?}", answer.outcome)),
+        Message::ChangeRefused(refused) => Some(format!("refuses: {}", refused.why)),
         Message::Transfer(_) => None,
     }
 }

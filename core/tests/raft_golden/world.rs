@@ -8,10 +8,12 @@ use holdfast_core::id::{Incarnation, MemberId, RequestId, Term};
 use holdfast_core::input::Input;
 use holdfast_core::limits::Limits;
 use holdfast_core::machine;
+use holdfast_core::membership::{Started, Version};
 use holdfast_core::message::{PeerHello, SnapshotMeta};
 use holdfast_core::mvcc::model::MemoryStore;
 use holdfast_core::node::{Node, NodeConfig};
 use holdfast_core::output::{Effect, Output};
+use holdfast_core::raft::Boot;
 use holdfast_core::rejection::Rejection;
 use holdfast_core::request::{Ask, Identity, Request};
 use holdfast_core::response::{Member, Response};
@@ -35,6 +37,8 @@ pub struct Slot {
     now: Instant,
     run: u64,
     inbox: VecDeque<Input>,
+    /// Which data directory it has.
+    birth: u64,
 }
 
 /// An answered request.
@@ -50,21 +54,25 @@ pub struct World {
     cut: BTreeSet<(MemberId, MemberId)>,
     leaders: BTreeMap<Term, MemberId>,
     sequence: u64,
+    genesis: Saved,
+    /// Members tell of their start.
+    pub tells: bool,
+    /// Who starts as the only member next.
+    pub force_new: Option<MemberId>,
 }
 
 impl World {
-    pub fn new(members: u64, limits: Limits) -> World {
+    pub fn new(members: u64, limits: Limits, tells: bool) -> World {
         let ids: Vec<MemberId> = (1..=members).map(MemberId).collect();
-        let genesis: Vec<Member> =
-            ids.iter().map(|id| Member { id: *id, ..Member::default() }).collect();
+        let genesis: Vec<Member> = ids
+            .iter()
+            .map(|id| Member { id: *id, name: id.to_string(), ..Member::default() })
+            .collect();
         let mut store = MemoryStore::default();
         store.absorb(&mut machine::genesis(&genesis));
         let meta = SnapshotMeta { voters: ids.clone(), ..SnapshotMeta::default() };
-        let slots = ids.iter().map(|id| {
-            let disk = Disk::new(Saved { meta: meta.clone(), store: store.clone() });
-            let (now, inbox) = (Instant(0), VecDeque::new());
-            (*id, Slot { node: None, store: store.clone(), disk, now, run: 0, inbox })
-        });
+        let genesis = Saved { meta, store };
+        let slots = ids.iter().map(|id| (*id, Slot::fresh(&genesis, Instant(0), id.0)));
         let mut world = World {
             slots: slots.collect(),
             answers: Vec::new(),
@@ -74,6 +82,9 @@ impl World {
             cut: BTreeSet::new(),
             leaders: BTreeMap::new(),
             sequence: 0,
+            genesis: genesis.clone(),
+            tells,
+            force_new: None,
         };
         for id in ids {
             world.start(id);
@@ -147,14 +158,25 @@ impl World {
             incarnation: Incarnation(slot.run),
             limits: self.limits.clone(),
             seed: 7,
+            started: self.tells.then_some(Started { birth: slot.birth, version: Version::OWN }),
         };
-        let node = Node::new(config, slot.disk.boot(), &slot.store, slot.now);
+        let force_new = self.force_new.take_if(|forced| *forced == id).is_some();
+        let boot = Boot { force_new, ..slot.disk.boot() };
+        let node = Node::new(config, boot, &slot.store, slot.now);
         slot.node = Some(node.expect("a log that was written by a node starts one"));
         for peer in self.slots.keys().copied().collect::<Vec<_>>() {
             self.greet(id, peer);
             self.greet(peer, id);
         }
         self.settle();
+    }
+
+    /// A new member, or an old one with a new disk, begins where the cluster began.
+    pub fn join(&mut self, id: MemberId, birth: u64) {
+        let now = self.slots.values().map(|slot| slot.now).max().unwrap_or(Instant(0));
+        let run = self.slots.get(&id).map_or(0, |slot| slot.run);
+        self.slots.insert(id, Slot { run, ..Slot::fresh(&self.genesis, now, birth) });
+        self.start(id);
     }
 
     pub fn crash(&mut self, id: MemberId) -> usize {
@@ -201,7 +223,7 @@ impl World {
     }
 
     pub fn give(&mut self, to: MemberId, input: Input) {
-        let slot = self.slots.get_mut(&to).expect("a member of the cluster");
+        let Some(slot) = self.slots.get_mut(&to) else { return };
         if slot.node.is_some() {
             slot.inbox.push_back(input);
         }
@@ -212,16 +234,20 @@ impl World {
         let slot = &self.slots[&from];
         if let (Some(node), true) = (&slot.node, from != to && !self.is_cut(from, to)) {
             let incarnation = Incarnation(slot.run);
-            let hello = PeerHello { incarnation, last: node.durable_last() };
+            let hello = PeerHello { incarnation, last: node.durable_last(), birth: slot.birth };
             self.give(to, Input::Connected { peer: from, hello });
         }
     }
 
     fn disconnected(&mut self, gone: MemberId) {
+        self.gone(gone);
+        self.settle();
+    }
+
+    fn gone(&mut self, gone: MemberId) {
         for id in self.slots.keys().copied().collect::<Vec<_>>() {
             self.give(id, Input::Disconnected { peer: gone });
         }
-        self.settle();
     }
 
     fn turn(&mut self, id: MemberId) {
@@ -284,7 +310,12 @@ impl World {
                 self.install(id);
             }
             Effect::Discard { at } => slot.disk.discard(at),
-            Effect::Halt(fault) => panic!("{id} halts: {fault}"),
+            Effect::Membership(_) => {}
+            Effect::Halt(_) => {
+                slot.node = None;
+                slot.inbox.clear();
+                self.gone(id);
+            }
         }
     }
 
@@ -308,7 +339,8 @@ impl World {
             return;
         }
         for Ship { to, term, saved } in std::mem::take(&mut disk.held_ships) {
-            let complete = !self.is_cut(id, to) && self.slots[&to].node.is_some();
+            let there = self.slots.get(&to).is_some_and(|slot| slot.node.is_some());
+            let complete = !self.is_cut(id, to) && there;
             if complete {
                 let meta = saved.meta.clone();
                 self.slots.get_mut(&to).expect("a member of the cluster").disk.stage(saved);
@@ -340,6 +372,18 @@ impl World {
 }
 
 impl Slot {
+    fn fresh(genesis: &Saved, now: Instant, birth: u64) -> Slot {
+        Slot {
+            node: None,
+            store: genesis.store.clone(),
+            disk: Disk::new(genesis.clone()),
+            now,
+            run: 0,
+            inbox: VecDeque::new(),
+            birth,
+        }
+    }
+
     fn is_due(&self) -> bool {
         let due = |node: &Node| !self.inbox.is_empty() || node.deadline() <= self.now;
         self.node.as_ref().is_some_and(due)

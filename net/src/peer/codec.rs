@@ -10,9 +10,10 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use holdfast_core::entry::{Entry, EntryKind};
-use holdfast_core::id::{Index, LeaseId, MemberId, Position, Term};
+use holdfast_core::id::{Incarnation, Index, LeaseId, MemberId, Position, Term};
 use holdfast_core::message::{
-    LeaseAnswer, LeaseAsk, LeaseOutcome, Message, RaftKind, RaftMessage, SnapshotMeta, Transfer,
+    ChangeRefused, LeaseAnswer, LeaseAsk, LeaseOutcome, Message, RaftKind, RaftMessage,
+    SnapshotMeta, Transfer,
 };
 
 use super::frame::{Frame, FrameError, HEADER, Kind, write_frame};
@@ -41,6 +42,9 @@ pub fn encode_frame(message: &Message, out: &mut BytesMut) {
         Message::Transfer(transfer) => {
             write_frame(Kind::Transfer, out, |out| put_transfer(transfer, out));
         }
+        Message::ChangeRefused(refused) => {
+            write_frame(Kind::ChangeRefused, out, |out| put_refused(*refused, out));
+        }
     }
 }
 
@@ -52,7 +56,7 @@ pub fn frame_len(message: &Message) -> usize {
             let snapshot = raft.snapshot.as_ref().map_or(0, meta_len);
             RAFT_BYTES + entries.sum::<usize>() + raft.context.len() + snapshot
         }
-        Message::LeaseAsk(_) => 17,
+        Message::LeaseAsk(_) | Message::ChangeRefused(_) => 17,
         Message::LeaseAnswer(LeaseAnswer { outcome: LeaseOutcome::Alive { .. }, .. }) => 33,
         Message::LeaseAnswer(_) => 9,
         Message::Transfer(Transfer::Offer { meta, files, .. }) => {
@@ -70,13 +74,14 @@ pub fn frame_len(message: &Message) -> usize {
 pub fn decode(frame: &Frame) -> Result<Message, FrameError> {
     let mut fields = Fields::of(frame);
     let message = match frame.kind {
-        Kind::Hello | Kind::Refuse | Kind::Ping | Kind::Pong => {
+        Kind::Hello | Kind::Refuse | Kind::Inquire | Kind::Roster | Kind::Ping | Kind::Pong => {
             return Err(fields.bad("place: it belongs to the handshake"));
         }
         Kind::Raft => Message::Raft(take_raft(&mut fields)?),
         Kind::LeaseAsk => Message::LeaseAsk(take_ask(&mut fields)?),
         Kind::LeaseAnswer => Message::LeaseAnswer(take_answer(&mut fields)?),
         Kind::Transfer => Message::Transfer(take_transfer(&mut fields)?),
+        Kind::ChangeRefused => Message::ChangeRefused(take_refused(&mut fields)?),
     };
     fields.end()?;
     Ok(message)
@@ -207,6 +212,20 @@ fn take_answer(fields: &mut Fields) -> Result<LeaseAnswer, FrameError> {
     Ok(LeaseAnswer { number, outcome })
 }
 
+fn put_refused(refused: ChangeRefused, out: &mut BytesMut) {
+    let reason = ChangeRefused::REASONS.iter().position(|why| *why == refused.why);
+    out.put_u64_le(refused.sequence);
+    out.put_u64_le(refused.incarnation.0);
+    out.put_u8(reason.map_or(0, |reason| reason as u8 + 1));
+}
+
+fn take_refused(fields: &mut Fields) -> Result<ChangeRefused, FrameError> {
+    let (sequence, incarnation) = (fields.u64()?, Incarnation(fields.u64()?));
+    let reason = usize::from(fields.u8()?).checked_sub(1);
+    let why = reason.and_then(|reason| ChangeRefused::REASONS.get(reason));
+    Ok(ChangeRefused { sequence, incarnation, why: *why.ok_or(fields.bad("reason"))? })
+}
+
 fn put_transfer(transfer: &Transfer, out: &mut BytesMut) {
     match transfer {
         Transfer::Offer { number, meta, term, files } => {
@@ -300,11 +319,11 @@ pub(super) fn put_position(position: Position, out: &mut BytesMut) {
     out.put_u64_le(position.index.0);
 }
 
-fn put_len(length: usize, out: &mut BytesMut) {
+pub(super) fn put_len(length: usize, out: &mut BytesMut) {
     out.put_u32_le(u32::try_from(length).expect("a frame, and so each part of it, is below 4 GiB"));
 }
 
-fn put_bytes(bytes: &[u8], out: &mut BytesMut) {
+pub(super) fn put_bytes(bytes: &[u8], out: &mut BytesMut) {
     put_len(bytes.len(), out);
     out.put_slice(bytes);
 }
@@ -335,7 +354,7 @@ impl Fields {
         self.bad("length: it ends too early")
     }
 
-    fn u8(&mut self) -> Result<u8, FrameError> {
+    pub(super) fn u8(&mut self) -> Result<u8, FrameError> {
         self.rest.try_get_u8().map_err(|_| self.short())
     }
 
@@ -344,7 +363,7 @@ impl Fields {
         self.rest.try_get_u16_le().map_err(|_| self.short())
     }
 
-    fn u32(&mut self) -> Result<u32, FrameError> {
+    pub(super) fn u32(&mut self) -> Result<u32, FrameError> {
         self.rest.try_get_u32_le().map_err(|_| self.short())
     }
 
@@ -360,12 +379,12 @@ impl Fields {
     }
 
     /// A count of parts that take at least `each` bytes.
-    fn count(&mut self, each: usize) -> Result<usize, FrameError> {
+    pub(super) fn count(&mut self, each: usize) -> Result<usize, FrameError> {
         let count = self.u32()? as usize;
         if count > self.rest.len() / each { Err(self.short()) } else { Ok(count) }
     }
 
-    fn bytes(&mut self) -> Result<Bytes, FrameError> {
+    pub(super) fn bytes(&mut self) -> Result<Bytes, FrameError> {
         let length = self.u32()? as usize;
         if length > self.rest.len() {
             return Err(self.short());

@@ -29,6 +29,10 @@ pub enum Kind {
     Hello = 1,
     /// The last frame of a side that will not talk to the other. Same layout for ever, too.
     Refuse = 2,
+    /// Instead of a Hello: who is in this cluster? From somebody who wants to join it.
+    Inquire = 3,
+    /// The answer to an inquiry, and the last frame.
+    Roster = 4,
     /// `Message::Raft`
     Raft = 16,
     /// `Message::LeaseAsk`
@@ -41,15 +45,29 @@ pub enum Kind {
     Ping = 20,
     /// Answers a ping; no payload.
     Pong = 21,
+    /// `Message::ChangeRefused`
+    ChangeRefused = 22,
 }
 
 impl Kind {
     /// The kind numbered `number`, if there is one.
     pub fn from_wire(number: u8) -> Option<Kind> {
         use Kind::*;
-        [Hello, Refuse, Raft, LeaseAsk, LeaseAnswer, Transfer, Ping, Pong]
-            .into_iter()
-            .find(|kind| *kind as u8 == number)
+        [
+            Hello,
+            Refuse,
+            Inquire,
+            Roster,
+            Raft,
+            LeaseAsk,
+            LeaseAnswer,
+            Transfer,
+            Ping,
+            Pong,
+            ChangeRefused,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u8 == number)
     }
 }
 

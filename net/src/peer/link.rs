@@ -23,6 +23,7 @@ use holdfast_core::message::{Message, PeerHello, RaftKind, RaftMessage};
 
 use super::codec::{self, Fields};
 use super::frame::{Frame, FrameError, FrameReader, Kind, Seen, write_frame};
+use super::roster::{Roster, put_texts, take_texts};
 use super::{FRAME_BYTES_MAX, PROTOCOLS};
 
 /// Which end a link is.
@@ -35,7 +36,7 @@ pub enum Role {
 }
 
 /// What this side says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalPeer {
     /// The cluster it belongs to.
     pub cluster: ClusterId,
@@ -43,6 +44,8 @@ pub struct LocalPeer {
     pub member: MemberId,
     /// See [`PeerHello`].
     pub hello: PeerHello,
+    /// Where it can be dialled: the other may not have it in its list yet.
+    pub urls: Vec<String>,
 }
 
 /// What a link tells its owner.
@@ -54,7 +57,11 @@ pub enum LinkEvent {
         peer: MemberId,
         /// What it said of itself.
         hello: PeerHello,
+        /// Where it can be dialled.
+        urls: Vec<String>,
     },
+    /// Somebody wants to join and asks who is here: answer with [`Link::tell_roster`], then close.
+    Inquired,
     /// A message.
     Message(Message),
     /// A ping, which is answered already, or the answer to one: the other side is alive.
@@ -78,6 +85,10 @@ pub enum Refusal {
     Twin,
     /// The refusing side is shutting down.
     Stopping,
+    /// The other was removed from the cluster, for ever.
+    Removed,
+    /// The other has not the data directory that the cluster knows the member by.
+    Reborn,
 }
 
 impl Refusal {
@@ -101,6 +112,13 @@ impl Refusal {
                     .to_string()
             }
             Refusal::Stopping => format!("{who} is shutting down"),
+            Refusal::Removed => {
+                format!("{who} says that the other has been permanently removed from the cluster")
+            }
+            Refusal::Reborn => format!(
+                "{who} knows the other's member id with another data directory; a member that has lost \
+                 its data must be removed and added anew"
+            ),
         }
     }
 }
@@ -301,8 +319,14 @@ impl Link {
         }
     }
 
+    /// Answers an inquiry; the link is at its end.
+    pub fn tell_roster(&mut self, roster: &Roster) {
+        self.phase = Phase::Closed;
+        roster.write(&mut self.output);
+    }
+
     fn greet(&mut self, to: MemberId) {
-        let local = self.local;
+        let local = &self.local;
         write_frame(Kind::Hello, &mut self.output, |out| {
             out.put_u16_le(PROTOCOLS.0);
             out.put_u16_le(PROTOCOLS.1);
@@ -311,6 +335,8 @@ impl Link {
             out.put_u64_le(to.0);
             out.put_u64_le(local.hello.incarnation.0);
             codec::put_position(local.hello.last, out);
+            out.put_u64_le(local.hello.birth);
+            put_texts(&local.urls, out);
         });
     }
 
@@ -318,6 +344,9 @@ impl Link {
         match (frame.kind, self.phase) {
             (Kind::Refuse, _) => Err(LinkError::RefusedBy(take_refusal(frame)?)),
             (Kind::Hello, Phase::Greeting) => self.meet(Greeting::read(frame)?),
+            (Kind::Inquire, Phase::Greeting) if self.role == Role::Acceptor => {
+                Ok(LinkEvent::Inquired)
+            }
             (Kind::Ping | Kind::Pong, Phase::Open(_)) => self.alive(frame),
             (_, Phase::Open(peer)) if frame.kind != Kind::Hello => {
                 let message = codec::decode(frame)?;
@@ -349,7 +378,8 @@ impl Link {
         self.phase = Phase::Open(greeting.from);
         self.met = Some(greeting.from);
         self.reader.set_max(self.frame_max);
-        Ok(LinkEvent::Opened { peer: greeting.from, hello: greeting.hello })
+        let Greeting { from: peer, hello, urls, .. } = greeting;
+        Ok(LinkEvent::Opened { peer, hello, urls })
     }
 
     fn objection(&self, greeting: &Greeting) -> Option<Refusal> {
@@ -419,6 +449,7 @@ struct Greeting {
     from: MemberId,
     to: MemberId,
     hello: PeerHello,
+    urls: Vec<String>,
 }
 
 impl Greeting {
@@ -431,7 +462,12 @@ impl Greeting {
             cluster: ClusterId(fields.u64()?),
             from: MemberId(fields.u64()?),
             to: MemberId(fields.u64()?),
-            hello: PeerHello { incarnation: Incarnation(fields.u64()?), last: fields.position()? },
+            hello: PeerHello {
+                incarnation: Incarnation(fields.u64()?),
+                last: fields.position()?,
+                birth: fields.u64()?,
+            },
+            urls: take_texts(&mut fields)?,
         })
     }
 }
@@ -444,6 +480,8 @@ fn put_refusal(why: Refusal, out: &mut BytesMut) {
         Refusal::Unknown => (4, 0, 0),
         Refusal::Twin => (5, 0, 0),
         Refusal::Stopping => (6, 0, 0),
+        Refusal::Removed => (7, 0, 0),
+        Refusal::Reborn => (8, 0, 0),
     };
     write_frame(Kind::Refuse, out, |out| {
         out.put_u16_le(code);
@@ -462,6 +500,8 @@ fn take_refusal(frame: &Frame) -> Result<Refusal, FrameError> {
         4 => Refusal::Unknown,
         5 => Refusal::Twin,
         6 => Refusal::Stopping,
+        7 => Refusal::Removed,
+        8 => Refusal::Reborn,
         _ => return Err(fields.bad("reason")),
     })
 }

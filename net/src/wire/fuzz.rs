@@ -9,7 +9,7 @@ use super::{WireLimits, decode_health_check, decode_query, decode_watch, read};
 use crate::call::Method;
 use crate::proto::etcdserverpb as pb;
 
-const QUERIES: [Method; 13] = [
+const QUERIES: [Method; 30] = [
     Method::Range,
     Method::Put,
     Method::DeleteRange,
@@ -23,6 +23,23 @@ const QUERIES: [Method; 13] = [
     Method::MemberList,
     Method::Status,
     Method::Alarm,
+    Method::AuthEnable,
+    Method::AuthDisable,
+    Method::AuthStatus,
+    Method::Authenticate,
+    Method::UserAdd,
+    Method::UserGet,
+    Method::UserList,
+    Method::UserDelete,
+    Method::UserChangePassword,
+    Method::UserGrantRole,
+    Method::UserRevokeRole,
+    Method::RoleAdd,
+    Method::RoleGet,
+    Method::RoleList,
+    Method::RoleDelete,
+    Method::RoleGrantPermission,
+    Method::RoleRevokePermission,
 ];
 
 /// Reads `data` as every kind of request. Panics only where a law of [`wire`](super) is broken: a

@@ -24,7 +24,15 @@ fn code_of(rejection: Rejection) -> Code {
         | Rejection::InvalidSortOption
         | Rejection::InvalidClientApiVersion
         | Rejection::RequestTooLarge
-        | Rejection::UserEmpty => Code::InvalidArgument,
+        | Rejection::UserEmpty
+        | Rejection::RoleEmpty
+        | Rejection::AuthFailed
+        | Rejection::PermissionNotGiven
+        | Rejection::InvalidAuthMgmt
+        | Rejection::MemberBadUrls
+        | Rejection::WrongDowngradeVersionFormat
+        | Rejection::InvalidDowngradeTargetVersion
+        | Rejection::AuthOldRevision => Code::InvalidArgument,
         Rejection::Compacted | Rejection::FutureRevision | Rejection::LeaseTtlTooLarge => {
             Code::OutOfRange
         }
@@ -32,9 +40,24 @@ fn code_of(rejection: Rejection) -> Code {
         Rejection::LeaseNotFound | Rejection::MemberNotFound => Code::NotFound,
         Rejection::LeaseExists
         | Rejection::AuthNotEnabled
+        | Rejection::RootUserNotExist
+        | Rejection::RootRoleNotExist
+        | Rejection::UserAlreadyExists
+        | Rejection::UserNotFound
+        | Rejection::RoleAlreadyExists
+        | Rejection::RoleNotFound
+        | Rejection::RoleNotGranted
+        | Rejection::PermissionNotGranted
         | Rejection::NotLeader
         | Rejection::BadLeaderTransferee
         | Rejection::NotCapable
+        | Rejection::MemberExists
+        | Rejection::PeerUrlExists
+        | Rejection::MemberNotLearner
+        | Rejection::LearnerNotReady
+        | Rejection::TooManyLearners
+        | Rejection::ClusterVersionUnavailable
+        | Rejection::DowngradeUnsupported
         | Rejection::NotSupportedForLearner => Code::FailedPrecondition,
         Rejection::PermissionDenied => Code::PermissionDenied,
         Rejection::InvalidAuthToken => Code::Unauthenticated,
@@ -42,12 +65,18 @@ fn code_of(rejection: Rejection) -> Code {
         | Rejection::LeaderChanged
         | Rejection::Stopped
         | Rejection::Timeout
+        | Rejection::Unhealthy
         | Rejection::TimeoutLeaderFail
         | Rejection::TimeoutConnectionLost
         | Rejection::TimeoutWaitAppliedIndex => Code::Unavailable,
         Rejection::Corrupt => Code::DataLoss,
         Rejection::WatchCanceled => Code::Canceled,
-        Rejection::TooManyRequests | Rejection::NotPrimaryLessor => Code::Unknown,
+        Rejection::TooManyRequests
+        | Rejection::NotPrimaryLessor
+        | Rejection::NotEnoughStarted
+        | Rejection::NoPasswordUser
+        | Rejection::VerifyOnly
+        | Rejection::PasswordTooLong => Code::Unknown,
     }
 }
 

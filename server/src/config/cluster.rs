@@ -21,7 +21,7 @@ pub struct InitialMember {
 pub enum ClusterState {
     /// Every member starts from the same list.
     New,
-    /// The member belongs to one that runs: its data must be there, since joining is not served yet.
+    /// The member joins one that runs, to which it was added before.
     Existing,
 }
 

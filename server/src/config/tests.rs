@@ -218,11 +218,6 @@ fn warnings_are_one_line_each() {
             "--quota-backend-bytes is negative: the data may grow without a limit",
         ),
         (
-            &["--strict-reconfig-check=false"],
-            &[],
-            "--strict-reconfig-check is accepted but not effective yet: members cannot be changed yet",
-        ),
-        (
             &["--feature-gates=CompactHashCheck=true"],
             &[],
             "--feature-gates CompactHashCheck=true changes nothing: every entry is checked by the \
@@ -230,9 +225,11 @@ fn warnings_are_one_line_each() {
         ),
         (
             &[],
-            &[("ETCD_BCRYPT_COST", "4")],
-            "--bcrypt-cost is accepted but not effective yet: there are no users yet",
+            &[("ETCD_BCRYPT_COST", "3")],
+            "use default bcrypt cost instead of the invalid given cost: --bcrypt-cost 3 is not \
+             between 4 and 31, and 10 is taken",
         ),
+        (&["--auth-token=jwt,sign-method=RS256,x=y"], &[], "unknown JWT options: x"),
         (
             &["--pre-vote=false", "--pre-vote"],
             &[],
@@ -353,10 +350,6 @@ const BAD_FLAGS: &[(Args, &str)] = &[
     (
         &["--config-file", "x"],
         "-config-file is known to etcd but not yet served by Holdfast: remove it",
-    ),
-    (
-        &["--force-new-cluster"],
-        "-force-new-cluster is known to etcd but not yet served by Holdfast: remove it",
     ),
     (
         &["gateway", "start"],

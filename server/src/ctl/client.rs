@@ -10,21 +10,24 @@
 use std::future::Future;
 use std::time::Duration;
 
+use holdfast_core::auth::Secret;
 use holdfast_net::proto::etcdserverpb as pb;
 use holdfast_net::proto::v3electionpb::election_client::ElectionClient;
 use holdfast_net::proto::v3lockpb::lock_client::LockClient;
+use pb::auth_client::AuthClient;
 use pb::cluster_client::ClusterClient;
 use pb::kv_client::KvClient;
 use pb::lease_client::LeaseClient;
 use pb::maintenance_client::MaintenanceClient;
 use pb::watch_client::WatchClient;
 use tokio::time::Instant;
-use tonic::metadata::MetadataValue;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
+use super::auth::ask_password;
 use super::flags::Flags;
 use super::json::Json;
 use super::print::Pairs;
@@ -54,6 +57,37 @@ pub struct Settings {
     keepalive: (Duration, Duration),
     send_max: usize,
     receive_max: usize,
+    caller: Caller,
+}
+
+/// Who calls.
+#[derive(Clone, Debug)]
+enum Caller {
+    Nobody,
+    /// Has this password.
+    User(String, Secret),
+    /// Has this token.
+    Token(Secret),
+}
+
+impl Caller {
+    fn of(flags: &Flags) -> Result<Caller, Exit> {
+        let (user, password) = (flags.text("user"), flags.text("password"));
+        let token = flags.text("auth-jwt-token");
+        let secret = |text: &str| Secret::from(text);
+        Ok(if !token.is_empty() {
+            Caller::Token(secret(token))
+        } else if user.is_empty() {
+            Caller::Nobody
+        } else if !password.is_empty() {
+            Caller::User(user.to_owned(), secret(password))
+        } else if let Some((name, password)) = user.split_once(':') {
+            Caller::User(name.to_owned(), secret(password))
+        } else {
+            let asked = ask_password("Password: ").map_err(|why| Exit::new(Exit::ERROR, why))?;
+            Caller::User(user.to_owned(), secret(&asked))
+        })
+    }
 }
 
 impl Settings {
@@ -86,6 +120,7 @@ impl Settings {
             keepalive: (flags.span("keepalive-time"), flags.span("keepalive-timeout")),
             send_max: bytes(flags, "max-request-bytes", SEND_MAX),
             receive_max: bytes(flags, "max-recv-bytes", RECEIVE_MAX),
+            caller: Caller::of(flags)?,
         })
     }
 
@@ -110,7 +145,8 @@ impl Settings {
         loop {
             for endpoint in &endpoints {
                 if let Ok(channel) = endpoint.connect().await {
-                    return Ok(Client { channel, settings: self.clone() });
+                    let client = Client { channel, token: None, settings: self.clone() };
+                    return client.identified().await;
                 }
             }
             tokio::time::sleep(RETRY).await;
@@ -148,13 +184,13 @@ impl Settings {
 
 /// Flags that are known but have nothing behind them yet.
 fn refuse_later(flags: &Flags) -> Result<(), Exit> {
-    let texts = ["cert", "key", "cacert", "auth-jwt-token", "user", "password", "discovery-srv"];
+    let texts = ["cert", "key", "cacert", "discovery-srv"];
     let text = texts.iter().find(|name| !flags.text(name).is_empty());
     let secure = flags.changed("insecure-transport") && !flags.switch("insecure-transport");
     let found = text.copied().or(secure.then_some("insecure-transport"));
     match found {
         Some(name) => {
-            let text = format!("--{name} is not supported: connect without TLS and users");
+            let text = format!("--{name} is not supported: connect without TLS");
             Err(Exit::new(Exit::BAD_ARGS, text))
         }
         None => Ok(()),
@@ -172,6 +208,7 @@ fn bytes(flags: &Flags, name: &str, default: usize) -> usize {
 #[derive(Clone, Debug)]
 pub struct Client {
     channel: Channel,
+    token: Option<MetadataValue<Ascii>>,
     /// What the flags say.
     pub settings: Settings,
 }
@@ -180,9 +217,10 @@ pub struct Client {
 pub type Wire = InterceptedService<Channel, Metadata>;
 
 /// Adds etcd's metadata to each call.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Metadata {
     require_leader: bool,
+    token: Option<MetadataValue<Ascii>>,
 }
 
 impl Interceptor for Metadata {
@@ -192,6 +230,9 @@ impl Interceptor for Metadata {
         if self.require_leader {
             metadata.insert("hasleader", MetadataValue::from_static("true"));
         }
+        if let Some(token) = &self.token {
+            metadata.insert("token", token.clone());
+        }
         Ok(request)
     }
 }
@@ -200,7 +241,8 @@ macro_rules! stub {
     ($(#[$doc:meta])* $name:ident, $stub:ident, $require_leader:literal) => {
         $(#[$doc])*
         pub fn $name(&self) -> $stub<Wire> {
-            let metadata = Metadata { require_leader: $require_leader };
+            let token = self.token.clone();
+            let metadata = Metadata { require_leader: $require_leader, token };
             $stub::with_interceptor(self.channel.clone(), metadata)
                 .max_encoding_message_size(self.settings.send_max)
                 .max_decoding_message_size(self.settings.receive_max)
@@ -251,6 +293,38 @@ impl Client {
         ElectionClient,
         false
     );
+    stub!(
+        /// The Auth service.
+        auth,
+        AuthClient,
+        false
+    );
+
+    /// The same connection with the caller's token. Where authentication is off there is none, and a
+    /// password is not looked at.
+    async fn identified(self) -> Result<Client, Exit> {
+        let token = match &self.settings.caller {
+            Caller::Nobody => return Ok(self),
+            Caller::Token(token) => token.clone(),
+            Caller::User(name, password) => {
+                let password = String::from_utf8_lossy(&password.0).into_owned();
+                let request = pb::AuthenticateRequest { name: name.clone(), password };
+                match self.auth().authenticate(request).await {
+                    Ok(answer) => Secret::from(answer.into_inner().token.as_str()),
+                    Err(status) if status.message() == NOT_ENABLED => return Ok(self),
+                    Err(status) => {
+                        return Err(Exit::new(Exit::BAD_CONNECTION, error_text(&status)));
+                    }
+                }
+            }
+        };
+        let text = String::from_utf8_lossy(&token.0).into_owned();
+        let value = text.parse::<MetadataValue<Ascii>>();
+        let mut value = value
+            .map_err(|_| Exit::new(Exit::BAD_ARGS, "the token has characters that no token has"))?;
+        value.set_sensitive(true);
+        Ok(Client { token: Some(value), ..self })
+    }
 
     /// Prints an answer in the format asked for.
     pub fn show(&self, simple: impl FnOnce() -> Vec<u8>, json: Json) -> Result<(), Exit> {
@@ -276,6 +350,9 @@ pub fn error_text(status: &Status) -> String {
 pub fn failed(status: Status) -> Exit {
     Exit::new(Exit::ERROR, error_text(&status))
 }
+
+/// etcd's answer to a login while there is nothing to log in to.
+const NOT_ENABLED: &str = "etcdserver: authentication is not enabled";
 
 /// What Go says when a context's time is up.
 pub const DEADLINE: &str = "context deadline exceeded";

@@ -8,6 +8,7 @@
 //! json and no operand.
 
 use super::Exit;
+use super::auth::Verb;
 use super::flags::{Flag, FlagError, Flags, Kind, Operands};
 
 /// What a command line asks for.
@@ -57,6 +58,16 @@ pub enum Action {
     Elect,
     /// Shows the members.
     MemberList,
+    /// Looks after users and roles.
+    Auth(Verb),
+    /// Adds a member.
+    MemberAdd,
+    /// Removes a member.
+    MemberRemove,
+    /// Gives a member other peer URLs.
+    MemberUpdate,
+    /// Gives a learner its vote.
+    MemberPromote,
     /// Shows this program's version.
     Version,
     /// Shows the global flags.
@@ -295,6 +306,7 @@ const ROOT: Command = Command {
             DEL_FLAGS,
             Action::Del,
         ),
+        group("auth", "Switches authentication on and off", NONE, AUTH),
         leaf("defrag", "", "Gives back space", CLUSTER_FLAGS, Action::Defrag),
         leaf(
             "elect",
@@ -327,6 +339,8 @@ const ROOT: Command = Command {
             NONE,
             Action::MoveLeader,
         ),
+        group("role", "Makes roles, and says what they may do", NONE, ROLE),
+        group("user", "Makes users, and grants them roles", NONE, USER),
         leaf("options", "", "Lists the options of every command", NONE, Action::Options),
         leaf(
             "put",
@@ -401,8 +415,109 @@ const LEASE: &[Command] = &[
     leaf("timetolive", "<leaseID> [options]", "Shows a lease", TTL_FLAGS, Action::LeaseTimeToLive),
 ];
 
-const MEMBER: &[Command] =
-    &[leaf("list", "", "Shows the members", MEMBER_LIST_FLAGS, Action::MemberList)];
+const MEMBER: &[Command] = &[
+    leaf("add", "<memberName> [options]", "Adds a member", MEMBER_ADD_FLAGS, Action::MemberAdd),
+    leaf("list", "", "Shows the members", MEMBER_LIST_FLAGS, Action::MemberList),
+    leaf("promote", "<memberID>", "Gives a learner its vote", NONE, Action::MemberPromote),
+    leaf("remove", "<memberID>", "Removes a member", NONE, Action::MemberRemove),
+    leaf(
+        "update",
+        "<memberID> [options]",
+        "Gives a member other peer URLs",
+        MEMBER_UPDATE_FLAGS,
+        Action::MemberUpdate,
+    ),
+];
+
+const AUTH: &[Command] = &[
+    leaf("disable", "", "Switches authentication off", NONE, Action::Auth(Verb::Disable)),
+    leaf("enable", "", "Switches authentication on", NONE, Action::Auth(Verb::Enable)),
+    leaf("status", "", "Tells whether it is on", NONE, Action::Auth(Verb::Status)),
+];
+
+const USER: &[Command] = &[
+    leaf(
+        "add",
+        "<user name or user:password> [options]",
+        "Makes a user",
+        USER_ADD_FLAGS,
+        Action::Auth(Verb::UserAdd),
+    ),
+    leaf("delete", "<user name>", "Removes a user", NONE, Action::Auth(Verb::UserDelete)),
+    leaf(
+        "get",
+        "<user name> [options]",
+        "Shows a user's roles",
+        USER_GET_FLAGS,
+        Action::Auth(Verb::UserGet),
+    ),
+    leaf(
+        "grant-role",
+        "<user name> <role name>",
+        "Gives a user a role",
+        NONE,
+        Action::Auth(Verb::UserGrantRole),
+    ),
+    leaf("list", "", "Shows all users", NONE, Action::Auth(Verb::UserList)),
+    leaf(
+        "passwd",
+        "<user name> [options]",
+        "Changes a user's password",
+        PASSWD_FLAGS,
+        Action::Auth(Verb::UserPasswd),
+    ),
+    leaf(
+        "revoke-role",
+        "<user name> <role name>",
+        "Takes a role from a user",
+        NONE,
+        Action::Auth(Verb::UserRevokeRole),
+    ),
+];
+
+const ROLE: &[Command] = &[
+    leaf("add", "<role name>", "Makes a role", NONE, Action::Auth(Verb::RoleAdd)),
+    leaf("delete", "<role name>", "Removes a role", NONE, Action::Auth(Verb::RoleDelete)),
+    leaf("get", "<role name>", "Shows what a role may do", NONE, Action::Auth(Verb::RoleGet)),
+    leaf(
+        "grant-permission",
+        "[options] <role name> <permission type> <key> [endkey]",
+        "Lets a role read or write keys",
+        PERMISSION_FLAGS,
+        Action::Auth(Verb::RoleGrantPermission),
+    ),
+    leaf("list", "", "Shows all roles", NONE, Action::Auth(Verb::RoleList)),
+    leaf(
+        "revoke-permission",
+        "<role name> <key> [endkey]",
+        "Takes keys from a role",
+        PERMISSION_FLAGS,
+        Action::Auth(Verb::RoleRevokePermission),
+    ),
+];
+
+const INTERACTIVE: Flag = Flag {
+    name: "interactive",
+    short: None,
+    kind: Kind::Switch,
+    default: "true",
+    help: "ask for the password on the terminal instead of the standard input",
+};
+
+const USER_ADD_FLAGS: &[Flag] = &[
+    INTERACTIVE,
+    Flag::text("new-user-password", "", "the password"),
+    Flag::switch("no-password", "a user that only a certificate can identify"),
+];
+
+const PASSWD_FLAGS: &[Flag] = &[INTERACTIVE];
+
+const USER_GET_FLAGS: &[Flag] = &[Flag::switch("detail", "show what each role may do")];
+
+const PERMISSION_FLAGS: &[Flag] = &[
+    Flag::switch("prefix", "all keys that start with the key"),
+    Flag::switch("from-key", "all keys from the key on"),
+];
 
 const fn leaf(
     name: &'static str,
@@ -465,6 +580,12 @@ const WATCH_FLAGS: &[Flag] = &[
 ];
 
 const COMPACTION_FLAGS: &[Flag] = &[Flag::switch("physical", "wait until the space is free")];
+
+const PEER_URLS: Flag = Flag::text("peer-urls", "", "comma-separated peer URLs of the member");
+
+const MEMBER_ADD_FLAGS: &[Flag] = &[PEER_URLS, Flag::switch("learner", "without a vote at first")];
+
+const MEMBER_UPDATE_FLAGS: &[Flag] = &[PEER_URLS];
 
 const CLUSTER_FLAGS: &[Flag] = &[Flag::switch("cluster", "ask every member of the cluster")];
 

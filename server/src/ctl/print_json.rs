@@ -23,7 +23,8 @@ pub fn header(header: &pb::ResponseHeader) -> Object {
         .opt("raft_term", header.raft_term)
 }
 
-fn headed(of: Option<&pb::ResponseHeader>) -> Object {
+/// The header alone, as the beginning of an answer.
+pub fn headed(of: Option<&pb::ResponseHeader>) -> Object {
     Object::default().maybe("header", of.map(header))
 }
 
@@ -156,6 +157,18 @@ pub fn members(answer: &pb::MemberListResponse, hex: bool) -> Object {
     }
     headed(answer.header.as_ref())
         .opt("members", Json::array(&answer.members, |of| member(of, of.id.into()).into()))
+}
+
+/// A new member, and all of them.
+pub fn member_add(answer: &pb::MemberAddResponse) -> Object {
+    let all = Json::array(&answer.members, |of| member(of, of.id.into()).into());
+    let new = answer.member.as_ref().map_or(Json::Null, |of| member(of, of.id.into()).into());
+    headed(answer.header.as_ref()).opt("member", new).opt("members", all)
+}
+
+/// All members, after a removal, an update or a promotion.
+pub fn member_change(header: Option<&pb::ResponseHeader>, members: &[pb::Member]) -> Object {
+    headed(header).opt("members", Json::array(members, |of| member(of, of.id.into()).into()))
 }
 
 fn hex_id(id: u64) -> Json {

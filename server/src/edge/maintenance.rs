@@ -2,6 +2,7 @@
 
 use holdfast_core::id::MemberId;
 use holdfast_core::machine;
+use holdfast_core::machine::guard::Act;
 use holdfast_core::query::{Answer, AnswerBody, Header};
 use holdfast_core::rejection::Rejection;
 use holdfast_core::request::{Ask, Identity};
@@ -10,11 +11,23 @@ use holdfast_core::time::Instant;
 use holdfast_net::call::StreamId;
 
 use super::{Edge, Waiting};
+use crate::auth::Credential;
 use crate::host::Event;
 
 impl Edge {
+    /// Whether a caller may do what only root may.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn permit_admin(&mut self, by: &Credential) -> Result<(), Rejection> {
+        self.access.permit(&self.source.snapshot, by, Act::Admin)
+    }
+
     /// There is nothing to give back that is not given back by itself, and nobody to stop for it.
-    pub(super) fn answer_defragment(&mut self, call: StreamId) {
+    pub(super) fn answer_defragment(&mut self, call: StreamId, by: &Credential) {
+        if !self.may(call, by, Act::Admin) {
+            return;
+        }
         self.reads.answers.push((call, Ok(bare(AnswerBody::Defragment))));
     }
 
@@ -23,9 +36,12 @@ impl Edge {
     pub(super) fn move_leader(
         &mut self,
         now: Instant,
-        (call, to): (StreamId, MemberId),
+        (call, by, to): (StreamId, &Credential, MemberId),
         inbox: &mut Vec<Event>,
     ) {
+        if !self.may(call, by, Act::Admin) {
+            return;
+        }
         let members = machine::members(&self.source.snapshot);
         let heir = members.iter().any(|member| member.id == to && !member.is_learner);
         let refusal = match (self.status.role, heir) {
@@ -40,7 +56,7 @@ impl Edge {
         }
         self.moving.push((call, to));
         let waiting = Waiting::Reads(Vec::new());
-        let request = self.request(now, waiting, Identity::default(), Ask::MoveLeader { to });
+        let request = self.request(now, waiting, Identity::SYSTEM, Ask::MoveLeader { to });
         inbox.push(Event::Request(request));
         self.answer_moved();
     }

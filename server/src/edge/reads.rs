@@ -17,24 +17,40 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use holdfast_core::id::LeaseId;
 use holdfast_core::machine;
+use holdfast_core::machine::guard::{Act, Reader};
 use holdfast_core::mvcc::hash::{HashAll, HashKv};
 use holdfast_core::mvcc::range::{RangeScan, after};
 use holdfast_core::mvcc::resolve::Resolution;
 use holdfast_core::mvcc::{Budget, ReadError};
-use holdfast_core::query::{Answer, AnswerBody, Answered, Header};
+use holdfast_core::query::{Answer, AnswerBody, Answered, Downgrade, Header};
 use holdfast_core::rejection::Rejection;
 use holdfast_core::request::{Range, Txn};
 use holdfast_net::call::StreamId;
 use holdfast_storage::snapshot::Snapshot;
 
+use super::access::Access;
+use super::downgrade;
+use super::login::Login;
 use super::slice::Slice;
+use crate::auth::Credential;
+
+/// A call that wants to know something.
+#[derive(Clone, Debug)]
+pub(super) struct Asking {
+    pub call: StreamId,
+    pub by: Credential,
+    pub read: Read,
+}
 
 /// What a call wants to know.
 #[derive(Clone, Debug)]
 pub(super) enum Read {
+    /// Whether a password is right: the edge's business, once there is a state to look at.
+    Login(Login),
     Range(Range),
     Txn(Txn),
     Members,
+    Downgrade(Downgrade),
     Leases,
     LeaseKeys(Lease),
     HashKv(i64),
@@ -65,13 +81,16 @@ pub(super) enum Work {
     Resolution(Box<Resolution>),
     HashKv(HashKv),
     Hash(HashAll),
-    /// The leases from one on.
+    /// The leases from one on, after the attached keys from one on were found to be the caller's to
+    /// read.
     Leases {
+        attached: Option<(Reader, LeaseId, Bytes)>,
         from: Option<LeaseId>,
         found: Vec<LeaseId>,
     },
     /// The keys of a lease from one on.
     LeaseKeys {
+        reader: Option<Reader>,
         lease: Lease,
         from: Option<Bytes>,
         found: Vec<Bytes>,
@@ -88,7 +107,7 @@ pub(super) struct Lease {
 
 #[derive(Debug)]
 enum Coming {
-    Read(StreamId, Read),
+    Read(Asking),
     Reading(Box<Reading>),
 }
 
@@ -126,11 +145,11 @@ impl Reads {
     }
 
     /// A read comes (law 1).
-    pub(super) fn read(&mut self, call: StreamId, read: Read, source: &Source) {
+    pub(super) fn read(&mut self, asking: Asking, source: &Source, access: &mut Access) {
         if self.may_begin() {
-            self.begin(call, read, source);
+            self.begin(asking, source, access);
         } else {
-            self.coming.push_back(Coming::Read(call, read));
+            self.coming.push_back(Coming::Read(asking));
         }
     }
 
@@ -145,8 +164,13 @@ impl Reads {
 
     /// The deferred part of a turn: what came and had to wait, then a piece of each read under way.
     /// What was asked by calls that are `cancelled` is dropped, and so is their mark.
-    pub(super) fn work(&mut self, source: &Source, cancelled: &mut BTreeSet<StreamId>) {
-        self.begin_waiting(source, cancelled);
+    pub(super) fn work(
+        &mut self,
+        source: &Source,
+        access: &mut Access,
+        cancelled: &mut BTreeSet<StreamId>,
+    ) {
+        self.begin_waiting(source, access, cancelled);
         self.slice.go_on();
         while !self.slice.reads().is_spent()
             && let Some(reading) = self.going.pop_front()
@@ -155,7 +179,7 @@ impl Reads {
                 self.advance(reading);
             }
         }
-        self.begin_waiting(source, cancelled);
+        self.begin_waiting(source, access, cancelled);
         self.slice.end_reads();
     }
 
@@ -163,25 +187,39 @@ impl Reads {
         self.coming.is_empty() && !self.slice.reads().is_spent()
     }
 
-    fn begin_waiting(&mut self, source: &Source, cancelled: &mut BTreeSet<StreamId>) {
+    fn begin_waiting(
+        &mut self,
+        source: &Source,
+        access: &mut Access,
+        cancelled: &mut BTreeSet<StreamId>,
+    ) {
         while !self.slice.reads().is_spent()
             && let Some(coming) = self.coming.pop_front()
         {
             let call = match &coming {
-                Coming::Read(call, _) => *call,
+                Coming::Read(asking) => asking.call,
                 Coming::Reading(reading) => reading.call,
             };
             if cancelled.remove(&call) {
                 continue;
             }
             match coming {
-                Coming::Read(call, read) => self.begin(call, read, source),
+                Coming::Read(asking) => self.begin(asking, source, access),
                 Coming::Reading(reading) => self.advance(*reading),
             }
         }
     }
 
-    fn begin(&mut self, call: StreamId, read: Read, source: &Source) {
+    /// The caller's rights are those of the state that it reads.
+    fn begin(&mut self, asking: Asking, source: &Source, access: &mut Access) {
+        let Asking { call, by, read } = asking;
+        let reader = match permitted(&by, &read, (source, access)) {
+            Ok(reader) => reader,
+            Err(rejection) => {
+                self.slice.reads().spend(1, 0);
+                return self.answers.push((call, Err(rejection)));
+            }
+        };
         let work = match read {
             Read::Range(range) => match RangeScan::new(&source.snapshot, &range) {
                 Ok(scan) => Work::Range(scan),
@@ -200,9 +238,22 @@ impl Reads {
                 // It may be gone by now; then it has no time left either.
                 let gone = machine::lease_ttl(&source.snapshot, lease.id).is_none();
                 let lease = if gone { Lease { ttl: -1, granted: 0, ..lease } } else { lease };
-                Work::LeaseKeys { lease, from: None, found: Vec::new() }
+                Work::LeaseKeys { reader, lease, from: None, found: Vec::new() }
             }
-            Read::Leases => Work::Leases { from: None, found: Vec::new() },
+            Read::Leases => {
+                let attached = reader.map(|reader| (reader, LeaseId(i64::MIN), Bytes::new()));
+                Work::Leases { attached, from: None, found: Vec::new() }
+            }
+            Read::Login(_) => unreachable!("the edge has taken it"),
+            Read::Downgrade(asked) => {
+                self.slice.reads().spend(1, 0);
+                let version = downgrade::answer(&asked, machine::cluster_version(&source.snapshot));
+                let answer = |version| Answer {
+                    header: source.header,
+                    body: AnswerBody::Downgrade(version),
+                };
+                return self.answers.push((call, version.map(answer)));
+            }
             Read::Members => {
                 let members = machine::members(&source.snapshot);
                 self.slice.reads().spend(members.len(), 0);
@@ -248,7 +299,15 @@ impl Work {
             Work::Resolution(resolution) => resolution.step(snapshot, budget),
             Work::HashKv(hash) => hash.step(snapshot, budget),
             Work::Hash(hash) => hash.step(snapshot, budget),
-            Work::Leases { from, found } => {
+            Work::Leases { attached: Some(at), .. } => {
+                if look_at_attached(snapshot, at, budget)?
+                    && let Work::Leases { attached, .. } = self
+                {
+                    *attached = None;
+                }
+                Ok(false)
+            }
+            Work::Leases { attached: None, from, found } => {
                 let start = from.unwrap_or(LeaseId(i64::MIN));
                 *from = None;
                 machine::leases_from(snapshot, start, &mut |id, _| {
@@ -262,9 +321,14 @@ impl Work {
                 });
                 Ok(from.is_none())
             }
-            Work::LeaseKeys { lease, from, found } => {
+            Work::LeaseKeys { reader, lease, from, found } => {
                 let start = from.take().unwrap_or_default();
+                let mut refused = None;
                 machine::lease_keys_from(snapshot, (lease.id, &start), &mut |key| {
+                    refused = reader.as_ref().and_then(|reader| reader.permit(key).err());
+                    if refused.is_some() {
+                        return ControlFlow::Break(());
+                    }
                     budget.spend(1, key.len());
                     found.push(Bytes::copy_from_slice(key));
                     if budget.is_spent() {
@@ -273,7 +337,7 @@ impl Work {
                     }
                     ControlFlow::Continue(())
                 });
-                Ok(from.is_none())
+                refused.map_or(Ok(from.is_none()), |refusal| Err(refusal.into()))
             }
         }
     }
@@ -291,6 +355,46 @@ impl Work {
             }
         }
     }
+}
+
+/// Whether the caller may read this; also who must be asked of each key, where that takes a while.
+fn permitted(
+    by: &Credential,
+    read: &Read,
+    (source, access): (&Source, &mut Access),
+) -> Result<Option<Reader>, Rejection> {
+    let act = match read {
+        Read::Range(range) => Act::Range(&range.keys),
+        Read::Txn(txn) => Act::Txn(txn),
+        Read::Members | Read::Login(_) => Act::Identified,
+        Read::Downgrade(_) | Read::HashKv(_) | Read::Hash => Act::Admin,
+        Read::Leases | Read::LeaseKeys(_) => return access.reader(&source.snapshot, by),
+    };
+    access.permit(&source.snapshot, by, act).map(|()| None)
+}
+
+/// Goes on asking for attached keys; true when all may be read.
+fn look_at_attached(
+    snapshot: &Snapshot,
+    (reader, id, from): &mut (Reader, LeaseId, Bytes),
+    budget: &mut Budget,
+) -> Result<bool, Rejection> {
+    let (mut decision, mut next) = (Ok(()), None);
+    machine::attached_from(snapshot, (*id, from), &mut |id, key| {
+        budget.spend(1, key.len());
+        decision = reader.permit(key);
+        if decision.is_ok() && !budget.is_spent() {
+            return ControlFlow::Continue(());
+        }
+        next = Some((id, after(key)));
+        ControlFlow::Break(())
+    });
+    decision?;
+    let done = next.is_none();
+    if let Some((at, key)) = next {
+        (*id, *from) = (at, key);
+    }
+    Ok(done)
 }
 
 /// A member that cannot read its own data must not answer as if it had none.

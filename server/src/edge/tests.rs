@@ -20,6 +20,7 @@ use holdfast_storage::disk::MemoryDisk;
 use holdfast_storage::engine::{Engine, EngineIdentity, EngineOptions};
 
 use super::*;
+use crate::auth::vault::InlineVault;
 
 const MEMBER: MemberId = MemberId(1);
 
@@ -48,6 +49,7 @@ impl Rig {
         let mut engine = Engine::create(disk, identity, EngineOptions::default(), genesis, meta)
             .expect("an empty disk takes an engine");
         let config = EdgeConfig {
+            member_id: |_| MemberId(9),
             member: MEMBER,
             incarnation: Incarnation(1),
             sequence_base: 0,
@@ -56,10 +58,11 @@ impl Rig {
             seed: 1,
             quota: 0,
             auto_compaction: None,
+            auth: AuthOptions::default(),
         };
         let (events, inbox, now) = (Vec::new(), Vec::new(), Instant(1_000_000_000));
         let machine = Machine::load(&config.limits, &engine);
-        let edge = Edge::new(config, engine.publish());
+        let edge = Edge::new(config, engine.publish(), Box::new(InlineVault::new(1)));
         let mut rig = Rig { engine, machine, edge, events, inbox, index: 0, now };
         for number in 0..keys {
             rig.apply(put(number));
@@ -83,11 +86,14 @@ impl Rig {
     fn publish(&mut self) {
         let events = std::mem::take(&mut self.events);
         let snapshot = self.engine.publish();
-        self.edge.published(self.now, Publication { snapshot, events, restored: false });
+        self.edge.published(
+            self.now,
+            Publication { snapshot, events, tokens: Vec::new(), restored: false },
+        );
     }
 
     fn ask(&mut self, call: u64, query: Query) {
-        let asked = Asked { call: StreamId(call), query, identity: Identity::default() };
+        let asked = Asked { call: StreamId(call), query, by: Credential::None };
         self.edge.ask(self.now, asked, &mut self.inbox);
         self.edge.flush(self.now, &mut self.inbox);
     }
@@ -469,8 +475,7 @@ fn a_cancelled_call_is_not_answered_and_leaves_nothing() {
     rig.ask(1, list());
     rig.ask(2, put_query(0));
     let write = rig.asked();
-    let call =
-        Asked { call: StreamId(3), query: linearizable_get(0), identity: Identity::default() };
+    let call = Asked { call: StreamId(3), query: linearizable_get(0), by: Credential::None };
     rig.edge.ask(rig.now, call, &mut rig.inbox);
     rig.edge.cancel(StreamId(3));
     rig.edge.flush(rig.now, &mut rig.inbox);

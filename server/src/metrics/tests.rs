@@ -41,6 +41,7 @@ fn everything_is_there_from_the_start() {
         "etcd_debugging_mvcc_current_revision",
         "etcd_debugging_mvcc_compact_revision",
         "etcd_debugging_mvcc_keys_total",
+        "etcd_debugging_auth_revision",
         "etcd_debugging_mvcc_watch_stream_total",
         "etcd_debugging_mvcc_watcher_total",
         "etcd_debugging_mvcc_slow_watcher_total",
@@ -128,6 +129,7 @@ fn the_store_the_watches_and_the_log_are_shown() {
         size_bytes: 4096,
         size_in_use_bytes: 1024,
         quota_bytes: 5000,
+        auth_revision: 6,
     });
     metrics.set_watches(1, 2, 3);
     for ms in [1, 3, 60_000] {
@@ -137,6 +139,7 @@ fn the_store_the_watches_and_the_log_are_shown() {
         ("etcd_debugging_mvcc_current_revision", 7.0),
         ("etcd_debugging_mvcc_compact_revision", -1.0),
         ("etcd_debugging_mvcc_keys_total", 5.0),
+        ("etcd_debugging_auth_revision", 6.0),
         ("etcd_mvcc_db_total_size_in_bytes", 4096.0),
         ("etcd_mvcc_db_total_size_in_use_in_bytes", 1024.0),
         ("etcd_debugging_mvcc_watch_stream_total", 1.0),

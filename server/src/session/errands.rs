@@ -14,14 +14,17 @@ use holdfast_core::watch::{WatchCreate, WatchRequest, WatchResponse, WatchStream
 use holdfast_net::call::{GrpcStatus, Method, StreamId};
 use holdfast_net::wire;
 
-use super::{Open, Sessions, asked};
+use super::{Open, Sessions};
+use crate::auth::Credential;
 use crate::backup::Backup;
+use crate::edge::Asked;
 use crate::errand::{Errand, Step};
 
 /// Calls under way that take several requests.
 #[derive(Default)]
 pub(super) struct Errands {
-    open: BTreeMap<StreamId, Errand>,
+    /// Each with who is asking: what it asks is asked in the caller's name.
+    open: BTreeMap<StreamId, (Errand, Credential)>,
     /// Whose errand a call of the process's own belongs to.
     asked: BTreeMap<StreamId, StreamId>,
     /// Whose errand a watch of the process's own belongs to, and the other way round.
@@ -35,19 +38,26 @@ pub(super) struct Errands {
 
 impl Sessions {
     /// A call that is an errand begins.
-    pub(super) fn begin_errand(&mut self, stream: StreamId, (method, message): (Method, &Bytes)) {
+    pub(super) fn begin_errand(
+        &mut self,
+        (stream, by): (StreamId, Credential),
+        (method, message): (Method, &Bytes),
+    ) {
         match Errand::begin((method, message), self.origin, &self.limits) {
             Err(status) => self.end(stream, status),
             Ok((errand, step)) => {
                 self.calls.insert(stream, Open::new(method, false));
-                self.errands.open.insert(stream, errand);
+                self.errands.open.insert(stream, (errand, by));
                 self.carry_out(stream, step);
             }
         }
     }
 
     /// A snapshot is asked for.
-    pub(super) fn begin_backup(&mut self, stream: StreamId, message: &Bytes) {
+    pub(super) fn begin_backup(&mut self, (stream, by): (StreamId, Credential), message: &Bytes) {
+        if let Err(rejection) = self.edge.permit_admin(&by) {
+            return self.end(stream, wire::status_of(rejection));
+        }
         use holdfast_net::proto::etcdserverpb::SnapshotRequest;
         match wire::decode_message::<SnapshotRequest>(message) {
             Err(status) => self.end(stream, status),
@@ -67,7 +77,7 @@ impl Sessions {
         answered: Answered,
     ) -> Option<Answered> {
         let Some(owner) = self.errands.asked.remove(&call) else { return Some(answered) };
-        if let Some(errand) = self.errands.open.get_mut(&owner) {
+        if let Some((errand, _)) = self.errands.open.get_mut(&owner) {
             let step = errand.answered(answered);
             self.carry_out(owner, step);
         }
@@ -93,7 +103,7 @@ impl Sessions {
     }
 
     fn tell_errand(&mut self, owner: StreamId, response: &WatchResponse) {
-        if let Some(errand) = self.errands.open.get_mut(&owner) {
+        if let Some((errand, _)) = self.errands.open.get_mut(&owner) {
             let step = errand.watched(response);
             self.carry_out(owner, step);
         }
@@ -104,7 +114,7 @@ impl Sessions {
         if !self.errands.paused.remove(&stream) {
             return;
         }
-        if let Some(errand) = self.errands.open.get_mut(&stream) {
+        if let Some((errand, _)) = self.errands.open.get_mut(&stream) {
             let step = errand.sent();
             self.carry_out(stream, step);
         }
@@ -115,10 +125,10 @@ impl Sessions {
         self.unwatch(stream);
         self.errands.paused.remove(&stream);
         self.errands.backups.remove(&stream);
-        let Some(errand) = self.errands.open.remove(&stream) else { return };
+        let Some((errand, by)) = self.errands.open.remove(&stream) else { return };
         if let Some(query) = errand.abandoned().filter(|_| abandoned) {
             // Nobody hears of the answer.
-            self.ask_for(stream, query);
+            self.ask_for((stream, by), query);
         }
     }
 
@@ -161,7 +171,12 @@ impl Sessions {
             self.unwatch(stream);
         }
         match step {
-            Step::Ask(query) => self.ask_for(stream, query),
+            Step::Ask(query) => {
+                if let Some((_, by)) = self.errands.open.get(&stream) {
+                    let by = by.clone();
+                    self.ask_for((stream, by), query);
+                }
+            }
             Step::Watch(keys, from) => self.watch_for(stream, keys, from),
             Step::Wait => {}
             Step::Send(message) => {
@@ -195,16 +210,18 @@ impl Sessions {
         self.calls.remove(stream);
     }
 
-    fn ask_for(&mut self, owner: StreamId, query: Query) {
+    fn ask_for(&mut self, (owner, by): (StreamId, Credential), query: Query) {
         self.next_internal += 1;
         let call = StreamId(self.next_internal);
         self.errands.asked.insert(call, owner);
         let now = (self.clock)();
-        self.edge.ask(now, asked(call, query), &mut self.inbox);
+        self.edge.ask(now, Asked { call, query, by }, &mut self.inbox);
         (self.wake)();
     }
 
     fn watch_for(&mut self, owner: StreamId, keys: holdfast_core::request::KeyRange, start: i64) {
+        let Some((_, by)) = self.errands.open.get(&owner) else { return };
+        let by = by.clone();
         self.next_internal += 1;
         let watch = StreamId(self.next_internal);
         self.errands.watches.insert(watch, owner);
@@ -220,9 +237,9 @@ impl Sessions {
             prev_kv: false,
             fragment: false,
         };
-        let (hub, snapshot) = self.edge.watches();
-        hub.open(WatchStreamId(watch.0), now);
-        hub.request(now, WatchStreamId(watch.0), WatchRequest::Create(create), snapshot);
+        let id = WatchStreamId(watch.0);
+        self.edge.watches().0.open(id, now);
+        self.edge.watch(now, id, (WatchRequest::Create(create), &by));
         (self.wake)();
     }
 

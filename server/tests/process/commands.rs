@@ -134,3 +134,103 @@ async fn ctl_leads_until_a_signal_and_resigns() {
     assert!(said.starts_with("post/") && said.ends_with("\nme\n"), "{said:?}");
     assert_eq!(count(&mut kv).await, 0);
 }
+
+#[tokio::test]
+async fn ctl_looks_after_users_and_roles() {
+    let server = Server::start("ctl_users", &["--bcrypt-cost=4"]).await;
+    let done = |args: &[&str], printed: &str| done(&server, args, printed);
+    let fails = |args: &[&str], code: i32, sentence: &str| fails(&server, args, (code, sentence));
+    done(&["auth", "status"], "Authentication Status: false\nAuthRevision: 1\n");
+    fails(&["auth", "enable"], 1, "etcdserver: root user does not exist");
+    done(&["user", "add", "root:r"], "User root created\n");
+    done(&["user", "add", "bob", "--new-user-password=b"], "User bob created\n");
+    done(&["user", "add", "ann", "--no-password"], "User ann created\n");
+    let said = ctl(&server, &["user", "add", "eve", "--interactive=false"], "pass word\n");
+    assert_eq!(said, (Some(0), "User eve created\n".to_owned(), String::new()));
+    fails(&["user", "add", ":x"], 128, "empty user name is not allowed");
+    fails(&["user", "add", "bob:b"], 1, "etcdserver: user name already exists");
+    fails(&["user", "add"], 128, "user add command requires user name as its argument");
+    done(&["user", "list"], "ann\nbob\neve\nroot\n");
+    done(&["user", "delete", "eve"], "User eve deleted\n");
+    done(&["role", "add", "reader"], "Role reader created\n");
+    done(&["role", "grant-permission", "reader", "read", "a", "c"], "Role reader updated\n");
+    let prefix = ["role", "grant-permission", "--prefix", "reader", "ReadWrite", "k"];
+    done(&prefix, "Role reader updated\n");
+    done(
+        &["role", "grant-permission", "reader", "write", "z", "--from-key"],
+        "Role reader updated\n",
+    );
+    done(&["role", "grant-permission", "reader", "write", "p"], "Role reader updated\n");
+    fails(&["role", "grant-permission", "reader", "all", "a"], 128, "invalid permission type: all");
+    fails(
+        &["role", "grant-permission", "reader", "read", "a", "b", "--prefix"],
+        128,
+        "unexpected endkey argument with --prefix flag",
+    );
+    let reader = "Role reader\nKV Read:\n\t[a, c)\n\t[k, l) (prefix k)\nKV Write:\n\
+                  \t[k, l) (prefix k)\n\tp\n\t[z, <open ended>\n";
+    done(&["role", "get", "reader"], reader);
+    done(&["user", "grant-role", "bob", "reader"], "Role reader is granted to user bob\n");
+    done(&["user", "get", "bob"], "User: bob\nRoles: reader\n");
+    done(&["user", "get", "bob", "--detail"], &format!("User: bob\n\n{reader}"));
+    done(&["auth", "enable"], "Authentication Enabled\n");
+    ctl_logs_in(&server);
+}
+
+/// The second half: authentication is on, bob may read and write what begins with k.
+fn ctl_logs_in(server: &Server) {
+    let as_root = ["--user", "root:r"];
+    let done = |args: &[&str], printed: &str| done(server, args, printed);
+    let fails = |args: &[&str], code: i32, sentence: &str| fails(server, args, (code, sentence));
+    fails(&["put", "a", "1"], 1, "etcdserver: user name is empty");
+    let wrong = "etcdserver: authentication failed, invalid user ID or password";
+    fails(&["--user", "bob:x", "put", "a", "1"], 2, wrong);
+    fails(&["--user", "bob", "--password", "x", "put", "a", "1"], 2, wrong);
+    let bare = "rpc error: code = Unknown desc = auth: authentication failed, \
+                password was given for no password user";
+    fails(&["--user", "ann:x", "get", "a"], 2, bare);
+    fails(&["--user", "bob:b", "put", "a", "1"], 1, "etcdserver: permission denied");
+    done(&["--user", "bob", "--password", "b", "put", "k1", "v"], "OK\n");
+    fails(&["--user", "bob:b", "user", "list"], 1, "etcdserver: permission denied");
+    fails(&["--auth-jwt-token", "nonsense", "get", "a"], 1, "etcdserver: invalid auth token");
+    let health = ctl(server, &["--user", "bob:b", "endpoint", "health"], "");
+    assert!(health.0 == Some(0) && health.1.contains("is healthy"), "{health:?}");
+    let root = |args: &[&str], printed: &str| done(&[&as_root, args].concat(), printed);
+    root(
+        &["role", "get", "root"],
+        "Role root\nKV Read:\n\t[, <open ended>\nKV Write:\n\t[, <open ended>\n",
+    );
+    root(
+        &["role", "revoke-permission", "reader", "a", "c"],
+        "Permission of range [a, c) is revoked from role reader\n",
+    );
+    root(
+        &["role", "revoke-permission", "reader", "p"],
+        "Permission of key p is revoked from role reader\n",
+    );
+    root(
+        &["role", "revoke-permission", "reader", "z", "--from-key"],
+        "Permission of range [z, <open ended> is revoked from role reader\n",
+    );
+    root(&["user", "revoke-role", "bob", "reader"], "Role reader is revoked from user bob\n");
+    let changed =
+        ctl(server, &["--user", "root:r", "user", "passwd", "bob", "--interactive=false"], "new\n");
+    assert_eq!(changed.1, "Password updated\n", "{changed:?}");
+    root(&["role", "list"], "reader\nroot\n");
+    root(&["role", "delete", "reader"], "Role reader deleted\n");
+    let json = ctl(server, &["--user", "root:r", "-w", "json", "user", "get", "root"], "").1;
+    assert!(json.ends_with(",\"roles\":[\"root\"]}\n"), "{json}");
+    root(&["auth", "disable"], "Authentication Disabled\n");
+    // A password is not looked at while there is nothing to log in to.
+    done(&["--user", "nobody:x", "put", "a", "1"], "OK\n");
+}
+
+fn done(server: &Server, args: &[&str], printed: &str) {
+    let wanted = (Some(0), printed.to_owned(), String::new());
+    assert_eq!(ctl(server, args, ""), wanted, "{args:?}");
+}
+
+fn fails(server: &Server, args: &[&str], (code, sentence): (i32, &str)) {
+    let wanted = (Some(code), String::new(), format!("Error: {sentence}\n"));
+    assert_eq!(ctl(server, args, ""), wanted, "{args:?}");
+}

@@ -154,7 +154,7 @@ async fn a_member_of_an_existing_cluster_does_not_start_over() {
     let data = server.layout.data_dir(0).display().to_string();
     has_all(
         &server.refuses(),
-        &[&data, "has no member's data", "existing", "start a new cluster with new"],
+        &[&data, "cannot fetch cluster info from peer urls", "check that a member"],
     );
     server.layout.flags.clear();
     server.restart().await;

@@ -91,7 +91,6 @@ async fn variables_stand_for_flags_and_unknown_ones_are_told_of() {
 #[tokio::test]
 async fn flags_without_effect_are_accepted_with_one_warning_each() {
     let accepted = [
-        ("--strict-reconfig-check=false", "--strict-reconfig-check is accepted"),
         ("--bcrypt-cost=4", "--bcrypt-cost is accepted"),
         ("--pre-vote=false", "--pre-vote is accepted"),
     ];

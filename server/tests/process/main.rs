@@ -26,9 +26,11 @@ mod faults;
 mod flags;
 mod hostile;
 mod keys;
+mod members;
 mod rig;
 mod services;
 mod short_kill;
 mod streams;
+mod users;
 
 use holdfast_net::proto;

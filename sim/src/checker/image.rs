@@ -122,8 +122,19 @@ fn leases_equal(view: &dyn View, model: &Model) -> Result<(), String> {
     });
     let wanted: Vec<i64> = model.leases().keys().copied().collect();
     if leases == wanted {
-        Ok(())
+        members_equal(view, model)
     } else {
         Err(format!("leases {leases:?}, replay says {wanted:?}"))
     }
+}
+
+fn members_equal(view: &dyn View, model: &Model) -> Result<(), String> {
+    let known = holdfast_core::machine::membership(view);
+    if known.members != *model.members() {
+        return Err(format!("members {:?}, replay says {:?}", known.members, model.members()));
+    }
+    if known.removed != *model.removed() {
+        return Err(format!("removed {:?}, replay says {:?}", known.removed, model.removed()));
+    }
+    Ok(())
 }

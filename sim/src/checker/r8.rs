@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use holdfast_core::auth::{AuthOp, AuthQuery};
 use holdfast_core::id::RequestId;
+use holdfast_core::membership::MemberChange;
 use holdfast_core::query::Query;
 use holdfast_core::request::Op;
 
@@ -22,7 +24,12 @@ impl Checker for Validity {
         let Seen::Committed { id, op, .. } = seen else { return Ok(()) };
         let Some(request) = scene.requests.ops.get(id) else {
             return match op {
-                Op::LeaseRevoke { .. } | Op::Publish { .. } | Op::Alarm(_) | Op::Audit(_) => Ok(()),
+                Op::LeaseRevoke { .. }
+                | Op::Publish { .. }
+                | Op::Started { .. }
+                | Op::Alarm(_)
+                | Op::Audit(_)
+                | Op::ClusterVersion(_) => Ok(()),
                 _ => Err(format!("{id} was never asked: {op:?}")),
             };
         };
@@ -53,6 +60,30 @@ fn asks_for(query: &Query, op: &Op) -> bool {
         (Query::LeaseRevoke { id }, Op::LeaseRevoke { id: applied }) => id == applied,
         (Query::AlarmList, Op::AlarmList) => true,
         (Query::Alarm(asked), Op::Alarm(applied)) => asked == applied,
+        (Query::MemberChange(asked), Op::Member(applied)) => asked == applied,
+        (Query::MemberAdd { peer_urls, is_learner }, Op::Member(applied)) => matches!(
+            applied,
+            MemberChange::Add { peer_urls: urls, is_learner: learner, .. }
+                if urls == peer_urls && learner == is_learner
+        ),
+        (Query::Auth(asked), Op::Auth(applied)) => calls_for(asked, applied),
+        _ => false,
+    }
+}
+
+/// A password must not be in the log: what stands there is its hash.
+fn calls_for(asked: &AuthQuery, applied: &AuthOp) -> bool {
+    match (asked, applied) {
+        (AuthQuery::Op(asked), applied) => asked == applied,
+        (AuthQuery::Authenticate { name, .. }, AuthOp::Authenticate { user, .. }) => name == user,
+        (
+            AuthQuery::UserAdd { name, password },
+            AuthOp::UserAdd { name: applied, password: hash, no_password: false },
+        )
+        | (
+            AuthQuery::UserChangePassword { name, password },
+            AuthOp::UserChangePassword { name: applied, password: Some(hash) },
+        ) => name == applied && password != hash,
         _ => false,
     }
 }

@@ -103,8 +103,8 @@ fn cost_of_txn(txn: &Txn) -> u64 {
 /// Why a command is refused while alarms are up.
 pub(super) fn refusal(alarms: &BTreeSet<Alarm>, op: &Op) -> Option<Rejection> {
     let is_up = |kind| alarms.iter().any(|alarm| alarm.kind == kind);
-    let of_keys_or_leases =
-        !matches!(op, Op::AlarmList | Op::Alarm(_) | Op::Audit(_) | Op::Publish { .. });
+    let of_keys = matches!(op, Op::Put(_) | Op::DeleteRange(_) | Op::Txn(_) | Op::Compact { .. });
+    let of_keys_or_leases = of_keys || matches!(op, Op::LeaseGrant { .. } | Op::LeaseRevoke { .. });
     if of_keys_or_leases && is_up(AlarmKind::Corrupt) {
         return Some(Rejection::Corrupt);
     }

@@ -111,6 +111,12 @@ impl Body {
             }
             Query::Defragment => AnswerBody::Defragment,
             Query::MoveLeader { .. } => AnswerBody::MoveLeader,
+            Query::Auth(_)
+            | Query::MemberAdd { .. }
+            | Query::MemberChange(_)
+            | Query::Downgrade(_) => {
+                unreachable!("users and the operator speak to the edge (`Swarm::draw`)")
+            }
         })
     }
 

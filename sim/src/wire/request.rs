@@ -40,6 +40,9 @@ pub fn path(query: &Query) -> &'static str {
         Query::HashKv { .. } => "/etcdserverpb.Maintenance/HashKV",
         Query::Defragment => "/etcdserverpb.Maintenance/Defragment",
         Query::MoveLeader { .. } => "/etcdserverpb.Maintenance/MoveLeader",
+        Query::Auth(_) | Query::MemberAdd { .. } | Query::MemberChange(_) | Query::Downgrade(_) => {
+            unreachable!("users and the operator speak to the edge (`Swarm::draw`)")
+        }
     }
 }
 

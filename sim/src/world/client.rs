@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use holdfast_core::auth::AuthQuery;
 use holdfast_core::query::{AnswerBody, Answered, Query};
+use holdfast_server::session::learner::may_answer;
+
+use holdfast_server::auth::Credential;
 
 use super::front::Front;
 use super::{Happening, Phase, World};
@@ -10,6 +14,7 @@ use crate::checker::Seen;
 use crate::history::{OpId, Outcome, Record, outcome_of_rejection};
 use crate::network::Link;
 use crate::workload::Told;
+use crate::workload::users::Account;
 
 /// Whether a request goes through the log.
 pub(super) fn is_write(query: &Query) -> bool {
@@ -21,6 +26,7 @@ pub(super) fn is_write(query: &Query) -> bool {
         | Query::LeaseRevoke { .. }
         | Query::AlarmList
         | Query::Alarm(_) => true,
+        Query::Auth(query) => !matches!(query, AuthQuery::Authenticate { .. }),
         Query::Txn(txn) => !txn.is_read_only() && !txn.is_serializable(),
         _ => false,
     }
@@ -40,9 +46,13 @@ impl World {
         let told = Told { revision: self.model.revision().0, compacted: self.model.compacted().0 };
         let query = self.clients[client].next(&self.swarm.work, self.now, told);
         let member = self.clients[client].member;
+        let account = self.clients[client].account.as_ref();
+        let by = account.map_or(Credential::None, Account::credential);
+        let user = account.filter(|_| by != Credential::None).map(|account| account.name.clone());
         let record = Record {
             client,
             member,
+            user,
             query,
             invoked: self.now,
             returned: None,
@@ -59,18 +69,24 @@ impl World {
             let now = self.now;
             let [first, _] = self.client_link(client, member, false).send(now, 200);
             if let Some(when) = first {
-                self.at(when, Happening::Ask { op });
+                self.at(when, Happening::Ask { op, by });
             }
         }
         self.after(self.swarm.work.patience, Happening::Patience { op });
     }
 
-    pub(super) fn ask_arrives(&mut self, op: OpId) {
+    pub(super) fn ask_arrives(&mut self, op: OpId, by: Credential) {
         let record = self.history.record(op);
         let (member, query) = (record.member, record.query.clone());
-        match self.members[member].life.as_mut().map(|life| &mut life.front) {
+        let life = self.members[member].life.as_mut();
+        // The sessions in front of the edge would say so.
+        if life.as_ref().is_some_and(|life| life.is_learner() && !may_answer(&query)) {
+            let refused = Err(holdfast_core::rejection::Rejection::NotSupportedForLearner);
+            return self.send_answer(member, op, refused);
+        }
+        match life.map(|life| &mut life.front) {
             Some(Front::Direct(direct)) => {
-                direct.asks.push((op, query));
+                direct.asks.push((op, query, by));
                 self.poke(member);
             }
             _ => {
@@ -98,6 +114,10 @@ impl World {
             return;
         }
         let (client, query) = (record.client, record.query.clone());
+        if client == self.operator_client() {
+            let outcome = answered.map_or_else(outcome_of_rejection, Outcome::Answered);
+            return self.complete_operation(op, run, outcome);
+        }
         match &answered {
             Ok(answer) => {
                 self.learn_leases(client, &answer.body, &query);
@@ -107,6 +127,10 @@ impl World {
                 self.say(|| format!("request {} is refused: {rejection}", op.0));
                 self.clients[client].refused(*rejection);
                 self.see(&Seen::Refused { op, rejection: *rejection });
+                if *rejection == holdfast_core::rejection::Rejection::NotSupportedForLearner {
+                    let members = self.members.len();
+                    self.clients[client].move_on(members);
+                }
             }
         }
         let outcome = answered.map_or_else(outcome_of_rejection, Outcome::Answered);
@@ -133,6 +157,9 @@ impl World {
             return;
         }
         let (client, query) = (record.client, record.query.clone());
+        if client == self.operator_client() {
+            return self.complete_operation(op, 0, Outcome::Unknown);
+        }
         self.clients[client].gave_up(self.members.len(), &query);
         if self.swarm.transport.is_some() {
             self.abandon(op);
@@ -140,11 +167,23 @@ impl World {
         self.complete(op, 0, Outcome::Unknown);
     }
 
+    fn complete_operation(&mut self, op: OpId, run: u64, outcome: Outcome) {
+        self.operated(&outcome);
+        self.history.complete(op, self.now, run, outcome);
+    }
+
     fn complete(&mut self, op: OpId, run: u64, outcome: Outcome) {
         self.history.complete(op, self.now, run, outcome);
         self.see(&Seen::Returned { op });
         let record = self.history.record(op);
         let client = record.client;
+        if let Some(account) = &mut self.clients[client].account {
+            account.learn(&record.query, &record.outcome);
+        }
+        if let Outcome::Rejected(_) = &record.outcome {
+            // The log has decided it: the cluster works, whatever the client may.
+            self.liveness.answered(self.now, self.requests.steps.contains_key(&op));
+        }
         if let Outcome::Answered(answer) = &record.outcome {
             let revision = answer.header.revision;
             self.liveness.answered(self.now, is_write(&record.query));

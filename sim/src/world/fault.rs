@@ -5,10 +5,11 @@ use std::time::Duration;
 use holdfast_core::status::Role;
 
 use super::member::{Armed, Life};
-use super::{Happening, Phase, World};
+use super::operator::Goal;
+use super::{Happening, Phase, World, place_of};
 use crate::checker::Seen;
 use crate::clock::Moment;
-use crate::nemesis::{Direction, Fault, FaultKind, Target, When};
+use crate::nemesis::{Direction, Fault, FaultKind, MemberOrder, Target, When};
 use crate::network::Quality;
 
 /// What has to be undone when a fault ends.
@@ -38,11 +39,20 @@ impl World {
             (status.role == Role::Leader).then_some((status.term, *n))
         };
         let leader = (0..self.members.len()).filter_map(|n| leads(&n)).max().map(|(_, n)| n);
+        let living = (0..self.members.len()).find(|n| self.members[*n].life.is_some());
+        let there = |member: usize| match self.members[member].over {
+            true => living.unwrap_or(member),
+            false => member,
+        };
         match target {
-            Target::Member(member) => member,
-            Target::Leader(member) => leader.unwrap_or(member),
-            Target::Follower(member) if leader == Some(member) => (member + 1) % self.members.len(),
-            Target::Follower(member) => member,
+            Target::Member(member) => there(member),
+            Target::Leader(member) => leader.unwrap_or(there(member)),
+            Target::Follower(member) if leader == Some(there(member)) => {
+                let others = (1..self.members.len()).map(|n| (member + n) % self.members.len());
+                let mut others = others.filter(|n| self.members[*n].life.is_some());
+                others.next().unwrap_or(there(member))
+            }
+            Target::Follower(member) => there(member),
         }
     }
 
@@ -66,6 +76,7 @@ impl World {
             FaultKind::Reset { a, b } => return self.disconnect(a, b),
             FaultKind::Sever { target } => return self.cut_lines(self.resolve(target)),
             FaultKind::Leave { target } => return self.leave(self.resolve(target), fault.lasts),
+            FaultKind::Members(order) => return self.order(order),
             FaultKind::Flap { .. } => {
                 self.after(Duration::ZERO, Happening::Flap { fault: place, on: true });
                 return;
@@ -101,6 +112,18 @@ impl World {
                 self.members[member].armed = Some(Armed { power, lasts: fault.lasts, receiving });
             }
         }
+    }
+
+    /// The operator gets something to do.
+    fn order(&mut self, order: MemberOrder) {
+        let goal = match order {
+            MemberOrder::Replace(target) => Goal::Replace(self.resolve(target)),
+            MemberOrder::Remove(target) => Goal::Remove(self.resolve(target)),
+            MemberOrder::Move(target) => Goal::Move(self.resolve(target)),
+            MemberOrder::Grow => Goal::Grow,
+            MemberOrder::Return => Goal::Return,
+        };
+        self.operator.goals.push_back(goal);
     }
 
     fn begin_lasting(&mut self, fault: Fault) -> Active {
@@ -258,6 +281,10 @@ impl World {
             link.set_quality(Quality::calm());
         }
         self.calm_lines();
+        let new: Vec<usize> = self.model.members().keys().filter_map(|id| place_of(*id)).collect();
+        for place in new {
+            self.start_spare(place);
+        }
         for member in 0..self.members.len() {
             let slot = &mut self.members[member];
             slot.armed = None;

@@ -7,12 +7,12 @@ use holdfast_core::fact::Fact;
 use holdfast_core::id::RequestId;
 use holdfast_core::query::Query;
 use holdfast_core::rejection::Rejection;
-use holdfast_core::request::Identity;
 use holdfast_core::response::Response;
 use holdfast_core::status::Status;
 use holdfast_core::time::Instant;
 use holdfast_core::watch::{WatchRequest, WatchStreamId};
 use holdfast_net::call::StreamId;
+use holdfast_server::auth::Credential;
 use holdfast_server::edge::{Asked, Edge};
 use holdfast_server::host::{Event, Publication};
 
@@ -32,7 +32,7 @@ pub(super) enum Front {
 pub(super) struct Direct {
     pub edge: Edge,
     /// Requests that came and were not looked at yet.
-    pub asks: Vec<(OpId, Query)>,
+    pub asks: Vec<(OpId, Query, Credential)>,
     /// Requests of watch streams, likewise.
     pub watch_asks: Vec<(WatchStreamId, bool, Vec<WatchRequest>)>,
     /// Whose stream each is.
@@ -54,16 +54,19 @@ impl Direct {
 
     /// Hands on what came, and notes whose request each is.
     fn collect(&mut self, now: Instant, inbox: &mut Vec<Event>, requests: &mut Requests) {
-        for (op, query) in std::mem::take(&mut self.asks) {
-            let before = inbox.len();
+        let before = inbox.len();
+        for (op, query, by) in std::mem::take(&mut self.asks) {
             let call = StreamId(op.0 as u64);
-            let asked = Asked { call, query, identity: Identity::default() };
-            self.edge.ask(now, asked, inbox);
-            if let Some(Event::Request(request)) = inbox.get(before) {
-                requests.ops.insert(request.id, op);
-            }
+            self.edge.ask(now, Asked { call, query, by }, inbox);
         }
         self.edge.flush(now, inbox);
+        for event in &inbox[before..] {
+            if let Event::Request(request) = event
+                && let Some(call) = self.edge.asker(request.id)
+            {
+                requests.ops.insert(request.id, OpId(call.0 as usize));
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{MemberId, RequestId};
+use holdfast_core::membership::Membership;
 use holdfast_core::message::Message;
 use holdfast_core::rejection::Rejection;
 use holdfast_core::response::Response;
@@ -16,6 +17,7 @@ pub(super) enum Order {
     Send(MemberId, Message),
     Publish(Publication),
     Reply(RequestId, Result<Response, Rejection>),
+    Membership(Membership),
 }
 
 /// See the module.
@@ -50,6 +52,10 @@ impl Host for SimHost {
 
     fn reply(&mut self, id: RequestId, result: Result<Response, Rejection>) {
         self.orders.push(Order::Reply(id, result));
+    }
+
+    fn membership(&mut self, membership: Membership) {
+        self.orders.push(Order::Membership(membership));
     }
 
     fn warn(&mut self, _message: &str) {}

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use holdfast_core::status::Role;
 
-use super::{Happening, Phase, World};
+use super::{Happening, Phase, World, place_of};
 use crate::clock::{Moment, RATE_TRUE};
 
 /// When the cluster came back.
@@ -38,10 +38,11 @@ impl Liveness {
 impl World {
     /// Looks whether everybody knows one leader.
     pub(super) fn probe(&mut self) {
-        let statuses = self
-            .members
-            .iter()
-            .map(|slot| slot.life.as_ref().map(|life| life.driver.host().status));
+        let members = self.model.members().keys().filter_map(|id| place_of(*id));
+        let statuses = members.map(|place| {
+            let life = self.members.get(place)?.life.as_ref()?;
+            Some(life.driver.host().status)
+        });
         let statuses: Option<Vec<_>> = statuses.collect();
         let agreed = statuses.is_some_and(|all| {
             let leaders = all.iter().filter(|status| status.role == Role::Leader).count();
@@ -73,7 +74,9 @@ impl World {
         if self.liveness.write.is_none() {
             self.broke("V2", "no write was answered after healing");
         }
-        for member in 0..self.members.len() {
+        let members: Vec<usize> =
+            self.model.members().keys().filter_map(|id| place_of(*id)).collect();
+        for member in members {
             let Some(life) = &self.members[member].life else {
                 self.broke("V3", format!("member {member} is down"));
                 continue;

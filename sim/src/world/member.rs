@@ -6,14 +6,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_core::id::Incarnation;
-use holdfast_core::id::RequestId;
+use holdfast_core::id::{Incarnation, MemberId, RequestId};
 use holdfast_core::limits::Limits;
+use holdfast_core::machine;
+use holdfast_core::membership::Membership;
+use holdfast_core::node;
+use holdfast_core::request::Op;
 use holdfast_core::rng::Rng;
+use holdfast_core::status::Role;
 use holdfast_core::store::Fault;
 use holdfast_core::time::Instant;
 use holdfast_core::watch::HubOptions;
+use holdfast_net::call::StreamId;
 use holdfast_net::wire::Origin;
+use holdfast_server::auth::vault::InlineVault;
+use holdfast_server::auth::{AuthOptions, TokenOptions};
 use holdfast_server::boot::{BootConfig, boot};
 use holdfast_server::driver::Driver;
 use holdfast_server::edge::{Edge, EdgeConfig};
@@ -47,6 +54,13 @@ impl Life {
     }
 }
 
+impl Life {
+    /// Whether it has no vote, or is no member.
+    pub(super) fn is_learner(&self) -> bool {
+        self.driver.host().status.role == Role::Learner
+    }
+}
+
 /// When an armed crash goes off.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Armed {
@@ -62,6 +76,12 @@ pub(super) struct Slot {
     pub disk: Arc<SimDisk>,
     pub clock: Clock,
     pub rate: u64,
+    /// It was removed and has stopped.
+    pub over: bool,
+    /// Whether it was ever started.
+    pub started: bool,
+    /// Who there is, as far as it knows: whom it talks to.
+    pub known: Membership,
     /// Counts lives, so that events of an earlier one are recognised.
     pub life_number: u64,
     pub life: Option<Life>,
@@ -98,6 +118,9 @@ impl Slot {
             disk,
             clock: Clock::new(Moment(0), origin, rate),
             rate,
+            over: false,
+            started: false,
+            known: Membership::default(),
             life_number: 0,
             life: None,
             paused_until: Moment(0),
@@ -138,6 +161,7 @@ impl Slot {
                 chunk_bytes: storage.chunk_bytes,
                 seed: self.rng.next(),
             },
+            force_new: false,
         }
     }
 }
@@ -171,6 +195,7 @@ impl World {
         if slot.life.is_some() || slot.life_number != life {
             return;
         }
+        slot.started = true;
         let config = slot.config(&self.swarm, &self.genesis);
         if slot.relapses > 0 {
             slot.relapses -= 1;
@@ -182,10 +207,16 @@ impl World {
         match booted {
             Ok(Ok(booted)) => {
                 let edge = edge_config(&config);
-                let front = self.front(member, now, Edge::new(edge, booted.engine.snapshot()));
+                let state = booted.engine.snapshot();
+                slot.known = machine::membership(&state);
+                let vault = Box::new(InlineVault::new(config.seed ^ 3));
+                let mut edge = Edge::new(edge, state, vault);
+                let mut inbox = Vec::new();
+                edge.propose(now, OWN, publish(member), &mut inbox);
+                let front = self.front(member, now, edge);
                 let host = SimHost { now, ..SimHost::default() };
                 let driver = Driver::new(booted, host);
-                self.born(member, Life { driver, front, inbox: Vec::new() });
+                self.born(member, Life { driver, front, inbox });
             }
             Ok(Err(fault)) => self.stillborn(member, &fault),
             Err(panic) => {
@@ -225,6 +256,9 @@ impl World {
     }
 
     fn stillborn(&mut self, member: usize, fault: &Fault) {
+        if self.is_over(member, fault) {
+            return;
+        }
         let slot = &mut self.members[member];
         let (cut, full) = (slot.disk.is_cut(), slot.full);
         self.say(|| format!("m{member} does not start: {fault}"));
@@ -248,9 +282,23 @@ impl World {
         self.schedule_boot(member, Duration::from_millis(500));
     }
 
+    /// A member that was removed stops for good; nobody else may say that of itself.
+    fn is_over(&mut self, member: usize, fault: &Fault) -> bool {
+        let id = member_id(member);
+        if *fault != node::removed(id) {
+            return false;
+        }
+        if !self.model.removed().contains(&id) {
+            self.broke("R10", format!("member {member} stops as if it had been removed"));
+        }
+        self.counts.members_stopped += 1;
+        self.members[member].over = true;
+        true
+    }
+
     pub(super) fn schedule_boot(&mut self, member: usize, delay: Duration) {
         let slot = &mut self.members[member];
-        if slot.failures > 20 {
+        if slot.failures > 20 || slot.over || !slot.started {
             return;
         }
         slot.life_number += 1;
@@ -357,6 +405,11 @@ impl World {
 
     fn halted(&mut self, member: usize, fault: &Fault) {
         self.say(|| format!("m{member} halts: {fault}"));
+        if self.is_over(member, fault) {
+            self.stop(member);
+            self.members[member].disk.kill();
+            return;
+        }
         if !self.members[member].full {
             self.broke("P1", format!("member {member} halts: {fault}"));
         }
@@ -369,6 +422,7 @@ impl World {
         let facts = std::mem::take(&mut life.driver.host_mut().facts);
         let orders = std::mem::take(&mut life.driver.host_mut().orders);
         self.learn(member, life, &facts);
+        self.observe_leader(member, life);
         for order in orders {
             match order {
                 Order::Submit(token, op) => self.submit(member, token, op),
@@ -378,6 +432,10 @@ impl World {
                     let restored = publication.restored;
                     life.front.published(now, publication);
                     self.see(&Seen::Published { member, view: &view, restored });
+                }
+                Order::Membership(membership) => {
+                    self.members[member].known = membership;
+                    self.part_with_strangers(member);
                 }
                 Order::Reply(id, result) => {
                     let acknowledged = result.is_ok();
@@ -390,7 +448,9 @@ impl World {
         match &mut life.front {
             Front::Direct(direct) => {
                 for (call, answered) in direct.edge.take_answers(now) {
-                    self.send_answer(member, OpId(call.0 as usize), answered);
+                    if call != OWN {
+                        self.send_answer(member, OpId(call.0 as usize), answered);
+                    }
                 }
                 self.serve_watches(member, direct, now);
             }
@@ -435,6 +495,24 @@ impl World {
     }
 }
 
+/// The call of a member's own publication.
+const OWN: StreamId = StreamId(u64::MAX);
+
+fn publish(member: usize) -> Op {
+    Op::Publish {
+        member: member_id(member),
+        name: format!("m{member}"),
+        client_urls: vec![format!("http://m{member}:2379")],
+    }
+}
+
+/// The id of a new member is that of the place its URL names: the same URL is the same id.
+fn id_of_urls(urls: &[String]) -> MemberId {
+    let place =
+        urls.first().and_then(|url| url.strip_prefix("http://m")?.split(':').next()?.parse().ok());
+    member_id(place.unwrap_or(usize::from(u16::MAX)))
+}
+
 fn edge_config(config: &BootConfig) -> EdgeConfig {
     EdgeConfig {
         member: config.member,
@@ -455,6 +533,14 @@ fn edge_config(config: &BootConfig) -> EdgeConfig {
         seed: config.seed ^ 2,
         quota: 0,
         auto_compaction: None,
+        auth: AuthOptions {
+            // Tokens end while they are in use, and of too many some.
+            tokens: TokenOptions::Simple { ttl: Duration::from_secs(10) },
+            tokens_max: 8,
+            hashes_max: 4,
+            ..AuthOptions::default()
+        },
+        member_id: id_of_urls,
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use holdfast_core::id::MemberId;
+use holdfast_core::membership::Stranger;
 use holdfast_core::message::{Message, PeerHello, RaftKind, Transfer};
 use holdfast_net::peer::codec;
 use holdfast_net::peer::frame::FrameReader;
@@ -29,6 +30,9 @@ impl World {
             let slot = &world.members[n];
             slot.life.is_some() && slot.paused_until <= world.now
         };
+        if up(self, a) && up(self, b) && self.fenced(a, b) {
+            return;
+        }
         let possible = up(self, a) && up(self, b) && !self.network.is_cut(a, b);
         if self.network.connection(a, b).up || !possible {
             return;
@@ -40,6 +44,38 @@ impl World {
             let [arrival, _] = self.network.link(peer, at).send(self.now, 64);
             let when = arrival.unwrap_or(self.now.after(Duration::from_millis(3)));
             self.at(when, Happening::Greet { at, peer, connection, hello });
+        }
+    }
+
+    /// A member does not talk to one that was removed, and tells it so if it can be reached: that is the
+    /// handshake of the shipped peers, at both ends.
+    fn fenced(&mut self, a: usize, b: usize) -> bool {
+        let mut fenced = false;
+        for (at, peer) in [(a, b), (b, a)] {
+            if self.objection(at, peer) != Some(Stranger::Removed) {
+                continue;
+            }
+            fenced = true;
+            let told = !self.network.is_cut(a, b);
+            if let Some(life) = self.members[peer].life.as_mut().filter(|_| told) {
+                life.inbox.push(Event::Expelled(Stranger::Removed));
+                self.poke(peer);
+            }
+        }
+        fenced
+    }
+
+    fn objection(&self, at: usize, peer: usize) -> Option<Stranger> {
+        let birth = self.members[peer].life.as_ref()?.driver.engine().birth();
+        self.members[at].known.objection(member_id(peer), birth)
+    }
+
+    /// A member's list has changed: it hangs up on those who were removed.
+    pub(super) fn part_with_strangers(&mut self, member: usize) {
+        for peer in (0..self.members.len()).filter(|peer| *peer != member) {
+            if self.members[member].known.removed.contains(&member_id(peer)) {
+                self.disconnect(member, peer);
+            }
         }
     }
 

@@ -1,9 +1,11 @@
 //! The tap on the committed log: the first member to apply an entry shows it to the oracle.
 
+use holdfast_core::auth::AuthOp;
 use holdfast_core::codec;
 use holdfast_core::entry::{Entry, EntryKind};
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{Index, Position, Term};
+use holdfast_core::request::Op;
 use holdfast_core::status::Role;
 use holdfast_server::driver::Driver;
 
@@ -77,6 +79,19 @@ impl World {
         }
     }
 
+    /// What a leader says at the end of a turn.
+    pub(super) fn observe_leader(&mut self, member: usize, life: &Life) {
+        let status = life.driver.host().status;
+        if status.role != Role::Leader {
+            return;
+        }
+        let disk = self.members[member].disk.clone();
+        let terms = LogOf { driver: &life.driver, disk: &disk };
+        let (term, commit) = (status.term, status.commit);
+        let durable = life.driver.node().durable_last().index;
+        self.see(&Seen::Leads { member, term, commit, durable, terms: &terms });
+    }
+
     fn extend(&mut self, member: usize, life: &Life, at: Position, digest: u32) {
         let disk = self.members[member].disk.clone();
         let entry = LogOf { driver: &life.driver, disk: &disk }.entry(at.index);
@@ -89,8 +104,9 @@ impl World {
             return self.broke("R2", what);
         }
         let commands = match entry.kind {
-            EntryKind::Normal if !entry.data.is_empty() => codec::decode_entry(&entry.data),
-            _ => Ok(Vec::new()),
+            _ if entry.data.is_empty() => Ok(Vec::new()),
+            EntryKind::Normal => codec::decode_entry(&entry.data),
+            _ => codec::decode_change(&entry.data).map(|command| vec![command]),
         };
         let Ok(commands) = commands else {
             return self.broke("R2", format!("{at} cannot be read"));
@@ -100,11 +116,17 @@ impl World {
         self.log.push(Committed { at, digest, steps_before, steps_after, when: self.now });
         for command in commands {
             let step = self.model.steps().len();
-            self.model.apply(&command.op);
+            self.model.apply_by(&command.identity, &command.op);
             if let Some(op) = self.requests.ops.get(&command.id) {
-                self.requests.steps.entry(*op).or_insert(step);
+                // A login may be proposed more than once; its last answer counts.
+                if matches!(command.op, Op::Auth(AuthOp::Authenticate { .. })) {
+                    self.requests.steps.insert(*op, step);
+                } else {
+                    self.requests.steps.entry(*op).or_insert(step);
+                }
             }
-            self.see(&Seen::Committed { id: command.id, op: &command.op, step });
+            let (id, who, op) = (command.id, &command.identity, &command.op);
+            self.see(&Seen::Committed { id, who, op, step });
         }
     }
 }

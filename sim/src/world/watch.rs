@@ -5,6 +5,8 @@ use std::time::Duration;
 use holdfast_core::time::Instant;
 use holdfast_core::watch::{WatchRequest, WatchResponse, WatchStreamId};
 
+use holdfast_server::auth::Credential;
+
 use super::front::{Direct, Front};
 use super::{Happening, Phase, World};
 use crate::checker::Seen;
@@ -83,7 +85,8 @@ impl World {
         }
         let member = self.watchers[client].member;
         let id = WatchStreamId((client as u64) << 32 | stream);
-        match self.members[member].life.as_mut().map(|life| &mut life.front) {
+        let life = self.members[member].life.as_mut().filter(|life| !life.is_learner());
+        match life.map(|life| &mut life.front) {
             Some(Front::Direct(direct)) if open || direct.streams.contains_key(&id) => {
                 direct.streams.insert(id, (client, stream));
                 direct.watch_asks.push((id, open, requests));
@@ -116,15 +119,16 @@ impl World {
     /// What has happened to streams since the last turn: requests, progress due, clients that have
     /// left, and clients that can take more now.
     fn take_watch_asks(&mut self, direct: &mut Direct, now: Instant) {
-        let (hub, snapshot) = direct.edge.watches();
         for (id, open, requests) in direct.watch_asks.drain(..) {
             if open {
-                hub.open(id, now);
+                direct.edge.watches().0.open(id, now);
             }
             for request in requests {
-                hub.request(now, id, request, snapshot);
+                // Watchers see everything, so that what they are owed does not depend on rights.
+                direct.edge.watch(now, id, (request, &Credential::System));
             }
         }
+        let hub = direct.edge.watches().0;
         hub.tick(now);
         let watchers = &self.watchers;
         direct.streams.retain(|id, (client, stream)| {

@@ -23,6 +23,8 @@ use holdfast_core::status::{Role, Status};
 use holdfast_core::store::Fault;
 use holdfast_core::time::Instant;
 use holdfast_net::grpc::{Http2Options, Sleep};
+use holdfast_server::auth::AuthOptions;
+use holdfast_server::auth::vault::InlineVault;
 use holdfast_server::boot::BootConfig;
 use holdfast_server::member::{Disks, Gate, Member, MemberConfig};
 use holdfast_server::observer::Observer;
@@ -205,7 +207,9 @@ impl Seat {
         let disks = Disks { disk: self.disk.clone(), queue, wake };
         let observer = Rc::new(Watcher { seat: self.clone() });
         let config = self.config(&mut rng);
-        let member = Member::start(MadsimRuntime::new(clock), disks, config, observer).await;
+        let vault = Box::new(InlineVault::new(config.boot.seed));
+        let runtime = MadsimRuntime::new(clock);
+        let member = Member::start(runtime, disks, vault, config, observer).await;
         let member = member.unwrap_or_else(|fault| self.halt(&fault));
         let serve = async {
             let served = member.serve_clients(Rc::new(NoGate)).await;
@@ -248,9 +252,12 @@ impl Seat {
                 chunk_bytes: self.shape.chunk_bytes,
                 seed: rng.next(),
             },
+            force_new: false,
         };
         MemberConfig {
             boot,
+            known: Vec::new(),
+            peer_urls: vec![format!("http://{}", peer_address(self.number))],
             name: self.name(),
             data_dir: self.name(),
             client_urls: vec![format!("http://{}", client_address(self.number))],
@@ -263,6 +270,7 @@ impl Seat {
             progress_interval: Duration::from_secs(5),
             quota: 0,
             auto_compaction: None,
+            auth: AuthOptions::default(),
         }
     }
 }

@@ -99,6 +99,7 @@ impl Engine {
             manifest: written.manifest_ref,
             root: written.manifest.root,
             log_restart: self.durable.superblock.log_restart,
+            birth: self.durable.superblock.birth,
         };
         let order = superblock.write(Superblock::file(), self.durable.pair.other());
         self.committing = Some((superblock, written));

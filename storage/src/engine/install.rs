@@ -154,6 +154,7 @@ impl Engine {
             manifest: staged.manifest_ref,
             root: staged.manifest.root,
             log_restart: staged.meta.at,
+            birth: self.durable.superblock.birth,
         }
     }
 

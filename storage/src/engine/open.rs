@@ -81,7 +81,8 @@ impl Engine {
         };
         let written = write_now(&*disk, Writing::new(frozen), &state.values.source.cache)?;
         let sealed = written.sealed.clone();
-        let durable = first_superblock(&*disk, identity, written)?;
+        let birth = name_rng(&options, identity, 0).fork(2).next() | 1;
+        let durable = first_superblock(&*disk, identity, written, birth)?;
         if let Some((segment, end)) = sealed {
             state.seal(segment, end);
         }
@@ -303,6 +304,7 @@ fn first_superblock(
     disk: &dyn Disk,
     identity: EngineIdentity,
     written: Box<Written>,
+    birth: u64,
 ) -> Result<Durable, Fault> {
     let superblock = Superblock {
         sequence: 1,
@@ -312,6 +314,7 @@ fn first_superblock(
         manifest: written.manifest_ref,
         root: written.manifest.root,
         log_restart: Default::default(),
+        birth,
     };
     let (file, pair) = (Superblock::file_unfinished(), Pair::Low);
     perform(disk, DiskOp::Create { file: file.clone(), len: Superblock::FILE_BYTES }, CREATING)?;

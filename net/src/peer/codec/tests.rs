@@ -66,6 +66,13 @@ fn raft() -> impl Strategy<Value = RaftMessage> {
     )
 }
 
+fn refused() -> impl Strategy<Value = ChangeRefused> {
+    (any::<(u64, u64)>(), 0..ChangeRefused::REASONS.len()).prop_map(|((sequence, run), why)| {
+        let (incarnation, why) = (Incarnation(run), ChangeRefused::REASONS[why]);
+        ChangeRefused { sequence, incarnation, why }
+    })
+}
+
 fn outcome() -> impl Strategy<Value = LeaseOutcome> {
     prop_oneof![
         any::<(i64, i64, u64)>().prop_map(|(ttl, granted, applied)| {
@@ -97,6 +104,7 @@ fn transfer() -> impl Strategy<Value = Transfer> {
 fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
         3 => raft().prop_map(Message::Raft),
+        1 => refused().prop_map(Message::ChangeRefused),
         1 => any::<(u64, i64, bool)>().prop_map(|(number, id, renew)| {
             Message::LeaseAsk(LeaseAsk { number, id: LeaseId(id), renew })
         }),

@@ -5,9 +5,17 @@ use holdfast_core::id::{LeaseId, Position};
 use holdfast_core::message::LeaseAsk;
 
 fn member(cluster: u64, member: u64) -> LocalPeer {
-    let hello =
-        PeerHello { incarnation: Incarnation(member * 100), last: Position::new(member, 1) };
-    LocalPeer { cluster: ClusterId(cluster), member: MemberId(member), hello }
+    let hello = PeerHello {
+        incarnation: Incarnation(member * 100),
+        last: Position::new(member, 1),
+        birth: member,
+    };
+    LocalPeer {
+        cluster: ClusterId(cluster),
+        member: MemberId(member),
+        hello,
+        urls: vec![format!("http://n{member}:1")],
+    }
 }
 
 /// Carries bytes between the two until both are silent, at most `size` at a time.
@@ -35,7 +43,9 @@ fn two_members_meet_and_talk() {
         let mut acceptor = Link::new(Role::Acceptor, member(1, 2), None);
         assert_eq!(dialer.send(&ask(0)), Err(SendError::NotOpen));
         let [at_dialer, at_acceptor] = exchange(&mut dialer, &mut acceptor, size);
-        let opened = |of: LocalPeer| vec![LinkEvent::Opened { peer: of.member, hello: of.hello }];
+        let opened = |of: LocalPeer| {
+            vec![LinkEvent::Opened { peer: of.member, hello: of.hello, urls: of.urls }]
+        };
         assert_eq!(at_dialer, opened(member(1, 2)));
         assert_eq!(at_acceptor, opened(member(1, 1)));
         dialer.send(&ask(1)).expect("the link is open");
@@ -71,7 +81,7 @@ fn a_stranger_may_not_send_much() {
 }
 
 fn refusal(local: LocalPeer, remote: LocalPeer, expect: Option<MemberId>) -> Refusal {
-    let mut dialer = Link::new(Role::Dialer, local, expect);
+    let mut dialer = Link::new(Role::Dialer, local.clone(), expect);
     let mut acceptor = Link::new(Role::Acceptor, remote, None);
     let [at_dialer, at_acceptor] = exchange(&mut dialer, &mut acceptor, 4096);
     let [LinkEvent::Closed(LinkError::RefusedBy(told))] = at_dialer[..] else {
