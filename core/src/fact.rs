@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::id::{Index, LeaseId, MemberId, Position, Revision, Term};
 use crate::membership::MemberChange;
+use crate::response::AlarmKind;
 use crate::status::Role;
 
 /// One thing that happened.
@@ -48,6 +49,31 @@ pub enum Fact {
         id: LeaseId,
         /// Seconds.
         ttl: i64,
+    },
+    /// An alarm was raised, through the log.
+    AlarmRaised {
+        /// Whom it concerns.
+        member: MemberId,
+        /// Its kind.
+        kind: AlarmKind,
+        /// The entry.
+        at: Index,
+    },
+    /// An alarm was cleared, through the log.
+    AlarmCleared {
+        /// Whom it concerned.
+        member: MemberId,
+        /// Its kind.
+        kind: AlarmKind,
+        /// The entry.
+        at: Index,
+    },
+    /// This member's state differs from another's, which has applied the same.
+    Parted {
+        /// From whose.
+        from: MemberId,
+        /// The first entry after which it does.
+        at: Index,
     },
     /// A compaction has removed everything it could.
     CompactionFinished {
@@ -114,6 +140,15 @@ impl fmt::Display for Fact {
             Fact::Applied { at, revision, .. } => write!(f, "applied {at} → {revision}"),
             Fact::LeaseExpired { id } => write!(f, "lease {id} expired"),
             Fact::LeaseRenewed { id, ttl } => write!(f, "lease {id} renewed for {ttl}s"),
+            Fact::AlarmRaised { member, kind, at } => {
+                write!(f, "alarm {} of {member} raised at {at}", kind.name())
+            }
+            Fact::AlarmCleared { member, kind, at } => {
+                write!(f, "alarm {} of {member} cleared at {at}", kind.name())
+            }
+            Fact::Parted { from, at } => {
+                write!(f, "the data differ from {from}'s since entry {at}")
+            }
             Fact::CompactionFinished { revision } => write!(f, "compacted to {revision}"),
             Fact::CheckpointSaved { at } => write!(f, "checkpoint at {at}"),
             Fact::SnapshotInstalled { at } => write!(f, "snapshot installed at {at}"),

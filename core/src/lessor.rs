@@ -13,8 +13,8 @@
 //!  4. An operation moves a deadline only towards later.
 //!  5. A lease is reported once. What a leader has queued or appended is lost only together with its
 //!     leadership, so asking again would only risk the revocation of a lease that was granted anew
-//!     under the same id meanwhile. This rests on revocations never being refused by apply while the
-//!     lease exists.
+//!     under the same id meanwhile. A revocation that apply refuses, as it does while the data are
+//!     known to be corrupt, makes the lease start over.
 //!
 //! Worked example: promoted at 100 s with an extension of 1 s, lease `l7` of 10 s expires at 111 s.
 //! Renewed at 105 s it would end at 115 s. At 115 s `expired` returns it, and from then on a renewal
@@ -116,6 +116,16 @@ impl Lessor {
         }
     }
 
+    /// Its revocation was refused, which an alarm does: that is an outcome, too, and the lease lives on
+    /// and is reported again after [`REVOKE_RETRY`].
+    pub fn revocation_refused(&mut self, now: Instant, id: LeaseId) {
+        if let Some(lease) = self.leases.get(&id).copied()
+            && lease.deadline <= now
+        {
+            self.insert(id, lease.ttl, now + REVOKE_RETRY);
+        }
+    }
+
     /// Gives a lease its TTL again, unless its time is already over (law 3).
     pub fn renew(&mut self, now: Instant, id: LeaseId) -> Renewal {
         let Some(lease) = self.leases.get(&id).copied() else { return Renewal::Missing };
@@ -169,6 +179,9 @@ pub const SPREAD_FROM: usize = 1000;
 
 /// Most expiries in one second after a promotion that spreads (etcd's value).
 pub const EXPIRE_PER_SECOND: usize = 750;
+
+/// Between a revocation that was refused and the next (etcd's value).
+pub const REVOKE_RETRY: Duration = Duration::from_secs(3);
 
 /// How long a lease lives after a promotion.
 fn promoted_span(ttl: i64, extend: Duration) -> Duration {
@@ -233,6 +246,18 @@ mod tests {
         assert_eq!(lessor.renew(at(100_001), LeaseId(7)), Renewal::Missing);
         assert_eq!(lessor.remaining(at(100_001), LeaseId(7)), None);
         lessor.granted(at(100_002), LeaseId(8), 5);
+        assert_eq!(lessor.deadline(), Instant::NEVER);
+    }
+
+    #[test]
+    fn a_refused_revocation_is_asked_for_again() {
+        let mut lessor = promoted(&[(7, 10)]);
+        assert_eq!(lessor.expired(at(111_000), 9), [LeaseId(7)]);
+        lessor.revocation_refused(at(111_100), LeaseId(7));
+        lessor.revocation_refused(at(111_200), LeaseId(7));
+        assert_eq!(lessor.expired(at(114_099), 9), []);
+        assert_eq!(lessor.expired(at(114_100), 9), [LeaseId(7)]);
+        lessor.revocation_refused(at(114_200), LeaseId(8));
         assert_eq!(lessor.deadline(), Instant::NEVER);
     }
 

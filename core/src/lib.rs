@@ -4,11 +4,14 @@
 //! clock, starts no thread and draws no entropy, so the same code runs under a real server and under a
 //! simulator that owns time, network and disk.
 
+pub mod alarm;
 pub mod arena;
 pub mod ascending;
+pub mod audit;
 pub mod auth;
 pub mod codec;
 pub mod command;
+pub mod compactor;
 pub mod entry;
 pub mod fact;
 pub mod hash;

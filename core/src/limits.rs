@@ -49,6 +49,13 @@ pub struct Limits {
     pub compaction_batch: usize,
     /// Expired leases proposed for revocation at one time.
     pub lease_revoke_batch: usize,
+    /// Bytes that may be stored before puts are refused (`--quota-backend-bytes`); `None` without a
+    /// limit.
+    pub quota_bytes: Option<u64>,
+    /// A NOSPACE alarm stays until an operator clears it (`--experimental-sticky-nospace-alarm`).
+    pub sticky_no_space: bool,
+    /// Entries whose digests a member remembers, to compare with those of others.
+    pub audit_trail: usize,
     /// Keys that an edge reads in one turn of the driver, for all its calls and watches together.
     pub edge_slice_keys: usize,
     /// Likewise in bytes. Both together are about a millisecond: more would delay heartbeats.
@@ -82,6 +89,9 @@ impl Default for Limits {
             log_cache_bytes: 32 << 20,
             compaction_batch: 1000,
             lease_revoke_batch: 500,
+            quota_bytes: None,
+            sticky_no_space: false,
+            audit_trail: 1 << 14,
             edge_slice_keys: 2048,
             edge_slice_bytes: 1 << 20,
             strict_reconfig_check: true,
@@ -120,6 +130,7 @@ impl Limits {
             ("--max-request-bytes", self.request_bytes_max),
             ("--max-txn-ops", self.txn_ops_max),
             ("--compaction-batch-limit", self.compaction_batch),
+            ("remembered digests", self.audit_trail),
             ("keys read in a turn", self.edge_slice_keys),
             ("bytes read in a turn", self.edge_slice_bytes),
         ];

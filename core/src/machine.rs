@@ -16,8 +16,9 @@
 //!     of one entry share a position: publish only when all of them are applied.
 //!  4. A key's row names its newest record; a life starts with version 1; a tombstone has version 0.
 //!  5. A key is listed under a lease exactly if its row is attached to that lease.
-//!  6. Physical compaction changes no read at or above the compacted revision, on no member.
-//!  7. No command is carried out but by whom the guard allows it to, on the state just before it.
+//!  6. While an alarm is up, what it forbids is refused before anything else is looked at.
+//!  7. Physical compaction changes no read at or above the compacted revision, on no member.
+//!  8. No command is carried out but by whom the guard allows it to, on the state just before it.
 //!
 //! Worked example, on an empty store:
 //!
@@ -35,6 +36,7 @@ mod delete;
 mod draft;
 pub mod guard;
 mod lease;
+mod ledger;
 mod member;
 pub(crate) mod precheck;
 mod put;
@@ -46,10 +48,12 @@ pub use auth::{auth_state, role, user};
 pub use cluster::{genesis, initial_members, members};
 pub use compact::compaction_cursor;
 pub use lease::{attached_from, lease_keys, lease_keys_from, lease_ttl, leases, leases_from};
+pub use ledger::{RECORD_OVERHEAD, applied_digest, stored_bytes};
 pub use member::{cluster_version, is_removed, membership, started};
 
 pub(crate) use compact::PROGRESS_KEY;
 
+use crate::alarm::{Raised, crosses};
 use crate::auth::TokenChange;
 use crate::command::Command;
 use crate::id::{LeaseId, Position, Revision};
@@ -57,10 +61,12 @@ use crate::limits::Limits;
 use crate::machine::compact::Compaction;
 use crate::machine::draft::{Draft, Room};
 use crate::machine::guard::{Act, Guard};
+use crate::machine::ledger::Ledger;
+use crate::mutant;
 use crate::mvcc::ReadError;
 use crate::rejection::Rejection;
 use crate::request::Op;
-use crate::response::{Body, Event};
+use crate::response::{Alarm, Body, Event};
 use crate::store::{Batch, Fault, Mark, Store, View};
 
 /// What one command did.
@@ -111,17 +117,45 @@ pub struct Machine {
     compaction: Compaction,
     room: Room,
     guard: Guard,
+    ledger: Ledger,
+    /// All alarms that are up, and whether the member concerned raised it itself.
+    alarms: Vec<(Alarm, bool)>,
+    raised: Raised,
+    /// For mutant M69 alone: apply must not know it.
+    quota: Option<u64>,
 }
 
 impl Machine {
     /// Takes up the state of `view`: after a start, and again after a snapshot install.
     pub fn load(limits: &Limits, view: &dyn View) -> Machine {
+        let alarms = alarm::rows(view);
         Machine {
             compaction_batch: limits.compaction_batch,
             compaction: Compaction::load(view),
             room: Room::new(view.mark()),
             guard: Guard::load(view),
+            ledger: Ledger::load(view),
+            raised: alarm::raised(&alarms),
+            alarms,
+            quota: limits.quota_bytes,
         }
+    }
+
+    /// Bytes of live data and of the history that can still be read, as the quota counts them; the same
+    /// number on every member that has applied the same.
+    pub fn stored_bytes(&self) -> u64 {
+        self.ledger.stored()
+    }
+
+    /// The running digest of what was applied; `None` when the state was made before there were
+    /// digests.
+    pub fn digest(&self) -> Option<u64> {
+        self.ledger.digest()
+    }
+
+    /// All alarms that are up, and whether the member concerned raised it itself.
+    pub fn alarms(&self) -> &[(Alarm, bool)] {
+        &self.alarms
     }
 
     /// Applies one command of the entry at `at` and says in `out` what came of it; what `out` held
@@ -136,7 +170,10 @@ impl Machine {
         out.events.clear();
         out.leases.clear();
         out.tokens.clear();
-        let permitted = self.guard.permit(&*store, &command.identity, Act::Op(&command.op));
+        let permitted = match self.refusal(&command.op) {
+            None => self.guard.permit(&*store, &command.identity, Act::Op(&command.op)),
+            Some(rejection) => Err(rejection),
+        };
         let mut draft = Draft::new(&*store, at, (&mut self.room, out));
         let decided = match permitted {
             Ok(()) => decide(&mut draft, &command.op),
@@ -147,14 +184,22 @@ impl Machine {
             Err(ReadError::Rejection(rejection)) => Err(rejection),
             Err(ReadError::Fault(fault)) => return Err(fault),
         };
-        draft.close();
+        let delta = draft.close();
         let batch = &mut self.room.batch;
         let refused_clean = result.is_ok() || batch.changes().is_empty();
         assert!(refused_clean, "a refused command changes nothing (law 2)");
+        self.ledger.enter((&*store, batch), delta, &result);
+        if mutant::on(54) {
+            self.ledger.mix(self.compaction.pending());
+        }
         out.result = result;
         out.revision = batch.mark().revision;
         self.compaction.decide(batch.mark().compacted);
         store.absorb(batch);
+        if matches!(command.op, Op::Alarm(_)) {
+            self.alarms = alarm::rows(store);
+            self.raised = alarm::raised(&self.alarms);
+        }
         if matches!(command.op, Op::Auth(_)) {
             self.guard.refresh(&*store);
         }
@@ -164,6 +209,25 @@ impl Machine {
     /// Whether a command would be allowed now; apply decides again, on the state of then.
     pub fn permits(&mut self, command: &Command, view: &dyn View) -> bool {
         self.guard.permit(view, &command.identity, Act::Op(&command.op)).is_ok()
+    }
+
+    fn refusal(&self, op: &Op) -> Option<Rejection> {
+        if mutant::on(69) && crosses(op, self.stored_bytes(), self.quota) {
+            return Some(Rejection::NoSpace);
+        }
+        self.raised.refusal(op)
+    }
+
+    /// Mutant M68: an alarm that only this member knows of.
+    pub(crate) fn raise_here(&mut self) {
+        self.raised.no_space = true;
+    }
+
+    /// All commands of the entry at `at` were applied: what was counted is stored.
+    pub fn end_entry(&mut self, at: Position, store: &mut impl Store) {
+        let mut batch = Batch::new(Mark { applied: at, ..store.mark() });
+        batch.push(self.ledger.row());
+        store.absorb(&mut batch);
     }
 
     /// Moves the applied position over an entry without commands: a new leader's first one, or a
@@ -215,6 +279,9 @@ fn decide(draft: &mut Draft<'_>, op: &Op) -> Result<Body, ReadError> {
             Body::LeaseRevoke
         }
         Op::AlarmList => Body::Alarms(alarms(draft.view())),
+        Op::Alarm(op) => alarm::perform(draft, *op),
+        // The node compares; the state is not concerned.
+        Op::Audit(_) => Body::Publish,
         Op::Publish { member, name, client_urls } => {
             cluster::publish(draft, *member, name, client_urls);
             Body::Publish

@@ -14,6 +14,8 @@
 //! (r5.0), learns from its record that version 1 began a life after r3.0, and sees no "a".
 
 mod budget;
+pub mod dump;
+pub mod hash;
 pub mod model;
 mod pairs;
 pub mod range;

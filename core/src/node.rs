@@ -42,15 +42,19 @@ use crate::time::Instant;
 
 mod admit;
 mod apply;
+mod audit;
 mod leases;
 mod membership;
 mod queue;
 mod ready;
+mod space;
 
+use audit::Auditor;
 use leases::{Forwarded, LeaseWork};
 use membership::Members;
 pub use membership::{reborn, removed};
 use queue::Queue;
+use space::Space;
 
 /// Who a node is, and its bounds.
 #[derive(Clone, Debug)]
@@ -134,7 +138,8 @@ pub struct Node {
     checkpoint_stale: bool,
     seen: (Role, Option<MemberId>),
     leader_lost: Option<Instant>,
-    disk_full: bool,
+    space: Space,
+    auditor: Auditor,
     turn: Turn,
 }
 
@@ -194,7 +199,8 @@ impl Node {
             checkpoint_stale: false,
             seen: (Role::Follower, None),
             leader_lost: None,
-            disk_full: false,
+            space: Space::default(),
+            auditor: Auditor::default(),
             turn: Turn::default(),
             raft,
             config,
@@ -238,7 +244,7 @@ impl Node {
                 }
             }
             Input::Installed { meta } => self.installed(now, meta, store, out),
-            Input::Space { full } => self.disk_full = full,
+            Input::Space { full } => self.space.full = full,
             Input::Shipped { to, complete } => self.raft.shipped(to, complete),
             Input::Drained => {
                 if let Err(fault) = self.drain(now, store, out) {
@@ -253,7 +259,8 @@ impl Node {
     pub fn deadline(&self) -> Instant {
         let forwarding = !self.queue.is_empty() && self.raft.role() != Role::Leader;
         let compacting = self.machine.compaction_pending() && !self.raft.is_installing();
-        let busy = compacting || (forwarding && self.may_propose());
+        let alarmed = self.space.is_wanted() && self.may_propose();
+        let busy = compacting || alarmed || (forwarding && self.may_propose());
         if busy { Instant(0) } else { self.next_tick }
     }
 
@@ -296,7 +303,7 @@ impl Node {
             let regular = self.next_tick + self.config.limits.heartbeat;
             self.next_tick =
                 if regular > now { regular } else { now + self.config.limits.heartbeat };
-            self.tick(now, out);
+            self.tick(now, store, out);
             self.tend_members(now, store)?;
         }
         // Before anything is applied: what was answered is read from the snapshot it was answered at.
@@ -306,6 +313,8 @@ impl Node {
                 out.facts.push(Fact::CompactionFinished { revision });
             }
         }
+        self.raise_alarm(now);
+        self.raise_corrupt(now);
         self.propose();
         self.propose_changes(now, store, out);
         if let Some(context) = self.reads.ask(now) {
@@ -318,6 +327,7 @@ impl Node {
         while let Some(ready) = self.raft.ready() {
             self.handle_ready(now, ready, store, out)?;
         }
+        self.answer_refused();
         self.observe_role(now, out);
         if self.turn.forwards {
             self.forward_lease_asks(now, out);
@@ -331,10 +341,11 @@ impl Node {
     }
 
     /// Once per heartbeat: raft's clock, deadlines, expired leases, forwarded questions.
-    fn tick(&mut self, now: Instant, out: &mut Output) {
+    fn tick(&mut self, now: Instant, store: &impl Store, out: &mut Output) {
         self.raft.tick();
         self.dropped = false;
         self.expire_requests(now, out);
+        self.clear_alarms(now, store);
         for id in self.lessor.expired(now, self.config.limits.lease_revoke_batch) {
             out.facts.push(Fact::LeaseExpired { id });
             self.queue_revocation(id);
@@ -508,6 +519,12 @@ impl Node {
     fn answer_body(&mut self, id: RequestId, body: Body, store: &impl Store) {
         let response = Response { revision: store.mark().revision, term: self.raft.term(), body };
         self.answer(id, Ok(response));
+    }
+
+    /// Whether this run of this member took the request and has not answered it.
+    fn owes(&self, id: RequestId) -> bool {
+        let own = id.member == self.config.member && id.incarnation == self.config.incarnation;
+        own && self.is_pending(id)
     }
 
     fn is_pending(&self, id: RequestId) -> bool {

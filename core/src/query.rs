@@ -6,10 +6,12 @@
 
 use bytes::Bytes;
 
+use crate::alarm::AlarmOp;
 use crate::auth::{AuthQuery, AuthReply};
-use crate::id::{LeaseId, Revision, Term};
+use crate::id::{LeaseId, MemberId, Revision, Term};
 use crate::membership::{MemberChange, Version};
 use crate::mvcc::Pairs;
+use crate::mvcc::hash::KvHash;
 use crate::rejection::Rejection;
 use crate::request::{DeleteRange, Put, Range, Txn};
 use crate::response::{Alarm, Member};
@@ -78,8 +80,24 @@ pub enum Query {
     Downgrade(Downgrade),
     /// Maintenance.Status
     Status,
-    /// Maintenance.Alarm with action GET
+    /// Maintenance.Defragment
+    Defragment,
+    /// Maintenance.Hash
+    Hash,
+    /// Maintenance.HashKV
+    HashKv {
+        /// Of records up to here; 0 is the newest.
+        revision: i64,
+    },
+    /// Maintenance.MoveLeader
+    MoveLeader {
+        /// Who is to lead.
+        to: MemberId,
+    },
+    /// Maintenance.Alarm with action GET and no kind
     AlarmList,
+    /// Maintenance.Alarm with any other action, or with a kind
+    Alarm(AlarmOp),
     /// A call of the Auth service
     Auth(AuthQuery),
 }
@@ -175,6 +193,14 @@ pub enum AnswerBody {
     Status(StatusAnswer),
     /// Maintenance.Alarm
     Alarms(Vec<Alarm>),
+    /// Maintenance.Defragment
+    Defragment,
+    /// Maintenance.Hash
+    Hash(u32),
+    /// Maintenance.HashKV
+    HashKv(KvHash),
+    /// Maintenance.MoveLeader
+    MoveLeader,
     /// A call of the Auth service
     Auth(AuthReply),
 }
@@ -184,11 +210,11 @@ pub enum AnswerBody {
 pub struct StatusAnswer {
     /// The node's public state.
     pub status: Status,
-    /// Logical bytes of live data and history.
+    /// Logical bytes of live data and of the history that can be read.
     pub db_size: i64,
-    /// The part of it that is not garbage.
+    /// The part of it that is in use: all.
     pub db_size_in_use: i64,
-    /// `--quota-backend-bytes`, 0 shown as 2 GiB.
+    /// The quota in force, in bytes; negative without one, 0 shown as 2 GiB.
     pub quota: i64,
     /// Texts such as "etcdserver: no leader".
     pub errors: Vec<String>,

@@ -293,6 +293,15 @@ impl Raft {
         Some(MemberId(heir))
     }
 
+    /// Hands leadership to this member, if it has a vote; raft waits for its log to catch up, and gives
+    /// up after an election timeout.
+    pub fn move_leader(&mut self, to: MemberId) {
+        let voter = self.raw.raft.prs().conf().voters().contains(to.0);
+        if self.role() == Role::Leader && voter && to.0 != self.raw.raft.id {
+            self.call(|raw| raw.transfer_leader(to.0));
+        }
+    }
+
     /// Current term.
     pub fn term(&self) -> Term {
         Term(self.raw.raft.term)

@@ -98,6 +98,8 @@ rejections! {
     InvalidAuthToken = "etcdserver: invalid auth token",
     /// There is no leader and the client wants to fail fast.
     NoLeader = "etcdserver: no leader",
+    /// Leadership cannot go to a member that does not exist, or has no vote.
+    BadLeaderTransferee = "etcdserver: bad leader transferee",
     /// This member is not the leader.
     NotLeader = "etcdserver: not leader",
     /// The leader changed while a read waited.

@@ -9,6 +9,8 @@
 
 use bytes::Bytes;
 
+use crate::alarm::AlarmOp;
+use crate::audit::Audit;
 use crate::auth::AuthOp;
 use crate::id::{LeaseId, MemberId, RequestId, Revision};
 use crate::membership::{MemberChange, Started, Version};
@@ -304,6 +306,10 @@ pub enum Op {
     },
     /// Maintenance.Alarm with action GET: replicated in etcd too, so it needs a quorum.
     AlarmList,
+    /// Maintenance.Alarm with any other action, or with a kind
+    Alarm(AlarmOp),
+    /// What the proposing member's state was like after earlier entries; changes nothing.
+    Audit(Audit),
     /// A member publishes its name and client URLs after its start.
     Publish {
         /// Which member.
@@ -339,6 +345,8 @@ impl Op {
             | Op::Compact { .. }
             | Op::LeaseRevoke { .. }
             | Op::AlarmList
+            | Op::Alarm(_)
+            | Op::Audit(_)
             | Op::Publish { .. }
             | Op::Auth(_)
             | Op::Member(_)
@@ -364,6 +372,11 @@ pub enum Ask {
     LeaseTimeToLive {
         /// Which lease.
         id: LeaseId,
+    },
+    /// Hand leadership to this voter.
+    MoveLeader {
+        /// Which.
+        to: MemberId,
     },
     /// Hand leadership to another voter (graceful shutdown).
     TransferLeadership,

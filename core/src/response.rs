@@ -2,6 +2,8 @@
 //! the published snapshot) instead of carrying them: the edge reads and encodes them there, so that
 //! apply never waits for a value and never copies one.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use crate::auth::AuthReply;
@@ -129,6 +131,16 @@ pub enum AlarmKind {
     Corrupt = 2,
 }
 
+impl AlarmKind {
+    /// etcd's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            AlarmKind::NoSpace => "NOSPACE",
+            AlarmKind::Corrupt => "CORRUPT",
+        }
+    }
+}
+
 /// One active alarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Alarm {
@@ -136,6 +148,13 @@ pub struct Alarm {
     pub member: MemberId,
     /// Its kind.
     pub kind: AlarmKind,
+}
+
+impl fmt::Display for Alarm {
+    /// As etcd prints its message.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "memberID:{} alarm:{}", self.member.0, self.kind.name())
+    }
 }
 
 /// A member as the cluster knows it.

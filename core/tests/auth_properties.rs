@@ -7,6 +7,7 @@ mod model;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use holdfast_core::alarm::AlarmOp;
 use holdfast_core::auth::{AuthOp, AuthReply, Permission, PermissionType, Secret};
 use holdfast_core::command::Command;
 use holdfast_core::hash::state_hash;
@@ -20,7 +21,7 @@ use holdfast_core::request::{
     Compare, CompareResult, CompareTarget, DeleteRange, Identity, KeyRange, Op, Put, Range,
     RangeEnd, Txn, TxnOp,
 };
-use holdfast_core::response::Body;
+use holdfast_core::response::{AlarmKind, Body};
 use holdfast_core::store::View;
 use model::{Look, Model};
 use proptest::prelude::*;
@@ -294,6 +295,9 @@ fn ops() -> Vec<Op> {
     ops.push(Op::LeaseGrant { id: LeaseId(9), ttl: 60 });
     ops.extend((0..5).map(|id| Op::LeaseRevoke { id: LeaseId(id) }));
     ops.push(Op::AlarmList);
+    let (member, kind) = (MemberId(1), AlarmKind::NoSpace);
+    ops.push(Op::Alarm(AlarmOp::List(kind)));
+    ops.push(Op::Alarm(AlarmOp::Clear { member, kind }));
     let member = MemberId(1);
     ops.push(Op::Publish { member, name: "m".into(), client_urls: Vec::new() });
     ops.extend(auth_calls().into_iter().map(Op::Auth));

@@ -10,9 +10,10 @@
 //!           [count-only] [mod>=N] [mod<=N] [create>=N] [create<=N]
 //! txn [if CMP ..] [then OP ; ..] [else OP ; ..] end      CMP is version(a)=1, value(a)!x, mod(a,c)>3
 //! compact N      slice      grant ID TTL      revoke ID      lease ID      leases
+//! raise MEMBER KIND   notice MEMBER KIND (by the member itself)   clear MEMBER KIND   alarms [KIND]
 //! add ID URL ..  learner ID URL ..  promote ID  update ID URL ..  remove ID  force ID
 //! started ID BIRTH    version MAJOR MINOR     known (removed ids, births, version)
-//! alarms         publish MEMBER NAME URL ..   members        skip
+//! bytes          publish MEMBER NAME URL ..   members        skip
 //! rows           restart    reclaim           codec COMMAND (the bytes of its log entry)
 //! auth CALL ..   (golden/auth.rs lists them)   as USER[@REV] COMMAND    renew ID    lease-keys ID
 //! ```
@@ -34,7 +35,7 @@ use golden::world::World;
 
 #[test]
 fn scripts_print_what_they_claim() {
-    runner::check(&["mvcc", "txn", "lease", "compaction", "auth", "members"], 20, || {
+    runner::check(&["mvcc", "txn", "lease", "compaction", "auth", "members", "alarm"], 23, || {
         let mut world = World::new();
         move |command: &str| world.command(command)
     });

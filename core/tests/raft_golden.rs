@@ -6,10 +6,13 @@
 //! A script is a sequence of commands, each `> command` followed by what happens because of it:
 //!
 //! ```text
-//! cluster N [checkpoint=N] [catchup=N] [cache=BYTES] [timeout=MS] [strict=0] [tell=1]   first command
+//! cluster N [checkpoint=N] [catchup=N] [cache=BYTES] [timeout=MS] [strict=0] [tell=1]
+//!         [quota=BYTES] [sticky=1]                                    a fresh cluster, first command
 //! elect n1                   time passes on n1 alone until it leads
 //! run 500ms [n1]             time passes everywhere, or on n1 alone
-//! put n1 a=1 b=2 ..          one request a pair, all in one turn of n1
+//! put n1 a=1 b*100 ..        one request a pair, all in one turn of n1; b has 100 bytes
+//! del n1 KEY   compact n1 N  raise n1 n2   clear n1 n2                (NOSPACE alarms)
+//! full n1 on|off             n1's disk has no room for the log to grow
 //! read n1                    a read index
 //! grant n1 ID TTL   keepalive n1 ID   ttl n1 ID                       leases
 //! transfer n1                n1 is asked to hand its leadership over
@@ -43,7 +46,7 @@ use raft_golden::script::Script;
 
 #[test]
 fn scripts_print_what_they_claim() {
-    runner::check(&["raft", "snapshot", "membership"], 20, || {
+    runner::check(&["raft", "snapshot", "membership", "space"], 24, || {
         let mut script = Script::default();
         move |command: &str| script.command(command)
     });

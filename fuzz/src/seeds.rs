@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
+use holdfast_core::alarm::AlarmOp;
+use holdfast_core::audit::Audit;
 use holdfast_core::auth::{AuthOp, Permission};
 use holdfast_core::codec;
 use holdfast_core::command::Command;
@@ -22,7 +24,7 @@ use holdfast_core::message::{
 use holdfast_core::request::{
     Compare, CompareResult, CompareTarget, DeleteRange, Identity, KeyRange, Op, Put, Txn, TxnOp,
 };
-use holdfast_core::response::Member;
+use holdfast_core::response::{AlarmKind, Member};
 use holdfast_net::peer::encode_frame;
 use holdfast_net::proto::etcdserverpb as pb;
 use holdfast_storage::disk::{Disk, DiskOp, Image, MemoryDisk, Token};
@@ -251,6 +253,12 @@ fn commands() -> Vec<Command> {
         Op::LeaseRevoke { id: LeaseId(7) },
         Op::Compact { revision: RevSub::new(4, 0).main },
         Op::AlarmList,
+        Op::Alarm(AlarmOp::Raise {
+            member: MemberId(1),
+            kind: AlarmKind::NoSpace,
+            automatic: true,
+        }),
+        Op::Audit(Audit { from: Index(7), digests: vec![1, 2] }),
         Op::Auth(AuthOp::UserAdd { name: "bob".into(), password: "h".into(), no_password: false }),
         Op::Auth(AuthOp::RoleGrantPermission {
             role: "r".into(),

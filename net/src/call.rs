@@ -54,6 +54,32 @@ pub enum Method {
     Status,
     /// etcdserverpb.Maintenance/Alarm
     Alarm,
+    /// etcdserverpb.KV/RangeStream
+    RangeStream,
+    /// etcdserverpb.Maintenance/Defragment
+    Defragment,
+    /// etcdserverpb.Maintenance/Hash
+    Hash,
+    /// etcdserverpb.Maintenance/HashKV
+    HashKv,
+    /// etcdserverpb.Maintenance/Snapshot
+    Snapshot,
+    /// etcdserverpb.Maintenance/MoveLeader
+    MoveLeader,
+    /// v3lockpb.Lock/Lock
+    Lock,
+    /// v3lockpb.Lock/Unlock
+    Unlock,
+    /// v3electionpb.Election/Campaign
+    Campaign,
+    /// v3electionpb.Election/Proclaim
+    Proclaim,
+    /// v3electionpb.Election/Leader
+    Leader,
+    /// v3electionpb.Election/Observe
+    Observe,
+    /// v3electionpb.Election/Resign
+    Resign,
     /// etcdserverpb.Auth/AuthEnable
     AuthEnable,
     /// etcdserverpb.Auth/AuthDisable
@@ -97,7 +123,7 @@ pub enum Method {
 }
 
 impl Method {
-    const PATHS: [(Method, &'static str); 39] = [
+    const PATHS: [(Method, &'static str); 52] = [
         (Method::Range, "/etcdserverpb.KV/Range"),
         (Method::Put, "/etcdserverpb.KV/Put"),
         (Method::DeleteRange, "/etcdserverpb.KV/DeleteRange"),
@@ -117,6 +143,19 @@ impl Method {
         (Method::Downgrade, "/etcdserverpb.Maintenance/Downgrade"),
         (Method::Status, "/etcdserverpb.Maintenance/Status"),
         (Method::Alarm, "/etcdserverpb.Maintenance/Alarm"),
+        (Method::RangeStream, "/etcdserverpb.KV/RangeStream"),
+        (Method::Defragment, "/etcdserverpb.Maintenance/Defragment"),
+        (Method::Hash, "/etcdserverpb.Maintenance/Hash"),
+        (Method::HashKv, "/etcdserverpb.Maintenance/HashKV"),
+        (Method::Snapshot, "/etcdserverpb.Maintenance/Snapshot"),
+        (Method::MoveLeader, "/etcdserverpb.Maintenance/MoveLeader"),
+        (Method::Lock, "/v3lockpb.Lock/Lock"),
+        (Method::Unlock, "/v3lockpb.Lock/Unlock"),
+        (Method::Campaign, "/v3electionpb.Election/Campaign"),
+        (Method::Proclaim, "/v3electionpb.Election/Proclaim"),
+        (Method::Leader, "/v3electionpb.Election/Leader"),
+        (Method::Observe, "/v3electionpb.Election/Observe"),
+        (Method::Resign, "/v3electionpb.Election/Resign"),
         (Method::AuthEnable, "/etcdserverpb.Auth/AuthEnable"),
         (Method::AuthDisable, "/etcdserverpb.Auth/AuthDisable"),
         (Method::AuthStatus, "/etcdserverpb.Auth/AuthStatus"),

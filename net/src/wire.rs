@@ -23,7 +23,7 @@
 //! `AnswerBody::Put(None)` at r17 of term 4 becomes a `PutResponse` with nothing but a header.
 
 use bytes::{Bytes, BytesMut};
-use holdfast_core::query::{Answer, AnswerBody, Query};
+use holdfast_core::query::{Answer, AnswerBody, Header, Query, RangeAnswer};
 use holdfast_core::rejection::Rejection;
 use prost::Message;
 
@@ -115,7 +115,11 @@ pub fn decode_query(
         Method::Downgrade => downgrade::decode(message),
         Method::Status => maintenance::decode_status(message),
         Method::Alarm => maintenance::decode_alarm(message),
-        // The calls of the Auth service are taken above.
+        Method::Defragment => maintenance::decode_defragment(message),
+        Method::Hash => maintenance::decode_hash(message),
+        Method::HashKv => maintenance::decode_hash_kv(message),
+        Method::MoveLeader => maintenance::decode_move_leader(message),
+        // The calls of the Auth service are taken above; the rest are streams, or several requests.
         _ => Err(GrpcStatus {
             code: Code::Internal,
             message: format!("{} is not a query", method.path()),
@@ -185,11 +189,33 @@ fn assemble_answer(origin: Origin, answer: &Answer, out: &mut Assembly) {
         AnswerBody::Status(status) => {
             append(&maintenance::status_response(origin.header(header), status), out);
         }
+        // Neither has a header in etcd (surface 1.2).
+        AnswerBody::Defragment => append(&pb::DefragmentResponse::default(), out),
+        AnswerBody::MoveLeader => append(&pb::MoveLeaderResponse::default(), out),
+        AnswerBody::Hash(hash) => {
+            append(&pb::HashResponse { header: Some(origin.header(header)), hash: *hash }, out);
+        }
+        AnswerBody::HashKv(hash) => {
+            append(&maintenance::hash_kv_response(origin.header(header), hash), out);
+        }
         AnswerBody::Auth(reply) => auth::encode(origin.header(header), reply, out),
         AnswerBody::Alarms(alarms) => {
             append(&maintenance::alarm_response(origin.header(header), alarms), out);
         }
     }
+}
+
+/// Reads the message of a unary call that is no query.
+///
+/// # Errors
+/// Bytes that are no such message.
+pub fn decode_message<M: Message + Default>(message: &Bytes) -> Result<M, GrpcStatus> {
+    Ok(decode(message)?)
+}
+
+/// One message of a RangeStream; without a header it is not the last.
+pub fn encode_range_piece(origin: Origin, header: Option<Header>, range: &RangeAnswer) -> Payload {
+    kv::encode_range_piece(origin, header, range)
 }
 
 /// Reads a message for which speed does not matter.

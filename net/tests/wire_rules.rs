@@ -3,12 +3,14 @@
 //! Messages are built with prost from the .proto files, as a client builds them.
 
 use bytes::Bytes;
-use holdfast_core::id::LeaseId;
+use holdfast_core::alarm::AlarmOp;
+use holdfast_core::id::{LeaseId, MemberId};
 use holdfast_core::query::Query;
 use holdfast_core::rejection::Rejection;
 use holdfast_core::request::{
     CompareResult, CompareTarget, KeyRange, RangeEnd, SortOrder, SortTarget, Txn,
 };
+use holdfast_core::response::AlarmKind;
 use holdfast_core::watch::{WatchCreate, WatchRequest};
 use holdfast_net::call::{Code, GrpcStatus, Method};
 use holdfast_net::proto::etcdserverpb as pb;
@@ -347,14 +349,37 @@ fn the_other_requests_arrive() {
     let list = pb::MemberListRequest { linearizable: true };
     assert_eq!(query(Method::MemberList, &list), Ok(Query::MemberList { linearizable: true }));
     assert_eq!(query(Method::Status, &pb::StatusRequest {}), Ok(Query::Status));
-    let alarm = |action| {
-        let alarm = pb::AlarmRequest { action, ..Default::default() };
-        query(Method::Alarm, &alarm).map_err(|status| status.code)
+}
+
+/// Surface 1.7, 8.3: what is asked of alarms; kinds that do not exist are no mistake.
+#[test]
+fn alarms_arrive() {
+    let ask = |action, alarm| {
+        let alarm = pb::AlarmRequest { action, member_id: 7, alarm };
+        query(Method::Alarm, &alarm).map_err(|status| (status.code, status.message))
     };
-    assert_eq!(alarm(0), Ok(Query::AlarmList));
-    for action in [1, 2, 3] {
-        assert_eq!(alarm(action), Err(Code::Unimplemented));
+    let (member, kind, automatic) = (MemberId(7), AlarmKind::Corrupt, false);
+    assert_eq!(ask(0, 0), Ok(Query::AlarmList));
+    assert_eq!(ask(0, 2), Ok(Query::Alarm(AlarmOp::List(kind))));
+    assert_eq!(ask(1, 2), Ok(Query::Alarm(AlarmOp::Raise { member, kind, automatic })));
+    assert_eq!(ask(2, 2), Ok(Query::Alarm(AlarmOp::Clear { member, kind })));
+    for (action, alarm) in [(0, 3), (1, 0), (1, -1), (2, 0), (2, 9)] {
+        assert_eq!(ask(action, alarm), Ok(Query::Alarm(AlarmOp::Nothing)));
     }
+    let unknown = (Code::Unknown, "etcdserver: unknown method".to_owned());
+    assert_eq!(ask(3, 1), Err(unknown));
+}
+
+/// Surface 1.6: the requests of hashes and of a hand-over.
+#[test]
+fn maintenance_requests_arrive() {
+    let hash = pb::HashKvRequest { revision: -2 };
+    assert_eq!(query(Method::HashKv, &hash), Ok(Query::HashKv { revision: -2 }));
+    assert_eq!(query(Method::Hash, &pb::HashRequest {}), Ok(Query::Hash));
+    assert_eq!(query(Method::Defragment, &pb::DefragmentRequest {}), Ok(Query::Defragment));
+    let hand_over = pb::MoveLeaderRequest { target_id: 7 };
+    let to = MemberId(7);
+    assert_eq!(query(Method::MoveLeader, &hand_over), Ok(Query::MoveLeader { to }));
 }
 
 /// Surface 1.10 rows 5 and 26, WatchCreateRequest.key and filters.
@@ -462,6 +487,7 @@ fn codes_are_etcds() {
                 RoleNotGranted,
                 PermissionNotGranted,
                 NotLeader,
+                BadLeaderTransferee,
                 NotCapable,
                 MemberExists,
                 PeerUrlExists,

@@ -20,6 +20,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use holdfast_core::compactor::AutoCompaction;
 use holdfast_core::limits::Limits;
 use holdfast_net::grpc::{Http2Options, KeepaliveOptions};
 
@@ -29,6 +30,7 @@ use crate::logging::{Level, Output};
 mod auth;
 mod cluster;
 mod flags;
+mod gates;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -38,6 +40,7 @@ mod value;
 
 pub use auth::{AuthFlags, TokenFlag};
 pub use cluster::{ClusterState, InitialMember};
+pub use gates::{FeatureGates, GATES};
 pub use text::{ETCD_VERSION, GIT_SHA, version};
 pub use url::HttpUrl;
 
@@ -121,6 +124,12 @@ pub struct Config {
     pub watch_progress_interval: Duration,
     /// `--unsafe-no-fsync`: an acknowledged write may be lost with the machine's power.
     pub unsafe_no_fsync: bool,
+    /// `--quota-backend-bytes`: 0 means a share of the file system, a negative number no limit.
+    pub quota_backend_bytes: i64,
+    /// `--auto-compaction-mode` and `--auto-compaction-retention`; `None` keeps all history.
+    pub auto_compaction: Option<AutoCompaction>,
+    /// `--feature-gates`.
+    pub feature_gates: FeatureGates,
     /// `--experimental-disk-driver`.
     pub disk_driver: DiskDriver,
     /// `--auth-token`, `--auth-token-ttl`, `--bcrypt-cost`.
@@ -192,7 +201,10 @@ fn build(values: Values) -> Result<Config, ConfigError> {
     let initial_cluster = initial_cluster
         .and_then(|members| cluster::check(members, &name, &initial_advertise_peer))
         .map_err(ConfigError::unfit)?;
+    let feature_gates = FeatureGates::parse(values.text("feature-gates"))
+        .map_err(|error| ConfigError::usage(format!("--feature-gates: {error}")))?;
     let mut warnings = values.warnings.clone();
+    warnings.extend(feature_gates.warnings());
     warn_of_values(&values, &limits, &mut warnings);
     let auth = auth::read(&values, &mut warnings)?;
     Ok(Config {
@@ -210,12 +222,42 @@ fn build(values: Values) -> Result<Config, ConfigError> {
         limits,
         force_new_cluster: values.switch("force-new-cluster"),
         watch_progress_interval: progress_interval(&values),
+        quota_backend_bytes: values.signed("quota-backend-bytes"),
+        auto_compaction: auto_compaction(&values)?,
+        feature_gates,
         unsafe_no_fsync: values.switch("unsafe-no-fsync"),
         disk_driver: disk_driver(&values)?,
         auth,
         log_level: log_level(&values)?,
         log_outputs: log_outputs(&values)?,
         warnings,
+    })
+}
+
+/// A whole number counts hours or revisions, anything else is a duration, whose nanoseconds etcd takes
+/// for revisions when the mode says so.
+fn auto_compaction(values: &Values) -> Result<Option<AutoCompaction>, ConfigError> {
+    let (mode, text) =
+        (values.text("auto-compaction-mode"), values.text("auto-compaction-retention"));
+    if !["", "periodic", "revision"].contains(&mode) {
+        return Err(ConfigError::unfit(format!("unknown auto-compaction-mode {mode:?}")));
+    }
+    let number = text.parse::<i64>().ok().filter(|number| *number >= 0);
+    let kept = match (number, mode) {
+        (Some(_), "") => return Err(ConfigError::unfit("--auto-compaction-mode is undefined")),
+        (Some(number), "periodic") => number.saturating_mul(3_600_000_000_000),
+        (Some(number), _) => number,
+        (None, _) => value::duration_ns(text).map_err(|error| {
+            ConfigError::unfit(format!("error parsing CompactionRetention: {error}"))
+        })?,
+    };
+    let kept = u64::try_from(kept).map_err(|_| {
+        ConfigError::unfit(format!("--auto-compaction-retention must not be negative: {text:?}"))
+    })?;
+    Ok(match (kept, mode) {
+        (0, _) => None,
+        (kept, "revision") => Some(AutoCompaction::Revisions(kept as i64)),
+        (kept, _) => Some(AutoCompaction::Periodic(Duration::from_nanos(kept))),
     })
 }
 
@@ -273,6 +315,7 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
         checkpoint_entries: values.count("snapshot-count"),
         catchup_entries: values.count("snapshot-catchup-entries"),
         compaction_batch,
+        sticky_no_space: values.switch("experimental-sticky-nospace-alarm"),
         strict_reconfig_check: values.switch("strict-reconfig-check"),
         learners_max: values.count("max-learners"),
         ..Limits::default()
@@ -378,6 +421,10 @@ fn warn_of_values(values: &Values, limits: &Limits, warnings: &mut Vec<String>) 
     let interval = values.duration_ns("watch-progress-notify-interval");
     if interval != 0 && interval < PROGRESS_MIN.as_nanos() as i64 {
         warnings.push("--watch-progress-notify-interval is raised to 100ms".to_owned());
+    }
+    if values.signed("quota-backend-bytes") < 0 {
+        warnings
+            .push("--quota-backend-bytes is negative: the data may grow without a limit".into());
     }
     if values.switch("unsafe-no-fsync") {
         warnings.push(

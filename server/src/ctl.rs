@@ -1,7 +1,7 @@
 //! `holdfast ctl`: etcdctl's commands, flags, output and exit codes, over gRPC.
 //!
-//! Here: the entry, the exit codes, and which function runs which command. Left out for now: TLS, locks,
-//! elections, mirrors, snapshots; their flags are refused
+//! Here: the entry, the exit codes, and which function runs which command. Left out for now: TLS, mirrors,
+//! checks; their flags are refused
 //! with a sentence, their commands are unknown. Output formats are simple and json.
 //!
 //! Laws: 1. what a script reads (standard output, exit codes, the text after `Error: `) is etcdctl's,
@@ -23,6 +23,8 @@ pub mod go;
 pub mod json;
 pub mod kv;
 pub mod lease;
+pub mod lock;
+pub mod maintenance;
 pub mod member;
 pub mod print;
 pub mod print_json;
@@ -118,6 +120,14 @@ async fn perform_async(session: Session) -> Result<(), Exit> {
         Action::LeaseKeepAlive => lease::keep_alive(session).await,
         Action::EndpointHealth => cluster::health(session).await,
         Action::EndpointStatus => cluster::status(session).await,
+        Action::EndpointHashKv => maintenance::hash_kv(session).await,
+        Action::AlarmList => maintenance::alarm_list(session).await,
+        Action::AlarmDisarm => maintenance::alarm_disarm(session).await,
+        Action::Defrag => maintenance::defrag(session).await,
+        Action::MoveLeader => maintenance::move_leader(session).await,
+        Action::SnapshotSave => maintenance::snapshot_save(session).await,
+        Action::Lock => lock::lock(session).await,
+        Action::Elect => lock::elect(session).await,
         Action::MemberList => cluster::members(session).await,
         Action::Auth(verb) => auth::run(session, verb).await,
         Action::MemberAdd => member::add(session).await,

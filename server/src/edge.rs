@@ -22,8 +22,10 @@
 mod access;
 #[cfg(test)]
 mod auth_tests;
+mod compaction;
 mod downgrade;
 mod login;
+mod maintenance;
 mod parked;
 mod reads;
 mod slice;
@@ -33,9 +35,11 @@ mod tests;
 use std::collections::BTreeSet;
 
 use holdfast_core::ascending::Ascending;
+use holdfast_core::compactor::{AutoCompaction, Compactor};
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{Incarnation, Index, LeaseId, MemberId, RequestId, Revision};
 use holdfast_core::limits::Limits;
+use holdfast_core::machine;
 use holdfast_core::machine::guard::Act;
 use holdfast_core::membership::MemberChange;
 use holdfast_core::mvcc::Budget;
@@ -43,7 +47,7 @@ use holdfast_core::mvcc::resolve::{self, Resolved};
 use holdfast_core::query::{Answer, AnswerBody, Answered, Header, Query, StatusAnswer};
 use holdfast_core::rejection::Rejection;
 use holdfast_core::request::{Ask, Identity, Op, Request};
-use holdfast_core::response::{Body, Response};
+use holdfast_core::response::{Alarm, Body, Response};
 use holdfast_core::rng::Rng;
 use holdfast_core::status::Status;
 use holdfast_core::store::{Fault, View};
@@ -78,6 +82,8 @@ pub struct EdgeConfig {
     pub seed: u64,
     /// What Status reports as the quota, in bytes.
     pub quota: i64,
+    /// When to compact without being asked.
+    pub auto_compaction: Option<AutoCompaction>,
     /// Passwords and tokens.
     pub auth: AuthOptions,
     /// The id of a member that comes with these peer URLs now.
@@ -108,6 +114,8 @@ enum Waiting {
     TimeToLive(StreamId, LeaseId, Option<Credential>),
     /// A user whose password was right gets a token.
     Login(Box<Checked>),
+    /// A compaction that nobody asked for.
+    Compaction,
     /// A compaction that is answered when it has been carried out here.
     Physical(StreamId, Revision),
 }
@@ -152,6 +160,10 @@ pub struct Edge {
     /// Compactions that are decided and not yet carried out here.
     physical: Vec<(Revision, StreamId, Header)>,
     compacted: Revision,
+    /// Calls that wait until this member leads.
+    moving: Vec<(StreamId, MemberId)>,
+    /// There is one from the first turn on, if history is to be compacted without being asked.
+    compactor: Option<Compactor>,
 }
 
 impl Edge {
@@ -177,6 +189,8 @@ impl Edge {
             reads: Reads::new(Slice::new(slice)),
             physical: Vec::new(),
             compacted: snapshot.mark().compacted,
+            moving: Vec::new(),
+            compactor: None,
             source: Source { header, snapshot },
             config,
         }
@@ -212,6 +226,12 @@ impl Edge {
             }
             Query::LeaseLeases => return self.take_read(reading(Read::Leases), true),
             Query::Status => return self.answer_status(call, &by),
+            Query::HashKv { revision } => {
+                return self.take_read(reading(Read::HashKv(revision)), true);
+            }
+            Query::Hash => return self.take_read(reading(Read::Hash), true),
+            Query::Defragment => return self.answer_defragment(call, &by),
+            Query::MoveLeader { to } => return self.move_leader(now, (call, &by, to), inbox),
             Query::LeaseKeepAlive { id } => {
                 if !self.may(call, &by, Act::LeaseKeepAlive(id)) {
                     return;
@@ -258,7 +278,8 @@ impl Edge {
     ) {
         // What has been answered and still has to be read counts too.
         let most = self.config.limits.pending_commands_max;
-        let waiting_count = self.waiting.len() + self.lagging.len() + self.physical.len();
+        let waiting_count =
+            self.waiting.len() + self.lagging.len() + self.physical.len() + self.moving.len();
         if waiting_count >= most || self.reads.len() >= most {
             return self.refuse(waiting, Rejection::TooManyRequests);
         }
@@ -303,6 +324,7 @@ impl Edge {
     /// Asks one read index for all reads that have gathered, and goes on with what the vault has done.
     pub fn flush(&mut self, now: Instant, inbox: &mut Vec<Event>) {
         self.tick(now);
+        self.compact_by_itself(now, inbox);
         inbox.append(&mut self.outgoing);
         self.reap(now, inbox);
         if !self.cancelled.is_empty() {
@@ -338,6 +360,9 @@ impl Edge {
     /// The driver has answered a request of this edge.
     pub fn replied(&mut self, id: RequestId, result: Result<Response, Rejection>) {
         let Some((deadline, waiting)) = self.waiting.remove(id.sequence) else { return };
+        if let Waiting::Compaction = waiting {
+            return self.compacted_by_itself(self.now, &result);
+        }
         match (waiting, result) {
             (Waiting::Reads(reads), Ok(_)) => {
                 self.indexing -= reads.len();
@@ -355,6 +380,7 @@ impl Edge {
             (Waiting::TimeToLive(call, id, keys), Ok(response)) => {
                 self.answer_time_to_live((call, keys, deadline), id, response);
             }
+            (Waiting::Compaction, Ok(_)) => {}
             (Waiting::Login(checked), result) => self.logged_in(*checked, result),
             (waiting, Err(rejection)) => self.refuse(waiting, rejection),
         }
@@ -364,6 +390,7 @@ impl Edge {
     pub fn turned(&mut self, status: Status, facts: &[Fact]) {
         self.status = status;
         self.source.header.term = status.term;
+        self.answer_moved();
         for fact in facts {
             if let Fact::CompactionFinished { revision } = fact {
                 self.compacted = *revision;
@@ -404,13 +431,19 @@ impl Edge {
         self.hub.poll(stream, &self.source.snapshot, self.reads.watches(), out)
     }
 
+    /// What watches, and whoever else reads for a stream, may still read in this turn.
+    pub fn spare(&mut self) -> &mut Budget {
+        self.reads.watches()
+    }
+
     /// When the edge has something to do without a turn of the driver: at once while reads or watches
     /// wait for their next piece.
     pub fn deadline(&self) -> Instant {
         if self.reads.is_busy() || !self.outgoing.is_empty() {
             return Instant(0);
         }
-        self.hub.deadline().min(self.access.vault.deadline())
+        let compaction = self.compactor.as_ref().map_or(Instant::NEVER, Compactor::deadline);
+        self.hub.deadline().min(self.access.vault.deadline()).min(compaction)
     }
 
     /// The call that a request of this edge was made for, while it is not answered.
@@ -421,7 +454,7 @@ impl Edge {
             | Waiting::KeepAlive(call, _)
             | Waiting::TimeToLive(call, _, _) => Some(*call),
             Waiting::Login(checked) => Some(checked.call()),
-            Waiting::Reads(_) => None,
+            Waiting::Reads(_) | Waiting::Compaction => None,
         }
     }
 
@@ -435,6 +468,11 @@ impl Edge {
     /// The state as last published.
     pub fn snapshot(&self) -> &Snapshot {
         &self.source.snapshot
+    }
+
+    /// The quota as Status shows it.
+    pub fn quota(&self) -> i64 {
+        self.config.quota
     }
 
     /// What the node last said of itself.
@@ -479,6 +517,7 @@ impl Edge {
                 self.indexing -= reads.len();
                 answers.extend(reads.into_iter().map(|asking| (asking.call, Err(rejection))));
             }
+            Waiting::Compaction => {}
             Waiting::Login(checked) => answers.push((checked.call(), Err(rejection))),
             Waiting::Write(call)
             | Waiting::Physical(call, _)
@@ -522,6 +561,7 @@ impl Edge {
             }
             Query::LeaseRevoke { id } => Op::LeaseRevoke { id },
             Query::AlarmList => Op::AlarmList,
+            Query::Alarm(op) => Op::Alarm(op),
             Query::MemberAdd { peer_urls, is_learner } => Op::Member(MemberChange::Add {
                 id: (self.config.member_id)(&peer_urls),
                 peer_urls,
@@ -533,6 +573,10 @@ impl Edge {
             | Query::MemberList { .. }
             | Query::Downgrade(_)
             | Query::Status
+            | Query::HashKv { .. }
+            | Query::Hash
+            | Query::Defragment
+            | Query::MoveLeader { .. }
             | Query::LeaseLeases
             | Query::LeaseKeepAlive { .. }
             | Query::LeaseTimeToLive { .. }
@@ -605,15 +649,18 @@ impl Edge {
         if !self.may(call, by, Act::Identified) {
             return;
         }
-        let (total, live) = self.source.snapshot.bytes();
-        let errors = match self.status.leader {
+        let snapshot = &self.source.snapshot;
+        let stored = i64::try_from(machine::stored_bytes(snapshot)).unwrap_or(i64::MAX);
+        let mut errors = match self.status.leader {
             Some(_) => Vec::new(),
             None => vec![Rejection::NoLeader.text().to_string()],
         };
+        errors.extend(machine::alarms(snapshot).iter().map(Alarm::to_string));
         let status = StatusAnswer {
             status: self.status,
-            db_size: total,
-            db_size_in_use: live,
+            db_size: stored,
+            // What compaction frees is free at once: there is nothing that only a defragmentation returns.
+            db_size_in_use: stored,
             quota: self.config.quota,
             errors,
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_core::fact::Fact;
+use holdfast_core::limits::Limits;
 use holdfast_core::status::Status;
 use holdfast_core::store::Fault;
 use holdfast_storage::disk::{FileDisk, FileOptions};
@@ -67,13 +68,14 @@ fn member_config(config: &Config, disk: &FileDisk) -> Result<MemberConfig, Fault
         info!(member_id = %identity::Hex(member.0), "forcing restart member");
     }
     let seed = identity::random().map_err(entropy)?;
+    let (quota_bytes, quota_shown) = quota(config)?;
     Ok(MemberConfig {
         boot: BootConfig {
             cluster,
             member,
             incarnation: identity::incarnation().map_err(entropy)?,
             boot: identity::boot_id(),
-            limits: config.limits.clone(),
+            limits: Limits { quota_bytes, ..config.limits.clone() },
             seed,
             genesis,
             force_new: config.force_new_cluster,
@@ -89,11 +91,30 @@ fn member_config(config: &Config, disk: &FileDisk) -> Result<MemberConfig, Fault
         listen_peers: addresses(&config.listen_peer),
         connections: config.connections.clone(),
         progress_interval: config.watch_progress_interval,
-        quota: 0,
+        quota: quota_shown,
+        auto_compaction: config.auto_compaction,
         auth: config.auth.options().map_err(|cause| {
             Fault::new("reading the keys of --auth-token", "the command line", cause)
         })?,
     })
+}
+
+/// The quota in force, if there is one, and as Status shows it. Unset it leaves a fifth of the file system
+/// to the log, to what compaction has not removed yet, and to others.
+fn quota(config: &Config) -> Result<(Option<u64>, i64), Fault> {
+    let given = config.quota_backend_bytes;
+    if given != 0 {
+        return Ok((u64::try_from(given).ok(), given));
+    }
+    let stat = rustix::fs::statvfs(&config.data_dir).map_err(|error| {
+        Fault::new(
+            "asking for the size of the file system",
+            config.data_dir.display().to_string(),
+            error,
+        )
+    })?;
+    let quota = (stat.f_blocks.saturating_mul(stat.f_frsize) / 5).saturating_mul(4);
+    Ok((Some(quota), i64::try_from(quota).unwrap_or(i64::MAX)))
 }
 
 fn own_peer_urls(config: &Config) -> Vec<String> {
@@ -168,6 +189,17 @@ fn log(fact: &Fact) {
         Fact::LeaderChanged { leader: None, term } => {
             warn!(term = term.0, "lost leader");
         }
+        Fact::AlarmRaised { member, kind, .. } => {
+            warn!(member_id = %identity::Hex(member.0), alarm = kind.name(), "alarm raised");
+        }
+        Fact::AlarmCleared { member, kind, .. } => {
+            info!(member_id = %identity::Hex(member.0), alarm = kind.name(), "alarm cleared");
+        }
+        Fact::Parted { from, at } => error!(
+            peer_id = %identity::Hex(from.0),
+            entry = at.0,
+            "this member's data differ from a peer's since this entry; one of the two is corrupt"
+        ),
         Fact::LeaseExpired { id } => debug!(lease_id = id.0, "lease expired"),
         Fact::ProposalsFailed { .. }
         | Fact::LeadershipOffered { .. }

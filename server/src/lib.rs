@@ -2,6 +2,7 @@
 //! metrics, health.
 
 pub mod auth;
+pub mod backup;
 pub mod boot;
 pub mod config;
 pub mod ctl;
@@ -9,6 +10,7 @@ pub mod datadir;
 pub mod disk_driver;
 pub mod driver;
 pub mod edge;
+pub mod errand;
 pub mod host;
 pub mod http;
 pub mod identity;

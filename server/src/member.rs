@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use holdfast_core::compactor::AutoCompaction;
 use holdfast_core::machine;
 use holdfast_core::request::Op;
 use holdfast_core::response as core;
@@ -65,6 +66,8 @@ pub struct MemberConfig {
     pub progress_interval: Duration,
     /// What Status reports.
     pub quota: i64,
+    /// When history is compacted without being asked.
+    pub auto_compaction: Option<AutoCompaction>,
     /// Passwords and tokens.
     pub auth: AuthOptions,
 }
@@ -327,6 +330,7 @@ fn edge_config(config: &MemberConfig) -> EdgeConfig {
         limits,
         seed: config.boot.seed ^ config.boot.incarnation.0,
         quota: config.quota,
+        auto_compaction: config.auto_compaction,
         auth: config.auth.clone(),
         member_id: identity::added_member_id,
     }

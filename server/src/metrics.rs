@@ -14,7 +14,7 @@
 //! | `etcd_server_id`, `etcd_server_version`, `etcd_cluster_version` | [`Metrics::new`], [`Metrics::set_cluster_version`] |
 //! | `process_*`, `os_fd_limit`, `os_fd_used` | `/proc`, when rendered |
 //!
-//! Leaves out what would be a guess: the quota (none is enforced), backend commits, the Go runtime,
+//! Leaves out what would be a guess: backend commits, the Go runtime,
 //! and the gRPC middleware's metrics, which belong to the sessions.
 //!
 //! Laws:
@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{MemberId, Revision};
+use holdfast_core::response::Alarm;
 use holdfast_core::status::{Role, Status};
 
 use crate::config::ETCD_VERSION;
@@ -54,6 +55,8 @@ pub struct StoreFacts {
     pub size_bytes: u64,
     /// The part of it that is not garbage.
     pub size_in_use_bytes: u64,
+    /// The quota in force; negative without one.
+    pub quota_bytes: i64,
     /// How often users and roles have changed.
     pub auth_revision: u64,
 }
@@ -86,6 +89,7 @@ pub struct Metrics {
     lease_expired: Counter,
     lease_renewed: Counter,
     store: Cell<StoreFacts>,
+    alarms: RefCell<Vec<Alarm>>,
     watch_streams: Gauge,
     watchers: Gauge,
     slow_watchers: Gauge,
@@ -121,6 +125,7 @@ impl Metrics {
             lease_expired: Counter::default(),
             lease_renewed: Counter::default(),
             store: Cell::default(),
+            alarms: RefCell::default(),
             watch_streams: Gauge::default(),
             watchers: Gauge::default(),
             slow_watchers: Gauge::default(),
@@ -151,6 +156,9 @@ impl Metrics {
                 Fact::BecameRole { .. }
                 | Fact::Committed { .. }
                 | Fact::Applied { .. }
+                | Fact::AlarmRaised { .. }
+                | Fact::AlarmCleared { .. }
+                | Fact::Parted { .. }
                 | Fact::CompactionFinished { .. }
                 | Fact::CheckpointSaved { .. }
                 | Fact::SnapshotInstalled { .. }
@@ -171,6 +179,11 @@ impl Metrics {
     /// The store as it is published now.
     pub fn set_store(&self, facts: StoreFacts) {
         self.store.set(facts);
+    }
+
+    /// The alarms that are up.
+    pub fn set_alarms(&self, alarms: Vec<Alarm>) {
+        *self.alarms.borrow_mut() = alarms;
     }
 
     /// Open watch streams, the watchers of all of them, and those that still read history.
@@ -257,6 +270,16 @@ impl Metrics {
             .value(store.size_bytes);
         page.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Of these, bytes not garbage.")
             .value(store.size_in_use_bytes);
+        page.gauge("etcd_server_quota_backend_bytes", "Bytes beyond which writes are refused.")
+            .value(store.quota_bytes);
+        let alarms = self.alarms.borrow();
+        if !alarms.is_empty() {
+            let mut family = page.gauge("etcd_debugging_server_alarms", "Alarms that are up.");
+            for Alarm { member, kind } in &*alarms {
+                let (id, kind) = (Hex::from(*member), kind.name());
+                family.labelled(&format!("{{server_id=\"{id}\",alarm_type=\"{kind}\"}}"), 1);
+            }
+        }
         page.gauge("etcd_debugging_mvcc_watch_stream_total", "Open watch streams.")
             .value(self.watch_streams.get());
         page.gauge("etcd_debugging_mvcc_watcher_total", "Watchers of all streams.")

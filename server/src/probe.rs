@@ -73,16 +73,18 @@ impl Probe for MemberProbe {
         let counts = sessions.edge().watches().0.counts();
         let snapshot = sessions.view().snapshot();
         let mark = snapshot.mark();
-        let (size_bytes, size_in_use_bytes) = snapshot.bytes();
+        let size_bytes = machine::stored_bytes(snapshot);
         let all = KeyRange::from_wire(Bytes::from_static(b"\0"), Bytes::from_static(b"\0"));
         self.metrics.set_store(StoreFacts {
             revision: mark.revision,
             compacted: mark.compacted,
             keys: snapshot.count(&all),
-            size_bytes: size_bytes.try_into().unwrap_or(0),
-            size_in_use_bytes: size_in_use_bytes.try_into().unwrap_or(0),
+            size_bytes,
+            size_in_use_bytes: size_bytes,
+            quota_bytes: sessions.view().quota(),
             auth_revision: machine::auth_state(snapshot).revision,
         });
+        self.metrics.set_alarms(machine::alarms(snapshot));
         self.metrics.set_watches(counts.streams, counts.watchers, counts.behind);
         let mut page = String::new();
         self.metrics.render(&mut page);

@@ -27,11 +27,14 @@ use tokio::sync::oneshot;
 
 use crate::auth::Credential;
 use crate::edge::{Asked, Edge};
+use crate::errand;
 use crate::host::Event;
 
 mod calls;
+mod errands;
 
 use calls::Calls;
+use errands::Errands;
 
 /// Election timeouts without a leader after which streams that require one are ended (etcd's rule).
 const LEADERLESS_TIMEOUTS: u32 = 3;
@@ -70,6 +73,7 @@ pub struct Sessions {
     calls: Calls<Open>,
     /// Watch streams whose transport can take no more now, and have more to say.
     full: BTreeSet<StreamId>,
+    errands: Errands,
     internal: BTreeMap<StreamId, oneshot::Sender<Answered>>,
     next_internal: u64,
     leaderless_since: Option<Instant>,
@@ -107,6 +111,7 @@ impl Sessions {
             inbox: Vec::new(),
             calls: Calls::default(),
             full: BTreeSet::new(),
+            errands: Errands::default(),
             internal: BTreeMap::new(),
             next_internal: INTERNAL,
             leaderless_since: None,
@@ -154,11 +159,15 @@ impl Sessions {
     /// Refuses new calls, ends the streams, and starts handing leadership over.
     pub fn stop(&mut self) {
         self.stopping = true;
-        let lasting =
-            |open: &Open| open.method.is_client_stream() || open.method == Method::HealthWatch;
+        let lasting = |open: &Open| {
+            open.method.is_client_stream()
+                || matches!(open.method, Method::HealthWatch | Method::Snapshot)
+                || errand::is_errand(open.method)
+        };
         let streams = self.calls.iter().filter(|(_, open)| lasting(open));
         let streams: Vec<StreamId> = streams.map(|(stream, _)| stream).collect();
         for stream in streams {
+            self.tell_not_serving(stream);
             self.end(stream, wire::status_of(Rejection::Stopped));
         }
         let now = (self.clock)();
@@ -173,23 +182,28 @@ impl Sessions {
             match self.internal.remove(&call) {
                 // The asker may have given up; then nobody wants the answer.
                 Some(waiting) => drop(waiting.send(answered)),
-                None => self.answer(call, answered),
+                None => {
+                    if let Some(answered) = self.errand_answered(call, answered) {
+                        self.answer(call, answered);
+                    }
+                }
             }
         }
         self.edge.watches().0.tick(now);
         while let Some(stream) = self.edge.next_watch() {
             let stream = StreamId(stream.0);
             // A full one is named again once its transport can take more.
-            if !self.full.contains(&stream) {
+            if !self.errand_watched(stream) && !self.full.contains(&stream) {
                 self.poll_watch(stream);
             }
         }
+        self.send_backups();
         self.end_leaderless(now);
     }
 
     /// When [`Sessions::deliver`] has something to do without a turn.
     pub fn deadline(&self) -> Instant {
-        self.edge.deadline()
+        if self.backups_wait() { Instant(0) } else { self.edge.deadline() }
     }
 
     fn expect_answer(&mut self) -> (StreamId, oneshot::Receiver<Answered>) {
@@ -213,6 +227,10 @@ impl Sessions {
             Method::LeaseKeepAlive => {}
             Method::HealthCheck | Method::HealthList | Method::HealthWatch => {
                 return self.health(stream, method, &message);
+            }
+            Method::Snapshot => return self.begin_backup((stream, by), &message),
+            _ if errand::is_errand(method) => {
+                return self.begin_errand((stream, by), (method, &message));
             }
             _ => return self.unary((stream, by), method, &message),
         }
@@ -278,6 +296,15 @@ impl Sessions {
                 wire::encode_health(Serving::ServiceUnknown, &mut out);
                 self.send(stream, out.freeze(), false);
             }
+        }
+    }
+
+    /// The last message of a watch of the server's health.
+    fn tell_not_serving(&mut self, stream: StreamId) {
+        if self.calls.get(stream).is_some_and(|open| open.method == Method::HealthWatch) {
+            let mut out = BytesMut::new();
+            wire::encode_health(Serving::NotServing, &mut out);
+            self.send(stream, out.freeze(), false);
         }
     }
 
@@ -381,10 +408,12 @@ impl Sessions {
 
     fn forget(&mut self, stream: StreamId) {
         self.full.remove(&stream);
+        self.forget_errand(stream, true);
         match self.calls.remove(stream).map(|open| open.method) {
             Some(Method::Watch) => self.edge.watches().0.close(WatchStreamId(stream.0)),
             // Answers to these find no call, and nothing of them waits for long.
-            Some(Method::LeaseKeepAlive | Method::HealthWatch) | None => {}
+            Some(Method::LeaseKeepAlive | Method::HealthWatch | Method::Snapshot) | None => {}
+            Some(method) if errand::is_errand(method) => {}
             Some(_) => self.edge.cancel(stream),
         }
     }
@@ -416,6 +445,10 @@ impl holdfast_net::grpc::Services for Sessions {
             FromClient::Cancelled { stream } => self.forget(stream),
             FromClient::Writable { stream } => {
                 self.full.remove(&stream);
+                self.resume_errand(stream);
+                if self.backups_wait() {
+                    (self.wake)();
+                }
                 self.edge.watches().0.resume(WatchStreamId(stream.0));
             }
         }

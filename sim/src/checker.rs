@@ -27,10 +27,13 @@
 //! | W5 | and it can resume on any member where it stopped |
 //! | W6 | and progress is never ahead of what it was sent |
 //! | W7 | events carry the right pair and the right previous pair |
+//! | W9 | a watch from a future revision is silent until then |
 //! | A1 | nothing is applied or read without the right to it at that point of the log |
 //! | L1 | a lease never expires early |
 //! | L2 | it does expire |
 //! | L3 | all its keys go at one revision |
+//! | A2 | a member says that the data have parted exactly if they have |
+//! | A3 | want of space refuses what adds, for a reason, and nothing else; bytes are counted right |
 //! | H1 | over HTTP/2, each call gets one answer or end, on its own stream, in gRPC's form |
 //! | H2 | the server keeps HTTP/2's rules: windows, closed streams, confirmations |
 //! | H3 | no connection gets stuck, and what is over is forgotten |
@@ -44,6 +47,8 @@ use std::fmt;
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{Index, MemberId, Position, RequestId, Term};
 use holdfast_core::message::Message;
+use holdfast_core::query::Query;
+use holdfast_core::rejection::Rejection;
 use holdfast_core::request::{Identity, Op};
 use holdfast_core::store::View;
 
@@ -55,6 +60,8 @@ use crate::swarm::Swarm;
 use crate::workload::watch::{Notice, WatchSpec};
 
 mod a1;
+mod a2;
+mod a3;
 mod config;
 mod h1;
 mod h2;
@@ -83,6 +90,7 @@ mod w4;
 mod w5;
 mod w6;
 mod w7;
+mod w9;
 
 /// A law that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,6 +257,18 @@ pub enum Seen<'a> {
         /// Which request.
         op: OpId,
     },
+    /// A client is refused; what that proves is for [`Seen::Returned`].
+    Refused {
+        /// Which request.
+        op: OpId,
+        /// Why.
+        rejection: Rejection,
+    },
+    /// A member's disk has no room for its log to grow.
+    Full {
+        /// Whose.
+        member: usize,
+    },
     /// A client learnt the outcome of its request.
     Returned {
         /// Which request.
@@ -283,6 +303,16 @@ pub enum Seen<'a> {
     },
     /// The run is over: faults had stopped, members had time to settle.
     Settled,
+}
+
+/// The operation of a request, where it does not depend on who is asked.
+fn op_of(query: &Query) -> Option<Op> {
+    Some(match query {
+        Query::Put(put) => Op::Put(put.clone()),
+        Query::Txn(txn) => Op::Txn(txn.clone()),
+        Query::LeaseGrant { id, ttl } => Op::LeaseGrant { id: *id, ttl: *ttl },
+        _ => return None,
+    })
 }
 
 /// One law.
@@ -339,6 +369,9 @@ impl Checkers {
             Box::new(w3::Reliable::default()),
             Box::new(w6::Progress::default()),
             Box::new(w7::Content),
+            Box::new(w9::SilentUntilStart::default()),
+            Box::new(a3::OnlyWhatAdds::default()),
+            Box::new(a2::CorruptIffParted::default()),
             Box::new(l2::Expires),
             Box::new(h1::OneAnswer::default()),
             Box::new(h2::Rules::default()),

@@ -4,7 +4,7 @@
 //! every state since the beginning looked like. It shares nothing with the system but the types of
 //! requests and answers; every version of every key is kept for ever in plain lists.
 //!
-//! Leaves out everything that is not replicated (watch streams, time) and the quota.
+//! Leaves out everything that is not replicated (watch streams, time, each member's quota).
 //!
 //! Laws:
 //!  1. State `n` is the state after `n` commands; it never changes once it exists.
@@ -21,11 +21,12 @@ use holdfast_core::id::{LeaseId, MemberId, RevSub, Revision};
 use holdfast_core::query::{AnswerBody, DeleteAnswer, RangeAnswer};
 use holdfast_core::rejection::Rejection;
 use holdfast_core::request::{Identity, KeyRange, Op, Range, RangeEnd};
-use holdfast_core::response::Member;
+use holdfast_core::response::{Alarm, Member};
 
 pub mod auth;
 mod members;
 mod range;
+pub mod space;
 mod txn;
 
 /// One version of a key, as the oracle keeps it.
@@ -57,6 +58,8 @@ pub struct Step {
     pub revision: Revision,
     /// The compaction mark afterwards.
     pub compacted: Revision,
+    /// Bytes that can be read afterwards.
+    pub stored: u64,
 }
 
 /// One change, as the oracle would tell a watcher.
@@ -80,6 +83,9 @@ pub struct Model {
     keys: BTreeMap<Bytes, Vec<Version>>,
     revision: Revision,
     compacted: Revision,
+    alarms: BTreeSet<Alarm>,
+    /// Bytes that can be read.
+    stored: u64,
     /// Granted leases and their TTL.
     leases: BTreeMap<i64, i64>,
     steps: Vec<Step>,
@@ -98,6 +104,8 @@ impl Default for Model {
             keys: BTreeMap::new(),
             revision: Revision::EMPTY,
             compacted: Revision(-1),
+            alarms: BTreeSet::new(),
+            stored: 0,
             leases: BTreeMap::new(),
             steps: Vec::new(),
             by_revision: Vec::new(),
@@ -134,14 +142,18 @@ impl Model {
 
     /// Applies the next command of the log under the identity that it carries.
     pub fn apply_by(&mut self, who: &Identity, op: &Op) -> &Step {
-        let before = self.revision;
-        let permitted = self.users.may(who, op, &|id| self.lease_keys(id));
+        let (before, changes) = (self.revision, self.changes.len());
+        let permitted = match space::refusal(&self.alarms, op) {
+            Some(rejection) => Err(rejection),
+            None => self.users.may(who, op, &|id| self.lease_keys(id)),
+        };
         let verdict = permitted.and_then(|()| self.perform(op));
+        self.count(changes, matches!(op, Op::Compact { .. }));
         if self.revision != before {
             self.by_revision.push(self.steps.len());
         }
-        let (revision, compacted) = (self.revision, self.compacted);
-        self.steps.push(Step { op: op.clone(), verdict, revision, compacted });
+        let (revision, compacted, stored) = (self.revision, self.compacted, self.stored);
+        self.steps.push(Step { op: op.clone(), verdict, revision, compacted, stored });
         if self.users_were.last().is_none_or(|(_, users)| *users != self.users) {
             self.users_were.push((self.steps.len(), self.users.clone()));
         }
@@ -194,6 +206,11 @@ impl Model {
     /// Leases that live now, and their TTL.
     pub fn leases(&self) -> &BTreeMap<i64, i64> {
         &self.leases
+    }
+
+    /// Alarms that are up now.
+    pub fn alarms(&self) -> &BTreeSet<Alarm> {
+        &self.alarms
     }
 
     /// The live keys attached to a lease now.
@@ -260,7 +277,11 @@ impl Model {
                 Ok((self.revision, AnswerBody::LeaseGrant { id: *id, ttl: *ttl }))
             }
             Op::LeaseRevoke { id } => self.revoke(id.0),
-            Op::AlarmList => Ok((self.revision, AnswerBody::Alarms(Vec::new()))),
+            Op::AlarmList => {
+                let all = self.alarms.iter().copied().collect();
+                Ok((self.revision, AnswerBody::Alarms(all)))
+            }
+            Op::Alarm(op) => Ok((self.revision, AnswerBody::Alarms(self.alarm(*op)))),
             Op::Auth(op) => {
                 let reply = self.users.call(op)?;
                 Ok((self.revision, AnswerBody::Auth(reply)))
@@ -273,8 +294,10 @@ impl Model {
                 self.members.publish(*member, name, client_urls);
                 Ok((self.revision, AnswerBody::Compact))
             }
-            // What members tell of their own starts is not modelled; no client is answered.
-            Op::Started { .. } | Op::ClusterVersion(_) => Ok((self.revision, AnswerBody::Compact)),
+            // What members tell of their own starts and states is not modelled; no client is answered.
+            Op::Started { .. } | Op::ClusterVersion(_) | Op::Audit(_) => {
+                Ok((self.revision, AnswerBody::Compact))
+            }
         }
     }
 

@@ -56,6 +56,8 @@ pub enum Stream {
     Users,
     /// Changes of the set of members.
     Membership,
+    /// Quotas, and what clients do about alarms.
+    Space,
 }
 
 impl Stream {
@@ -111,6 +113,8 @@ pub struct WorkMix {
     pub compaction: bool,
     /// How much of the work is on register keys, in percent.
     pub registers: u64,
+    /// Whether clients raise and clear alarms.
+    pub alarms: bool,
     /// Whether clients are users whose rights change.
     pub users: bool,
 }
@@ -149,6 +153,8 @@ pub struct Swarm {
     pub latency: Latency,
     /// Each member's clock rate.
     pub rates: Vec<u64>,
+    /// Each member's quota, in bytes.
+    pub quotas: Vec<Option<u64>>,
     /// Which faults.
     pub faults: FaultMix,
     /// Which work.
@@ -164,7 +170,6 @@ impl Swarm {
         let drawn = *pick(&mut rng, &[3, 3, 3, 3, 3, 3, 3, 5, 5, 1]);
         let mut changes = Stream::Membership.rng(seed);
         // Changes in half of the seeds; some of them, and no others, begin with an even number or seven.
-        let work = draw_work(&mut Stream::Workload.rng(seed));
         let transport = transport::draw(Stream::Transport.rng(seed));
         let (members, spares) = match changes.below(20) {
             // The operator speaks to the edge.
@@ -184,6 +189,8 @@ impl Swarm {
             capacity: 256 << 20,
         };
         let mut quality = Stream::Quality.rng(seed);
+        let mut work = draw_work(&mut Stream::Workload.rng(seed));
+        let quotas = draw_quotas(&mut Stream::Space.rng(seed), members + spares, &mut work);
         Swarm {
             seed,
             members,
@@ -199,6 +206,7 @@ impl Swarm {
                 members: if spares > 0 { 3 } else { 0 },
                 ..draw_faults(&mut Stream::Faults.rng(seed), members)
             },
+            quotas,
             work: WorkMix {
                 // Users speak to the edge: the transport's clients have no tokens.
                 users: transport.is_none() && Stream::Users.rng(seed).chance(40),
@@ -321,8 +329,20 @@ fn draw_work(rng: &mut Rng) -> WorkMix {
         lease_ttl: (1, rng.between(2, 8) as i64),
         compaction: rng.chance(70),
         registers: rng.between(20, 60),
+        alarms: false,
         users: false,
     }
+}
+
+/// A third of the seeds that compact has quotas that are too small, not the same for every member.
+fn draw_quotas(rng: &mut Rng, members: usize, work: &mut WorkMix) -> Vec<Option<u64>> {
+    let some = rng.chance(35) && work.compaction;
+    work.alarms = some;
+    let large = work.value_bytes_max * 20;
+    let draw = |rng: &mut Rng| {
+        (some && rng.chance(80)).then(|| rng.between(20_000, 60_000) + rng.below(large + 1))
+    };
+    (0..members).map(|_| draw(rng)).collect()
 }
 
 impl fmt::Display for Swarm {

@@ -14,6 +14,7 @@
 
 use bytes::Bytes;
 use holdfast_core::query::Query;
+use holdfast_core::rejection::Rejection;
 use holdfast_core::rng::Rng;
 
 use crate::clock::Moment;
@@ -23,6 +24,7 @@ pub mod hostile;
 pub mod kv;
 pub mod lease;
 pub mod register;
+pub mod space;
 pub mod users;
 pub mod watch;
 
@@ -48,6 +50,8 @@ pub struct Client {
     again: Option<Query>,
     leases: Vec<i64>,
     grants: i64,
+    /// For what it does about alarms: a generator of its own, so that seeds without stay as they were.
+    space: space::Worries,
     /// Who it is, in seeds with users.
     pub account: Option<users::Account>,
 }
@@ -65,6 +69,7 @@ impl Client {
             again: None,
             leases: Vec::new(),
             grants: 0,
+            space: space::Worries::new(swarm, number),
             account: swarm.work.users.then(|| {
                 let rng = Stream::Users.rng(swarm.seed).fork(100 + number as u64);
                 users::Account::new(number, rng)
@@ -75,6 +80,11 @@ impl Client {
     /// What it asks next.
     pub fn next(&mut self, mix: &WorkMix, now: Moment, told: Told) -> Query {
         if let Some(query) = self.again.take() {
+            return query;
+        }
+        if mix.alarms
+            && let Some(query) = space::draw(self, told)
+        {
             return query;
         }
         if let Some(query) = self.account.as_mut().and_then(users::Account::wish) {
@@ -96,6 +106,11 @@ impl Client {
         if matches!(query, Query::Put(_) | Query::DeleteRange(_)) && self.rng.chance(40) {
             self.again = Some(query.clone());
         }
+    }
+
+    /// It was refused.
+    pub fn refused(&mut self, rejection: Rejection) {
+        self.space.refused(rejection);
     }
 
     /// Its member does not serve it: another may.

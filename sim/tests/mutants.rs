@@ -16,7 +16,7 @@ use holdfast_sim::report::Report;
 use holdfast_sim::world::{RunOptions, run_with};
 
 /// The bug, its checker, and what it is (`MUTANTS.md`).
-const MUTANTS: [(u16, &str, &str); 26] = [
+const MUTANTS: [(u16, &str, &str); 31] = [
     (1, "R7", "messages leave before the log is flushed"),
     (2, "R1", "term and vote are not persisted"),
     (6, "K1", "a leader reads without asking the others"),
@@ -31,12 +31,17 @@ const MUTANTS: [(u16, &str, &str); 26] = [
     (38, "K1", "a delete does not count as a revision"),
     (44, "W3", "a slow stream loses events"),
     (45, "W6", "progress runs ahead of events not sent"),
+    (47, "W9", "a watch from a future revision gets earlier events"),
+    (54, "A2", "the digest of what was applied holds something of the member"),
     (58, "L1", "a deposed leader goes on expiring leases"),
     (60, "L3", "a revocation and its keys are not one change"),
     (62, "A1", "a request is not checked against the auth revision"),
     (63, "R5", "a change of users is applied by one member alone"),
     (67, "R10", "a member's id is used again"),
+    (68, "A3", "an alarm is not replicated"),
+    (69, "R5", "the quota is looked at in apply, by each member's own"),
     (70, "R5", "a snapshot leaves a table out"),
+    (71, "W9", "progress is told on a watch whose start lies in the future"),
     (72, "H2", "a stream's window is overdrawn"),
     (73, "H3", "a reset of one stream forgets the others' turns"),
     (74, "H3", "a connection that has room again does not look"),

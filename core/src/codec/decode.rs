@@ -10,13 +10,16 @@
 use bytes::Bytes;
 
 use super::{CodecError, Problem, TXN_DEPTH_MAX};
+use crate::alarm::AlarmOp;
+use crate::audit::Audit;
 use crate::command::Command;
-use crate::id::{Incarnation, LeaseId, MemberId, RequestId, Revision};
+use crate::id::{Incarnation, Index, LeaseId, MemberId, RequestId, Revision};
 use crate::kv::take_varint;
 use crate::request::{
     Compare, CompareResult, CompareTarget, DeleteRange, Identity, KeyRange, Op, Put, Range,
     RangeEnd, SortOrder, SortTarget, Txn, TxnOp,
 };
+use crate::response::AlarmKind;
 
 /// What an item of a list usually takes at least. The allocation made on a count's word is a small
 /// multiple of the input.
@@ -74,6 +77,10 @@ impl<'a> Reader<'a> {
             5 => Op::LeaseGrant { id: self.lease()?, ttl: self.int()? },
             6 => Op::LeaseRevoke { id: self.lease()? },
             7 => Op::AlarmList,
+            0x60 => Op::Alarm(self.alarm()?),
+            0x61 => {
+                Op::Audit(Audit { from: Index(self.varint()?), digests: self.list(Reader::short)? })
+            }
             8 => Op::Publish {
                 member: MemberId(self.fixed()?),
                 name: self.text()?,
@@ -82,6 +89,32 @@ impl<'a> Reader<'a> {
             0x50 => Op::Auth(self.auth()?),
             kind => return self.member_op(kind),
         })
+    }
+
+    fn alarm(&mut self) -> Read<AlarmOp> {
+        Ok(match self.byte()? {
+            0 => AlarmOp::Nothing,
+            1 => AlarmOp::List(self.alarm_kind()?),
+            2 => AlarmOp::Raise {
+                member: MemberId(self.fixed()?),
+                kind: self.alarm_kind()?,
+                automatic: match self.byte()? {
+                    0 => false,
+                    1 => true,
+                    other => return Err(self.unknown(other)),
+                },
+            },
+            3 => AlarmOp::Clear { member: MemberId(self.fixed()?), kind: self.alarm_kind()? },
+            kind => return Err(self.unknown(kind)),
+        })
+    }
+
+    fn alarm_kind(&mut self) -> Read<AlarmKind> {
+        match self.byte()? {
+            1 => Ok(AlarmKind::NoSpace),
+            2 => Ok(AlarmKind::Corrupt),
+            kind => Err(self.unknown(kind)),
+        }
     }
 
     fn put(&mut self) -> Read<Put> {
@@ -232,6 +265,12 @@ impl<'a> Reader<'a> {
         let bytes = self.data[self.at..].first_chunk().ok_or(self.error(Problem::Truncated))?;
         self.at += 8;
         Ok(u64::from_le_bytes(*bytes))
+    }
+
+    fn short(&mut self) -> Read<u32> {
+        let bytes = self.data[self.at..].first_chunk().ok_or(self.error(Problem::Truncated))?;
+        self.at += 4;
+        Ok(u32::from_le_bytes(*bytes))
     }
 
     pub(super) fn unknown(&self, kind: u8) -> CodecError {

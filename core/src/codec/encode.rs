@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use crate::alarm::AlarmOp;
 use crate::command::Command;
 use crate::kv::{put_varint, varint_len};
 use crate::request::{
@@ -67,6 +68,11 @@ impl Writer {
             }),
             Op::LeaseRevoke { id } => self.tagged(6, |w| w.raw(&id.0.to_le_bytes())),
             Op::AlarmList => self.byte(7),
+            Op::Alarm(op) => self.tagged(0x60, |w| w.alarm(*op)),
+            Op::Audit(audit) => self.tagged(0x61, |w| {
+                w.varint(audit.from.0);
+                w.list(&audit.digests, |w, digest| w.raw(&digest.to_le_bytes()));
+            }),
             Op::Publish { member, name, client_urls } => self.tagged(8, |w| {
                 w.raw(&member.0.to_le_bytes());
                 w.bytes(name.as_bytes());
@@ -76,6 +82,22 @@ impl Writer {
             Op::Member(change) => self.change(change),
             Op::Started { member, started } => self.started(*member, *started),
             Op::ClusterVersion(version) => self.cluster_version(*version),
+        }
+    }
+
+    fn alarm(&mut self, op: AlarmOp) {
+        match op {
+            AlarmOp::Nothing => self.byte(0),
+            AlarmOp::List(kind) => self.tagged(1, |w| w.byte(kind as u8)),
+            AlarmOp::Raise { member, kind, automatic } => self.tagged(2, |w| {
+                w.raw(&member.0.to_le_bytes());
+                w.byte(kind as u8);
+                w.byte(u8::from(automatic));
+            }),
+            AlarmOp::Clear { member, kind } => self.tagged(3, |w| {
+                w.raw(&member.0.to_le_bytes());
+                w.byte(kind as u8);
+            }),
         }
     }
 

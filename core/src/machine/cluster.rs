@@ -30,6 +30,7 @@ use crate::store::{Batch, Change, Mark, Table, View};
 /// The state every member starts from: nothing but the initial members.
 pub fn genesis(members: &[Member]) -> Batch {
     let mut batch = Batch::new(Mark::EMPTY);
+    batch.push(super::ledger::genesis());
     for member in members {
         let (key, value) = (key_of(member.id), encode(member));
         batch.push(Change::Set { table: Table::Members, key, value });

@@ -26,6 +26,7 @@ use crate::auth::TokenChange;
 use crate::id::{LeaseId, Position, RevSub, Revision};
 use crate::kv::{KeyValue, key_slice};
 use crate::machine::lease::attachment;
+use crate::machine::ledger::{Delta, record_bytes};
 use crate::machine::{Applied, LeaseChange};
 use crate::request::KeyRange;
 use crate::response::Event;
@@ -52,6 +53,7 @@ pub(super) struct Draft<'a> {
     /// Where the next change of a key goes.
     next: RevSub,
     room: &'a mut Room,
+    delta: Delta,
     /// The rows written so far, if the command will ask for them.
     written: Option<BTreeMap<Bytes, Row>>,
     out: &'a mut Applied,
@@ -73,7 +75,7 @@ impl<'a> Draft<'a> {
         let mark = Mark { applied: at, ..view.mark() };
         let next = mark.revision.after();
         room.batch.renew(mark);
-        Draft { view, mark, next, room, written: None, out }
+        Draft { view, mark, next, room, delta: Delta::default(), written: None, out }
     }
 
     /// From here on the command reads what it writes.
@@ -81,9 +83,10 @@ impl<'a> Draft<'a> {
         self.written.get_or_insert_default();
     }
 
-    /// Leaves the changes, and where they lead, in the room's batch.
-    pub(super) fn close(self) {
+    /// Leaves the changes, and where they lead, in the room's batch; says what they count for.
+    pub(super) fn close(self) -> Delta {
         self.room.batch.set_mark(self.mark);
+        self.delta
     }
 
     /// The state before the command.
@@ -167,6 +170,8 @@ impl<'a> Draft<'a> {
         };
         let kv = self.room.pairs.write(|out| kv.write(out));
         let key = key_slice(&kv, key.len());
+        self.delta.written += record_bytes(&key, new.value.len());
+        self.delta.garbage += before.map_or(0, |row| record_bytes(&key, row.value_len as usize));
         self.attach(&key, before.map_or(LeaseId::NONE, |row| row.lease), new.lease);
         let prev = before.map(|row| row.modified);
         let event = Event { at, prev, delete: false, key: key.clone(), kv: kv.clone() };
@@ -192,6 +197,9 @@ impl<'a> Draft<'a> {
         let event = self.room.pairs.write(|out| event.write(out));
         let kv = self.room.pairs.write(|out| bare.write(out));
         let key = key_slice(&kv, key.len());
+        let tombstone = record_bytes(&key, 0);
+        self.delta.written += tombstone;
+        self.delta.garbage += tombstone + record_bytes(&key, before.value_len as usize);
         self.attach(&key, before.lease, LeaseId::NONE);
         let prev = Some(before.modified);
         self.out.events.push(Event { at, prev, delete: true, key: key.clone(), kv: event });

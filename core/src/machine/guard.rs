@@ -26,6 +26,7 @@ use bytes::Bytes;
 use super::auth::{auth_state, role, user};
 use super::lease::{lease_keys, lease_ttl};
 use super::rights::{Need, Rights};
+use crate::alarm::AlarmOp;
 use crate::auth::{AuthOp, AuthState, Permission, ROOT};
 use crate::id::LeaseId;
 use crate::mutant;
@@ -131,13 +132,18 @@ impl Guard {
             }
             Op::Txn(txn) => self.txn(view, who, txn),
             Op::Compact { .. } | Op::Member(_) => self.admin(view, who),
-            Op::LeaseGrant { .. } | Op::AlarmList => self.identified(who),
+            Op::LeaseGrant { .. }
+            | Op::AlarmList
+            | Op::Alarm(AlarmOp::List(_) | AlarmOp::Nothing) => self.identified(who),
+            Op::Alarm(AlarmOp::Raise { .. } | AlarmOp::Clear { .. }) => self.admin(view, who),
             Op::LeaseRevoke { id } => {
                 self.identified(who)?;
                 self.lease(view, who, *id)
             }
             // No client can ask for these.
-            Op::Publish { .. } | Op::Started { .. } | Op::ClusterVersion(_) => Ok(()),
+            Op::Publish { .. } | Op::Started { .. } | Op::ClusterVersion(_) | Op::Audit(_) => {
+                Ok(())
+            }
             Op::Auth(op) => self.auth(view, who, op),
         }
     }

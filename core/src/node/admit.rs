@@ -7,7 +7,7 @@ use crate::id::{LeaseId, RequestId};
 use crate::mutant;
 use crate::output::Output;
 use crate::rejection::Rejection;
-use crate::request::{Ask, Identity, Op, Request};
+use crate::request::{Ask, Op, Request};
 use crate::response::{Body, Response};
 use crate::status::Role;
 use crate::time::Instant;
@@ -28,8 +28,11 @@ impl Node {
                 self.admit_change(deadline, Command { id, identity, op });
             }
             Ask::Propose(op) => {
-                if self.disk_full && op.needs_space() {
-                    return self.answer(id, Err(Rejection::NoSpace));
+                if self.space.full && op.needs_space() {
+                    return self.refuse_for_space(id);
+                }
+                if self.over_quota(id, &op) {
+                    return;
                 }
                 let command = Command { id, identity, op };
                 let bytes = codec::encoded_len(&command);
@@ -47,8 +50,11 @@ impl Node {
             Ask::ReadIndex => self.reads.join(Reader::Request(id)),
             Ask::LeaseKeepAlive { id: lease } => self.ask_lease(now, id, lease, true),
             Ask::LeaseTimeToLive { id: lease } => self.ask_lease(now, id, lease, false),
-            Ask::TransferLeadership => {
-                self.raft.transfer_leadership(crate::id::Index(0));
+            Ask::TransferLeadership | Ask::MoveLeader { .. } => {
+                match ask {
+                    Ask::MoveLeader { to } => self.raft.move_leader(to),
+                    _ => drop(self.raft.transfer_leadership(crate::id::Index(0))),
+                }
                 let response = Response {
                     revision: crate::id::Revision(0),
                     term: self.raft.term(),
@@ -91,15 +97,21 @@ impl Node {
         if self.raft.role() != Role::Leader {
             // An expiry is this member's decision as the leader: its successor has given the lease
             // more time, and must not be handed the decision of before.
-            self.queue.retain(|command| command.id.sequence != 0);
+            let expiry = |command: &Command| {
+                matches!(command.op, Op::LeaseRevoke { .. }) && command.id.sequence == 0
+            };
+            self.queue.retain(|command| !expiry(command));
         }
         let mut proposed = 0;
         while !self.queue.is_empty()
             && proposed < self.config.limits.turn_bytes_max
             && self.may_propose()
         {
-            let (commands, bytes) = self.queue.take_entry(&self.config.limits);
+            let (mut commands, bytes) = self.queue.take_entry(&self.config.limits);
+            let own = commands.len();
+            commands.extend(self.audit());
             if !self.raft.propose(codec::encode_entry(&commands)) {
+                commands.truncate(own);
                 self.queue.put_back(commands);
                 self.dropped = true;
             }
@@ -109,14 +121,7 @@ impl Node {
 
     /// An expired lease is revoked through the log like any other; nobody waits for the answer.
     pub(super) fn queue_revocation(&mut self, lease: LeaseId) {
-        let (member, incarnation) = (self.config.member, self.config.incarnation);
-        let command = Command {
-            id: RequestId { member, incarnation, sequence: 0 },
-            identity: Identity::SYSTEM,
-            op: Op::LeaseRevoke { id: lease },
-        };
-        let bytes = codec::encoded_len(&command);
-        self.queue.push(command, bytes);
+        self.propose_own(Op::LeaseRevoke { id: lease });
     }
 
     /// Answers the requests whose time is over. Whether their commands take effect stays open.
@@ -139,7 +144,9 @@ impl Node {
                 break;
             }
             failed += usize::from(first.is_proposal);
-            self.answer(RequestId { member, incarnation, sequence }, Err(late));
+            let id = RequestId { member, incarnation, sequence };
+            let late = if self.waited_for_alarm(sequence) { Rejection::NoSpace } else { late };
+            self.answer(id, Err(late));
         }
         if failed > 0 {
             out.facts.push(Fact::ProposalsFailed { commands: failed });

@@ -39,6 +39,7 @@ impl Node {
                     self.machine.skip(entry.at, store);
                     continue;
                 }
+                let stored = self.machine.stored_bytes();
                 self.machine.apply(entry.at, command, store, &mut applied)?;
                 if matches!(command.op, Op::Publish { .. } | Op::Started { .. }) {
                     self.members_changed(now, entry.at, store);
@@ -46,13 +47,21 @@ impl Node {
                 if entry.at.index > self.replayed {
                     self.turn.tokens.append(&mut applied.tokens);
                 }
+                if let Op::Audit(audit) = &command.op {
+                    self.compare_digests(command.id, audit, out);
+                }
+                self.alarm_applied(&command.op, entry.at.index, out);
+                self.space_applied(now, (command, stored), &applied);
                 self.applied_command(now, command.id, &mut applied);
             }
+            self.machine.end_entry(entry.at, store);
         } else if entry.data.is_empty() {
             self.machine.skip(entry.at, store);
         } else {
             self.apply_change(now, &entry, store, out)?;
+            self.machine.end_entry(entry.at, store);
         }
+        self.note_digest(entry.at.index);
         self.turn.changed = true;
         self.applied_bytes += entry.data.len() as u64;
         let own_term = entry.at.term == self.raft.term() && self.raft.role() == Role::Leader;
@@ -84,6 +93,9 @@ impl Node {
         let term = self.raft.term();
         let revision = applied.revision;
         let result = std::mem::replace(&mut applied.result, Ok(Body::Publish));
+        if self.waits_for_alarm(id) {
+            return;
+        }
         self.answer(id, result.map(|body| Response { revision, term, body }));
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use holdfast_core::alarm::AlarmOp;
 use holdfast_core::auth::{AuthOp, AuthReply, AuthState, Permission, PermissionType};
 use holdfast_core::id::LeaseId;
 use holdfast_core::rejection::Rejection;
@@ -68,12 +69,17 @@ impl Model {
                 self.may_write(who, &op)
             }
             Op::Compact { .. } | Op::Member(_) => self.root_only(who),
-            Op::LeaseGrant { .. } | Op::AlarmList => known_caller(who),
+            Op::LeaseGrant { .. }
+            | Op::AlarmList
+            | Op::Alarm(AlarmOp::List(_) | AlarmOp::Nothing) => known_caller(who),
+            Op::Alarm(_) => self.root_only(who),
             Op::LeaseRevoke { id } => {
                 known_caller(who)?;
                 self.all_of_lease(who, id.0, true)
             }
-            Op::Publish { .. } | Op::Started { .. } | Op::ClusterVersion(_) => Ok(()),
+            Op::Publish { .. } | Op::Started { .. } | Op::ClusterVersion(_) | Op::Audit(_) => {
+                Ok(())
+            }
             Op::Auth(op) => self.may_call(who, op),
         }
     }

@@ -1,12 +1,14 @@
 //! Words of a script's command into the core's types.
 
 use bytes::Bytes;
+use holdfast_core::alarm::AlarmOp;
 use holdfast_core::id::{LeaseId, MemberId, Revision};
 use holdfast_core::membership::{MemberChange, Started, Version};
 use holdfast_core::request::{
     Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, Op, Put, Range, RangeEnd,
     SortOrder, SortTarget, Txn, TxnOp,
 };
+use holdfast_core::response::AlarmKind;
 
 /// Words not yet read.
 pub struct Words<'a>(std::iter::Peekable<std::str::SplitWhitespace<'a>>);
@@ -55,7 +57,20 @@ pub fn op(word: &str, words: &mut Words<'_>) -> Parsed<Option<Op>> {
         "compact" => Op::Compact { revision: Revision(words.number()?) },
         "grant" => Op::LeaseGrant { id: LeaseId(words.number()?), ttl: words.number()? },
         "revoke" => Op::LeaseRevoke { id: LeaseId(words.number()?) },
-        "alarms" => Op::AlarmList,
+        "alarms" => match words.rest().first().map(String::as_str) {
+            None => Op::AlarmList,
+            Some("none") => Op::Alarm(AlarmOp::Nothing),
+            Some(name) => Op::Alarm(AlarmOp::List(alarm_kind(name)?)),
+        },
+        "raise" | "notice" => Op::Alarm(AlarmOp::Raise {
+            member: MemberId(words.number()? as u64),
+            kind: alarm_kind(words.next()?)?,
+            automatic: word == "notice",
+        }),
+        "clear" => Op::Alarm(AlarmOp::Clear {
+            member: MemberId(words.number()? as u64),
+            kind: alarm_kind(words.next()?)?,
+        }),
         "auth" => Op::Auth(super::auth::op(words)?),
         "publish" => Op::Publish {
             member: MemberId(words.number()? as u64),
@@ -64,6 +79,14 @@ pub fn op(word: &str, words: &mut Words<'_>) -> Parsed<Option<Op>> {
         },
         _ => return member(word, words),
     }))
+}
+
+fn alarm_kind(name: &str) -> Parsed<AlarmKind> {
+    match name {
+        "nospace" => Ok(AlarmKind::NoSpace),
+        "corrupt" => Ok(AlarmKind::Corrupt),
+        _ => Err(format!("alarm `{name}`")),
+    }
 }
 
 /// What is about members.

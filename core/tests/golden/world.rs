@@ -88,6 +88,7 @@ impl World {
             "lease" => self.lease(&mut words),
             "leases" => Ok(self.leases()),
             "rows" => Ok(self.rows()),
+            "bytes" => Ok(vec![format!("{} bytes stored", self.machine.stored_bytes())]),
             "members" => Ok(machine::members(&self.store).iter().map(show_member).collect()),
             "known" => Ok(self.known()),
             _ => Err(format!("command `{word}`")),
@@ -114,9 +115,11 @@ impl World {
         let applied = self.machine.apply(at, &command, &mut self.store, &mut out);
         applied.map_err(|fault| fault.to_string())?;
         assert_eq!(self.store.mark().applied, at, "every command moves the applied position");
+        let after = state_hash(&self.store).map_err(|fault| fault.to_string())?;
+        self.machine.end_entry(at, &mut self.store);
+        assert_eq!(machine::stored_bytes(&self.store), self.machine.stored_bytes());
         let mut lines = match out.result {
             Err(rejection) => {
-                let after = state_hash(&self.store).map_err(|fault| fault.to_string())?;
                 assert_eq!(before, after, "a refused command changes nothing");
                 vec![format!("error: {rejection}")]
             }
@@ -154,6 +157,7 @@ impl World {
             }
             Some(AnswerBody::Alarms(alarms)) => {
                 lines[0].push_str(&format!(" {} alarms", alarms.len()));
+                lines.extend(alarms.iter().map(|alarm| format!("  {alarm}")));
             }
             _ => {}
         }

@@ -75,7 +75,12 @@ impl Model {
             },
             Op::AlarmList => Ok(AnswerBody::Alarms(Vec::new())),
             Op::Auth(_) => panic!("users have a model of their own, in auth_properties"),
-            Op::Publish { .. } | Op::Member(_) | Op::Started { .. } | Op::ClusterVersion(_) => {
+            Op::Alarm(_)
+            | Op::Audit(_)
+            | Op::Publish { .. }
+            | Op::Member(_)
+            | Op::Started { .. }
+            | Op::ClusterVersion(_) => {
                 panic!("the model knows no members")
             }
         };

@@ -1,14 +1,17 @@
 //! Random requests over few keys, values, leases and revisions, so that they meet.
 
 use bytes::Bytes;
+use holdfast_core::alarm::AlarmOp;
+use holdfast_core::audit::Audit;
 use holdfast_core::auth::{AuthOp, Permission, PermissionType, Secret};
 use holdfast_core::command::Command;
-use holdfast_core::id::{Incarnation, LeaseId, MemberId, RequestId, Revision};
+use holdfast_core::id::{Incarnation, Index, LeaseId, MemberId, RequestId, Revision};
 use holdfast_core::membership::{MemberChange, Started, Version};
 use holdfast_core::request::{
     Compare, CompareResult, CompareTarget, DeleteRange, Identity, KeyRange, Op, Put, Range,
     RangeEnd, SortOrder, SortTarget, Txn, TxnOp,
 };
+use holdfast_core::response::AlarmKind;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -116,7 +119,20 @@ pub fn command() -> impl Strategy<Value = Command> {
         },
     );
     let compact = any::<i64>().prop_map(|revision| Op::Compact { revision: Revision(revision) });
-    let op = prop_oneof![6 => op(), 1 => publish, 2 => wild, 1 => compact, 1 => Just(Op::AlarmList), 2 => auth(), 1 => told()];
+    let kind = prop_oneof![Just(AlarmKind::NoSpace), Just(AlarmKind::Corrupt)];
+    let alarm = (any::<u64>(), kind, 0..5_u8).prop_map(|(member, kind, which)| {
+        let member = MemberId(member);
+        Op::Alarm(match which {
+            0 => AlarmOp::Nothing,
+            1 => AlarmOp::List(kind),
+            2 => AlarmOp::Clear { member, kind },
+            automatic => AlarmOp::Raise { member, kind, automatic: automatic == 3 },
+        })
+    });
+    let audit = (any::<u64>(), vec(any::<u32>(), 0..4))
+        .prop_map(|(from, digests)| Op::Audit(Audit { from: Index(from), digests }));
+    let small = prop_oneof![publish, compact, Just(Op::AlarmList), alarm, audit, auth(), told()];
+    let op = prop_oneof![6 => op(), 7 => small, 2 => wild];
     (id, identity, op).prop_map(|((member, incarnation, sequence), (user, auth_revision), op)| {
         let (member, incarnation) = (MemberId(member), Incarnation(incarnation));
         let identity = Identity { user: user.into(), auth_revision };

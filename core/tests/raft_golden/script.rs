@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holdfast_core::id::{LeaseId, MemberId, RequestId};
+use holdfast_core::alarm::AlarmOp;
+use holdfast_core::id::{LeaseId, MemberId, RequestId, Revision};
 use holdfast_core::limits::Limits;
 use holdfast_core::machine;
 use holdfast_core::membership::MemberChange;
-use holdfast_core::request::{Ask, Op, Put};
+use holdfast_core::request::{Ask, DeleteRange, KeyRange, Op, Put};
+use holdfast_core::response::AlarmKind;
 use holdfast_core::status::Role;
 use holdfast_core::store::View;
 
@@ -31,7 +33,8 @@ impl Script {
             return Ok(self.told());
         }
         match *name {
-            "put" | "read" | "grant" | "keepalive" | "ttl" | "transfer" => {
+            "put" | "read" | "grant" | "keepalive" | "ttl" | "transfer" | "del" | "compact"
+            | "raise" | "clear" => {
                 self.request(name, rest)?;
             }
             "add" | "promote" | "update" | "remove" => self.change(name, rest)?,
@@ -51,7 +54,7 @@ impl Script {
                 }
             }
             "elect" => self.elect(member(rest.first())?)?,
-            "cut" | "heal" | "crash" | "start" | "lose" => self.fault(name, rest)?,
+            "cut" | "heal" | "crash" | "start" | "lose" | "full" => self.fault(name, rest)?,
             "hold" | "release" | "flush" | "fail" => self.hold(name, rest)?,
             _ => return Err("no such command".to_owned()),
         }
@@ -80,6 +83,21 @@ impl Script {
         let asks = match name {
             "put" => rest.iter().map(|pair| put(pair)).collect::<Result<Vec<Ask>, String>>()?,
             "read" => vec![Ask::ReadIndex],
+            "del" => {
+                let keys = KeyRange::single(rest.first().ok_or("which key?")?.to_string());
+                vec![Ask::Propose(Op::DeleteRange(DeleteRange { keys, prev_kv: false }))]
+            }
+            "compact" => {
+                let revision = Revision(number(rest.first())? as i64);
+                vec![Ask::Propose(Op::Compact { revision })]
+            }
+            "raise" | "clear" => {
+                let (member, kind) = (member_of(rest)?, AlarmKind::NoSpace);
+                vec![Ask::Propose(Op::Alarm(match name {
+                    "raise" => AlarmOp::Raise { member, kind, automatic: false },
+                    _ => AlarmOp::Clear { member, kind },
+                }))]
+            }
             "grant" => {
                 let (id, ttl) = (lease(0)?, number(rest.get(1))? as i64);
                 vec![Ask::Propose(Op::LeaseGrant { id, ttl })]
@@ -179,6 +197,7 @@ impl Script {
                 world.lines.insert(0, format!("{id} crashes, {lost} unsynced batches lost"));
                 self.waiting.retain(|request, _| request.member != id);
             }
+            ("full", how) => world.tell_space(id, how == Some(&"on")),
             ("lose", _) => {
                 let count = number(rest.get(1))? as usize;
                 world.slots.get_mut(&id).ok_or("no such member")?.disk.lose(count);
@@ -255,11 +274,17 @@ fn cluster(words: &[&str]) -> Result<World, String> {
             "strict" => limits.strict_reconfig_check = value == 1,
             "tell" => tells = value == 1,
             "cache" => limits.log_cache_bytes = value as usize,
+            "quota" => limits.quota_bytes = Some(value),
+            "sticky" => limits.sticky_no_space = value == 1,
             "timeout" => limits.request_timeout = Duration::from_millis(value),
             _ => return Err(format!("option `{name}`")),
         }
     }
     Ok(World::new(number(Some(members))?, limits, tells))
+}
+
+fn member_of(words: &[&str]) -> Result<MemberId, String> {
+    member(words.first())
 }
 
 fn member(word: Option<&&str>) -> Result<MemberId, String> {
@@ -278,10 +303,18 @@ fn duration(word: &str) -> Result<Duration, String> {
 }
 
 fn put(pair: &str) -> Result<Ask, String> {
-    let (key, value) = pair.split_once('=').ok_or("a put is key=value")?;
+    let long = |(key, len): (&str, &str)| -> Result<(String, String), String> {
+        let len = len.parse().map_err(|_| "a length is wanted")?;
+        Ok((key.to_owned(), "x".repeat(len)))
+    };
+    let (key, value) = match (pair.split_once('='), pair.split_once('*')) {
+        (Some((key, value)), _) => (key.to_owned(), value.to_owned()),
+        (None, Some(pair)) => long(pair)?,
+        (None, None) => return Err("a put is key=value or key*length".to_owned()),
+    };
     Ok(Ask::Propose(Op::Put(Put {
-        key: key.to_owned().into(),
-        value: value.to_owned().into(),
+        key: key.into(),
+        value: value.into(),
         lease: LeaseId::NONE,
         prev_kv: false,
         ignore_value: false,

@@ -1,5 +1,6 @@
 //! What happened, in the scripts' words.
 
+use holdfast_core::alarm::AlarmOp;
 use holdfast_core::codec;
 use holdfast_core::entry::{Entry, EntryKind};
 use holdfast_core::fact::Fact;
@@ -18,6 +19,9 @@ pub fn is_told(fact: &Fact) -> bool {
         | Fact::LeaseExpired { .. }
         | Fact::CheckpointSaved { .. }
         | Fact::SnapshotInstalled { .. }
+        | Fact::AlarmRaised { .. }
+        | Fact::AlarmCleared { .. }
+        | Fact::Parted { .. }
         | Fact::ProposalsFailed { .. }
         | Fact::LeadershipOffered { .. }
         | Fact::MembersChanged { .. }
@@ -103,7 +107,9 @@ fn commands(entry: &Entry) -> String {
         return op(&change.op);
     }
     let commands = codec::decode_entry(&entry.data).expect("a node proposes what it can read");
-    commands.iter().map(|command| op(&command.op)).collect::<Vec<_>>().join(", ")
+    // Digests ride along with everything.
+    let told = commands.iter().filter(|command| !matches!(command.op, Op::Audit(_)));
+    told.map(|command| op(&command.op)).collect::<Vec<_>>().join(", ")
 }
 
 fn op(op: &Op) -> String {
@@ -115,10 +121,14 @@ fn op(op: &Op) -> String {
         }
         Op::LeaseGrant { id, ttl } => format!("grant {id} {ttl}s"),
         Op::LeaseRevoke { id } => format!("revoke {id}"),
+        Op::Alarm(AlarmOp::Raise { member, kind, .. }) => format!("raise {} {member}", kind.name()),
+        Op::Alarm(AlarmOp::Clear { member, kind }) => format!("clear {} {member}", kind.name()),
         Op::DeleteRange(_)
         | Op::Txn(_)
+        | Op::Alarm(_)
         | Op::Compact { .. }
         | Op::AlarmList
+        | Op::Audit(_)
         | Op::Auth(_)
         | Op::Publish { .. } => "another command".to_owned(),
         Op::Member(change) => change.to_string(),

@@ -142,6 +142,13 @@ impl World {
     }
 
     /// The node begins a new run from what is durable, and greets everybody.
+    /// A member's disk has no room for its log to grow, or has again.
+    pub fn tell_space(&mut self, id: MemberId, full: bool) {
+        let slot = self.slots.get_mut(&id).expect("a member of the cluster");
+        slot.inbox.push_back(Input::Space { full });
+        self.settle();
+    }
+
     pub fn start(&mut self, id: MemberId) {
         let slot = self.slots.get_mut(&id).expect("a member of the cluster");
         slot.run += 1;

@@ -19,7 +19,8 @@ pub struct Origin {
 }
 
 impl Origin {
-    pub(super) fn header(self, header: Header) -> ResponseHeader {
+    /// The header as a message.
+    pub fn header(self, header: Header) -> ResponseHeader {
         ResponseHeader {
             cluster_id: self.cluster.0,
             member_id: self.member.0,

@@ -14,7 +14,7 @@ use holdfast_core::request::{DeleteRange, KeyRange, Put, Range, SortOrder, SortT
 use super::header::Origin;
 use super::{WireLimits, decode, read, write};
 use crate::call::GrpcStatus;
-use crate::payload::Assembly;
+use crate::payload::{Assembly, Payload};
 use crate::proto::etcdserverpb as pb;
 
 pub(super) fn decode_range(message: &Bytes) -> Result<Query, GrpcStatus> {
@@ -134,6 +134,25 @@ pub(super) fn encode_range(
     origin.write(header, out);
     write_range(range, out);
 }
+
+/// One message of a RangeStream: a range's answer as a field, with its header or without.
+pub(super) fn encode_range_piece(
+    origin: Origin,
+    header: Option<Header>,
+    range: &RangeAnswer,
+) -> Payload {
+    let len = header.map_or(0, |header| origin.len(header)) + range_len(range);
+    let mut out = Assembly::sharing();
+    out.reserve(write::framed_len(RANGE_RESPONSE, len));
+    write::open(&mut out, RANGE_RESPONSE, len);
+    if let Some(header) = header {
+        origin.write(header, &mut out);
+    }
+    write_range(range, &mut out);
+    out.finish()
+}
+
+const RANGE_RESPONSE: u32 = 1;
 
 pub(super) fn encode_put(origin: Origin, header: Header, prev: Option<&Bytes>, out: &mut Assembly) {
     out.reserve(origin.len(header) + put_len(prev));

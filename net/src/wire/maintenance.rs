@@ -1,6 +1,9 @@
-//! The Maintenance service: Status, and the list of alarms.
+//! The Maintenance service: Status and alarms.
 
 use bytes::Bytes;
+use holdfast_core::alarm::AlarmOp;
+use holdfast_core::id::MemberId;
+use holdfast_core::mvcc::hash::KvHash;
 use holdfast_core::query::{Query, StatusAnswer};
 use holdfast_core::response::{Alarm, AlarmKind};
 use holdfast_core::status::Role;
@@ -8,6 +11,7 @@ use holdfast_core::status::Role;
 use super::decode;
 use crate::call::{Code, GrpcStatus};
 use crate::proto::etcdserverpb as pb;
+use crate::proto::etcdserverpb::AlarmType;
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
 
 /// The etcd version that we stand in for; tools parse it as a semantic version.
@@ -24,16 +28,57 @@ pub(super) fn decode_status(message: &Bytes) -> Result<Query, GrpcStatus> {
     Ok(Query::Status)
 }
 
-/// Only GET is served. Which member or kind it asks for makes no difference as long as no alarm can
-/// be raised.
+/// A kind that no alarm has is no mistake: etcd lists, raises and clears nothing then, and so do we; of
+/// actions it knows three and stops over any other, which we refuse in the words it has for Downgrade's.
 pub(super) fn decode_alarm(message: &Bytes) -> Result<Query, GrpcStatus> {
     let request: pb::AlarmRequest = decode(message)?;
-    match AlarmAction::try_from(request.action) {
-        Ok(AlarmAction::Get) => Ok(Query::AlarmList),
-        _ => Err(GrpcStatus {
-            code: Code::Unimplemented,
-            message: "alarms can be listed, not yet raised or disarmed".into(),
-        }),
+    let kind = match AlarmType::try_from(request.alarm) {
+        Ok(AlarmType::Nospace) => Some(AlarmKind::NoSpace),
+        Ok(AlarmType::Corrupt) => Some(AlarmKind::Corrupt),
+        Ok(AlarmType::None) | Err(_) => None,
+    };
+    let member = MemberId(request.member_id);
+    Ok(match (AlarmAction::try_from(request.action), kind) {
+        (Ok(AlarmAction::Get), None) if request.alarm == 0 => Query::AlarmList,
+        (Ok(_), None) => Query::Alarm(AlarmOp::Nothing),
+        (Ok(AlarmAction::Get), Some(kind)) => Query::Alarm(AlarmOp::List(kind)),
+        (Ok(AlarmAction::Activate), Some(kind)) => {
+            Query::Alarm(AlarmOp::Raise { member, kind, automatic: false })
+        }
+        (Ok(AlarmAction::Deactivate), Some(kind)) => Query::Alarm(AlarmOp::Clear { member, kind }),
+        (Err(_), _) => {
+            let message = "etcdserver: unknown method".into();
+            return Err(GrpcStatus { code: Code::Unknown, message });
+        }
+    })
+}
+
+pub(super) fn decode_defragment(message: &Bytes) -> Result<Query, GrpcStatus> {
+    decode::<pb::DefragmentRequest>(message)?;
+    Ok(Query::Defragment)
+}
+
+pub(super) fn decode_hash(message: &Bytes) -> Result<Query, GrpcStatus> {
+    decode::<pb::HashRequest>(message)?;
+    Ok(Query::Hash)
+}
+
+pub(super) fn decode_hash_kv(message: &Bytes) -> Result<Query, GrpcStatus> {
+    let request: pb::HashKvRequest = decode(message)?;
+    Ok(Query::HashKv { revision: request.revision })
+}
+
+pub(super) fn decode_move_leader(message: &Bytes) -> Result<Query, GrpcStatus> {
+    let request: pb::MoveLeaderRequest = decode(message)?;
+    Ok(Query::MoveLeader { to: MemberId(request.target_id) })
+}
+
+pub(super) fn hash_kv_response(header: pb::ResponseHeader, hash: &KvHash) -> pb::HashKvResponse {
+    pb::HashKvResponse {
+        header: Some(header),
+        hash: hash.hash,
+        compact_revision: hash.compacted.0,
+        hash_revision: hash.revision.0,
     }
 }
 

@@ -49,6 +49,7 @@ fn code_of(rejection: Rejection) -> Code {
         | Rejection::RoleNotGranted
         | Rejection::PermissionNotGranted
         | Rejection::NotLeader
+        | Rejection::BadLeaderTransferee
         | Rejection::NotCapable
         | Rejection::MemberExists
         | Rejection::PeerUrlExists

@@ -215,12 +215,13 @@ fn warnings_are_one_line_each() {
         (
             &["--quota-backend-bytes=-1"],
             &[],
-            "--quota-backend-bytes is accepted but not effective yet: no quota is enforced",
+            "--quota-backend-bytes is negative: the data may grow without a limit",
         ),
         (
             &["--feature-gates=CompactHashCheck=true"],
             &[],
-            "--feature-gates is accepted but not effective yet: no gate changes anything",
+            "--feature-gates CompactHashCheck=true changes nothing: every entry is checked by the \
+             digests in the log",
         ),
         (
             &[],

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use holdfast_core::auth::Secret;
 use holdfast_net::proto::etcdserverpb as pb;
+use holdfast_net::proto::v3electionpb::election_client::ElectionClient;
+use holdfast_net::proto::v3lockpb::lock_client::LockClient;
 use pb::auth_client::AuthClient;
 use pb::cluster_client::ClusterClient;
 use pb::kv_client::KvClient;
@@ -277,6 +279,18 @@ impl Client {
         /// The Maintenance service.
         maintenance,
         MaintenanceClient,
+        false
+    );
+    stub!(
+        /// The Lock service.
+        lock,
+        LockClient,
+        false
+    );
+    stub!(
+        /// The Election service.
+        election,
+        ElectionClient,
         false
     );
     stub!(

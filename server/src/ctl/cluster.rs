@@ -144,7 +144,7 @@ async fn status_of(settings: &Settings) -> Result<pb::StatusResponse, Exit> {
 }
 
 /// The endpoints to ask: those given, or those of all members.
-async fn endpoints(session: &Session, settings: &Settings) -> Result<Vec<String>, Exit> {
+pub async fn endpoints(session: &Session, settings: &Settings) -> Result<Vec<String>, Exit> {
     if !session.invocation.flags.switch("cluster") {
         return Ok(settings.endpoints.clone());
     }

@@ -40,6 +40,22 @@ pub enum Action {
     EndpointHealth,
     /// Asks each endpoint about itself.
     EndpointStatus,
+    /// Asks each endpoint for the hash of its keys.
+    EndpointHashKv,
+    /// Shows the alarms that are up.
+    AlarmList,
+    /// Clears them.
+    AlarmDisarm,
+    /// Asks members to give back space.
+    Defrag,
+    /// Hands leadership over.
+    MoveLeader,
+    /// Saves a copy of a member's data.
+    SnapshotSave,
+    /// Takes a lock and holds it.
+    Lock,
+    /// Campaigns, or observes.
+    Elect,
     /// Shows the members.
     MemberList,
     /// Looks after users and roles.
@@ -275,6 +291,7 @@ const ROOT: Command = Command {
     flags: NONE,
     shared: GLOBAL,
     below: &[
+        group("alarm", "Shows and clears alarms", NONE, ALARM),
         leaf(
             "compaction",
             "[options] <revision>",
@@ -290,6 +307,14 @@ const ROOT: Command = Command {
             Action::Del,
         ),
         group("auth", "Switches authentication on and off", NONE, AUTH),
+        leaf("defrag", "", "Gives back space", CLUSTER_FLAGS, Action::Defrag),
+        leaf(
+            "elect",
+            "<election-name> [proposal]",
+            "Campaigns and leads, or observes with -l",
+            ELECT_FLAGS,
+            Action::Elect,
+        ),
         group("endpoint", "Asks single endpoints", CLUSTER_FLAGS, ENDPOINT),
         leaf(
             "get",
@@ -299,7 +324,21 @@ const ROOT: Command = Command {
             Action::Get,
         ),
         group("lease", "Makes, renews and ends leases", NONE, LEASE),
+        leaf(
+            "lock",
+            "<lockname> [exec-command arg1 arg2 ...]",
+            "Takes a lock and holds it until a signal or the end of the command",
+            LOCK_FLAGS,
+            Action::Lock,
+        ),
         group("member", "Looks after the members", NONE, MEMBER),
+        leaf(
+            "move-leader",
+            "<transferee-member-id>",
+            "Hands leadership over",
+            NONE,
+            Action::MoveLeader,
+        ),
         group("role", "Makes roles, and says what they may do", NONE, ROLE),
         group("user", "Makes users, and grants them roles", NONE, USER),
         leaf("options", "", "Lists the options of every command", NONE, Action::Options),
@@ -310,6 +349,7 @@ const ROOT: Command = Command {
             PUT_FLAGS,
             Action::Put,
         ),
+        group("snapshot", "Saves a member's data", NONE, SNAPSHOT),
         leaf(
             "txn",
             "[options]",
@@ -329,7 +369,34 @@ const ROOT: Command = Command {
     action: None,
 };
 
+const ALARM: &[Command] = &[
+    leaf("disarm", "", "Clears all alarms", NONE, Action::AlarmDisarm),
+    leaf("list", "", "Shows all alarms", NONE, Action::AlarmList),
+];
+
+const SNAPSHOT: &[Command] =
+    &[leaf("save", "<filename>", "Saves a snapshot to a file", NONE, Action::SnapshotSave)];
+
+const ELECT_FLAGS: &[Flag] = &[Flag::switch("listen", "show who leads, and every change").or('l')];
+
+const LOCK_FLAGS: &[Flag] = &[Flag {
+    name: "ttl",
+    short: None,
+    kind: Kind::Number,
+    default: "10",
+    help: "seconds that the lock outlives its holder",
+}];
+
+const HASH_FLAGS: &[Flag] = &[Flag::number("rev", "hash up to this revision (0: the newest)")];
+
 const ENDPOINT: &[Command] = &[
+    leaf(
+        "hashkv",
+        "",
+        "Shows the hash of each endpoint's keys",
+        HASH_FLAGS,
+        Action::EndpointHashKv,
+    ),
     leaf("health", "", "Tells whether each endpoint can commit", NONE, Action::EndpointHealth),
     leaf("status", "", "Shows what each endpoint says of itself", NONE, Action::EndpointStatus),
 ];

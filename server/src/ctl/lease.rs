@@ -123,6 +123,26 @@ fn show(client: &Client, answer: &pb::LeaseKeepAliveResponse) -> Result<(), Exit
         .show(|| print::keep_alive(answer).into_bytes(), Json::from(print_json::keep_alive(answer)))
 }
 
+/// Renews, without telling, until the lease is gone.
+pub async fn renew_quietly(client: &Client, id: i64) {
+    let mut alive_until = Instant::now() + FIRST_DEADLINE;
+    let mut stream = None;
+    while Instant::now() < alive_until {
+        match tokio::time::timeout_at(alive_until, renew(client, id, &mut stream)).await {
+            Ok(Ok(answer)) if answer.ttl > 0 => {
+                let ttl = Duration::from_secs(answer.ttl.unsigned_abs()).min(TTL_MAX);
+                alive_until = Instant::now() + ttl;
+                tokio::time::sleep(ttl / 3).await;
+            }
+            Ok(Err(_)) => {
+                stream = None;
+                tokio::time::sleep(RETRY).await;
+            }
+            Ok(Ok(_)) | Err(_) => return,
+        }
+    }
+}
+
 /// Renews until the lease is gone.
 async fn keep(client: &Client, id: i64) -> Result<(), Exit> {
     let mut alive_until = Instant::now() + FIRST_DEADLINE;

@@ -12,6 +12,7 @@ use holdfast_net::proto::mvccpb::{Event, KeyValue};
 
 use super::cluster::{Health, Status};
 use super::json::{Json, Object};
+use super::maintenance::Hash;
 
 /// A header's fields.
 pub fn header(header: &pb::ResponseHeader) -> Object {
@@ -214,6 +215,27 @@ pub fn status(endpoints: &[Status]) -> Json {
             .add("Endpoint", of.endpoint.as_str())
             .add("Status", one_status(&of.answer))
             .into()
+    })
+}
+
+/// The answer to a question about alarms.
+pub fn alarms(answer: &pb::AlarmResponse) -> Object {
+    let alarm = |alarm: &pb::AlarmMember| {
+        Json::from(
+            Object::default().opt("memberID", alarm.member_id).opt("alarm", i64::from(alarm.alarm)),
+        )
+    };
+    headed(answer.header.as_ref()).opt("alarms", Json::array(&answer.alarms, alarm))
+}
+
+/// All endpoints' hashes.
+pub fn hashes(endpoints: &[Hash]) -> Json {
+    Json::array(endpoints, |of| {
+        let hash = headed(of.answer.header.as_ref())
+            .opt("hash", u64::from(of.answer.hash))
+            .opt("compact_revision", of.answer.compact_revision)
+            .opt("hash_revision", of.answer.hash_revision);
+        Object::default().add("Endpoint", of.endpoint.as_str()).add("HashKV", hash).into()
     })
 }
 

@@ -83,6 +83,7 @@ impl Rig {
             hub: HubOptions::default(),
             seed: 1,
             quota: 0,
+            auto_compaction: None,
             auth,
         };
         let verified = Rc::new(Cell::new(0));

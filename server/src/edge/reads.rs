@@ -18,6 +18,7 @@ use bytes::Bytes;
 use holdfast_core::id::LeaseId;
 use holdfast_core::machine;
 use holdfast_core::machine::guard::{Act, Reader};
+use holdfast_core::mvcc::hash::{HashAll, HashKv};
 use holdfast_core::mvcc::range::{RangeScan, after};
 use holdfast_core::mvcc::resolve::Resolution;
 use holdfast_core::mvcc::{Budget, ReadError};
@@ -52,6 +53,8 @@ pub(super) enum Read {
     Downgrade(Downgrade),
     Leases,
     LeaseKeys(Lease),
+    HashKv(i64),
+    Hash,
 }
 
 /// What one look at a snapshot says of itself.
@@ -76,6 +79,8 @@ pub(super) enum Work {
     Range(RangeScan),
     /// The coordinates of a reply, or a transaction of reads.
     Resolution(Box<Resolution>),
+    HashKv(HashKv),
+    Hash(HashAll),
     /// The leases from one on, after the attached keys from one on were found to be the caller's to
     /// read.
     Leases {
@@ -218,10 +223,15 @@ impl Reads {
         let work = match read {
             Read::Range(range) => match RangeScan::new(&source.snapshot, &range) {
                 Ok(scan) => Work::Range(scan),
-                Err(rejection) => {
-                    self.slice.reads().spend(1, 0);
-                    return self.answers.push((call, Err(rejection)));
-                }
+                Err(rejection) => return self.refuse(call, rejection),
+            },
+            Read::HashKv(revision) => match HashKv::new(&source.snapshot, revision) {
+                Ok(hash) => Work::HashKv(hash),
+                Err(rejection) => return self.refuse(call, rejection),
+            },
+            Read::Hash => match HashAll::new(&source.snapshot) {
+                Ok(hash) => Work::Hash(hash),
+                Err(rejection) => return self.refuse(call, rejection),
             },
             Read::Txn(txn) => Work::Resolution(Box::new(Resolution::of_reads(txn))),
             Read::LeaseKeys(lease) => {
@@ -254,6 +264,11 @@ impl Reads {
         self.advance(Reading { call, source: source.clone(), work });
     }
 
+    fn refuse(&mut self, call: StreamId, rejection: Rejection) {
+        self.slice.reads().spend(1, 0);
+        self.answers.push((call, Err(rejection)));
+    }
+
     /// One piece; what is left waits for its next turn behind the others (law 2).
     fn advance(&mut self, mut reading: Reading) {
         let step = self.slice.step();
@@ -282,6 +297,8 @@ impl Work {
         match self {
             Work::Range(scan) => scan.step(snapshot, budget),
             Work::Resolution(resolution) => resolution.step(snapshot, budget),
+            Work::HashKv(hash) => hash.step(snapshot, budget),
+            Work::Hash(hash) => hash.step(snapshot, budget),
             Work::Leases { attached: Some(at), .. } => {
                 if look_at_attached(snapshot, at, budget)?
                     && let Work::Leases { attached, .. } = self
@@ -330,6 +347,8 @@ impl Work {
         match self {
             Work::Range(scan) => AnswerBody::Range(scan.into_answer()),
             Work::Resolution(resolution) => resolution.into_answer(),
+            Work::HashKv(hash) => AnswerBody::HashKv(hash.finish()),
+            Work::Hash(hash) => AnswerBody::Hash(hash.finish()),
             Work::Leases { found, .. } => AnswerBody::LeaseLeases(found),
             Work::LeaseKeys { lease: Lease { id, ttl, granted }, found, .. } => {
                 AnswerBody::LeaseTimeToLive { id, ttl, granted, keys: found }
@@ -348,7 +367,7 @@ fn permitted(
         Read::Range(range) => Act::Range(&range.keys),
         Read::Txn(txn) => Act::Txn(txn),
         Read::Members | Read::Login(_) => Act::Identified,
-        Read::Downgrade(_) => Act::Admin,
+        Read::Downgrade(_) | Read::HashKv(_) | Read::Hash => Act::Admin,
         Read::Leases | Read::LeaseKeys(_) => return access.reader(&source.snapshot, by),
     };
     access.permit(&source.snapshot, by, act).map(|()| None)

@@ -57,6 +57,7 @@ impl Rig {
             hub: HubOptions::default(),
             seed: 1,
             quota: 0,
+            auto_compaction: None,
             auth: AuthOptions::default(),
         };
         let (events, inbox, now) = (Vec::new(), Vec::new(), Instant(1_000_000_000));

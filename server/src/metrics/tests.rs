@@ -128,6 +128,7 @@ fn the_store_the_watches_and_the_log_are_shown() {
         keys: 5,
         size_bytes: 4096,
         size_in_use_bytes: 1024,
+        quota_bytes: 5000,
         auth_revision: 6,
     });
     metrics.set_watches(1, 2, 3);

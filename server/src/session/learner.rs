@@ -1,4 +1,4 @@
-//! What a member without a vote serves: its status, and reads of what it happens to have (surface 1.2).
+//! What a member without a vote serves: its status, a snapshot, and reads of what it happens to have (surface 1.2).
 //!
 //! Leaves out streams that are open when a member's vote is taken; there is no way to take it but to
 //! remove the member.
@@ -11,7 +11,7 @@ use holdfast_net::call::Method;
 
 /// Whether a call is looked at at all.
 pub fn may_serve(method: Method) -> bool {
-    matches!(method, Method::Range | Method::Status)
+    matches!(method, Method::Range | Method::Status | Method::Snapshot)
 }
 
 /// Whether a question is answered.

@@ -85,23 +85,12 @@ async fn variables_stand_for_flags_and_unknown_ones_are_told_of() {
     let said = server.says("ready to serve client requests").await;
     bounds(&server, 1000, 3).await;
     assert!(data.join("holdfast").exists());
-    has_all(
-        &said,
-        &[
-            r#""name":"m9""#,
-            "unrecognized environment variable ETCD_NO_SUCH_FLAG",
-            "--quota-backend-bytes is accepted but not effective yet",
-        ],
-    );
+    has_all(&said, &[r#""name":"m9""#, "unrecognized environment variable ETCD_NO_SUCH_FLAG"]);
 }
 
 #[tokio::test]
 async fn flags_without_effect_are_accepted_with_one_warning_each() {
-    let accepted = [
-        ("--quota-backend-bytes=8589934592", "--quota-backend-bytes is accepted"),
-        ("--feature-gates=CompactHashCheck=true", "--feature-gates is accepted"),
-        ("--pre-vote=false", "--pre-vote is accepted"),
-    ];
+    let accepted = [("--pre-vote=false", "--pre-vote is accepted")];
     let server = Server::start("accepted", &accepted.map(|(flag, _)| flag)).await;
     let said = server.said();
     for (_, warning) in accepted {

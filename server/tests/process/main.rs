@@ -28,6 +28,7 @@ mod hostile;
 mod keys;
 mod members;
 mod rig;
+mod services;
 mod short_kill;
 mod streams;
 mod users;

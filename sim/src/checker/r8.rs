@@ -1,5 +1,5 @@
-//! R8: nothing is applied that nobody asked for, and nothing twice. Lease revocations and what members
-//! publish about themselves are the cluster's own.
+//! R8: nothing is applied that nobody asked for, and nothing twice. Lease revocations, alarms, digests, and
+//! what members publish about themselves are the cluster's own.
 
 use std::collections::BTreeSet;
 
@@ -27,6 +27,8 @@ impl Checker for Validity {
                 Op::LeaseRevoke { .. }
                 | Op::Publish { .. }
                 | Op::Started { .. }
+                | Op::Alarm(_)
+                | Op::Audit(_)
                 | Op::ClusterVersion(_) => Ok(()),
                 _ => Err(format!("{id} was never asked: {op:?}")),
             };
@@ -57,6 +59,7 @@ fn asks_for(query: &Query, op: &Op) -> bool {
         }
         (Query::LeaseRevoke { id }, Op::LeaseRevoke { id: applied }) => id == applied,
         (Query::AlarmList, Op::AlarmList) => true,
+        (Query::Alarm(asked), Op::Alarm(applied)) => asked == applied,
         (Query::MemberChange(asked), Op::Member(applied)) => asked == applied,
         (Query::MemberAdd { peer_urls, is_learner }, Op::Member(applied)) => matches!(
             applied,

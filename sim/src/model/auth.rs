@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use holdfast_core::alarm::AlarmOp;
 use holdfast_core::auth::{AuthOp, AuthReply, AuthState, Permission, PermissionType};
 use holdfast_core::id::LeaseId;
 use holdfast_core::rejection::Rejection;
@@ -82,9 +83,14 @@ impl Users {
             }
             Op::Txn(txn) => self.may_txn(who, txn, attached),
             Op::Compact { .. } | Op::Member(_) => self.root(who),
-            Op::LeaseGrant { .. } | Op::AlarmList => named,
+            Op::LeaseGrant { .. }
+            | Op::AlarmList
+            | Op::Alarm(AlarmOp::List(_) | AlarmOp::Nothing) => named,
+            Op::Alarm(_) => self.root(who),
             Op::LeaseRevoke { id } => named.and_then(|()| self.may_take(who, *id, attached)),
-            Op::Publish { .. } | Op::Started { .. } | Op::ClusterVersion(_) => Ok(()),
+            Op::Publish { .. } | Op::Started { .. } | Op::ClusterVersion(_) | Op::Audit(_) => {
+                Ok(())
+            }
             Op::Auth(op) => self.may_call(who, op),
         }
     }

@@ -9,11 +9,12 @@
 
 use bytes::Bytes;
 use holdfast_core::id::{ClusterId, LeaseId, MemberId, Revision, Term};
+use holdfast_core::mvcc::hash::KvHash;
 use holdfast_core::query::{
     Answer, AnswerBody, DeleteAnswer, Header, OpAnswer, Query, RangeAnswer, StatusAnswer, TxnAnswer,
 };
 use holdfast_core::rejection::Rejection;
-use holdfast_core::response::Member;
+use holdfast_core::response::{Alarm, AlarmKind, Member};
 use holdfast_core::watch::{WatchEvent, WatchResponse};
 
 use super::Breach;
@@ -102,7 +103,14 @@ impl Body {
             Query::LeaseLeases => AnswerBody::LeaseLeases(Vec::new()),
             Query::MemberList { .. } => AnswerBody::MemberList(Vec::new()),
             Query::Status => AnswerBody::Status(StatusAnswer::default()),
-            Query::AlarmList => AnswerBody::Alarms(Vec::new()),
+            Query::AlarmList | Query::Alarm(_) => AnswerBody::Alarms(Vec::new()),
+            Query::Hash => AnswerBody::Hash(0),
+            Query::HashKv { .. } => {
+                let (compacted, revision) = (Revision(0), Revision(0));
+                AnswerBody::HashKv(KvHash { hash: 0, compacted, revision })
+            }
+            Query::Defragment => AnswerBody::Defragment,
+            Query::MoveLeader { .. } => AnswerBody::MoveLeader,
             Query::Auth(_)
             | Query::MemberAdd { .. }
             | Query::MemberChange(_)
@@ -142,11 +150,26 @@ impl Body {
             }
             AnswerBody::MemberList(members) if field == 2 => members.push(member(value)?),
             // What a member says of itself has no oracle; that it can be read is all.
-            AnswerBody::Status(_) | AnswerBody::Alarms(_) => {}
+            AnswerBody::Status(_) | AnswerBody::Hash(_) | AnswerBody::HashKv(_) => {}
+            AnswerBody::Alarms(alarms) if field == 2 => alarms.push(alarm(value)?),
             _ => return odd(field),
         }
         Ok(())
     }
+}
+
+fn alarm(value: Value<'_>) -> Result<Alarm, Breach> {
+    let mut alarm = Alarm { member: MemberId(0), kind: AlarmKind::NoSpace };
+    fields(value.bytes()?, |field, value| {
+        match (field, value.int()?) {
+            (1, member) => alarm.member = MemberId(member as u64),
+            (2, 1) => alarm.kind = AlarmKind::NoSpace,
+            (2, 2) => alarm.kind = AlarmKind::Corrupt,
+            _ => return odd(field),
+        }
+        Ok(())
+    })?;
+    Ok(alarm)
 }
 
 fn range_field(range: &mut RangeAnswer, field: u32, value: Value<'_>) -> Result<(), Breach> {

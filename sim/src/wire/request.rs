@@ -6,6 +6,7 @@
 //!
 //! Worked example: a put of `a` and `b` is `0a 01 61 12 01 62`, for `/etcdserverpb.KV/Put`.
 
+use holdfast_core::alarm::AlarmOp;
 use holdfast_core::query::Query;
 use holdfast_core::request::{
     Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, Put, Range, RangeEnd, SortOrder,
@@ -34,7 +35,11 @@ pub fn path(query: &Query) -> &'static str {
         Query::LeaseLeases => "/etcdserverpb.Lease/LeaseLeases",
         Query::MemberList { .. } => "/etcdserverpb.Cluster/MemberList",
         Query::Status => "/etcdserverpb.Maintenance/Status",
-        Query::AlarmList => "/etcdserverpb.Maintenance/Alarm",
+        Query::AlarmList | Query::Alarm(_) => "/etcdserverpb.Maintenance/Alarm",
+        Query::Hash => "/etcdserverpb.Maintenance/Hash",
+        Query::HashKv { .. } => "/etcdserverpb.Maintenance/HashKV",
+        Query::Defragment => "/etcdserverpb.Maintenance/Defragment",
+        Query::MoveLeader { .. } => "/etcdserverpb.Maintenance/MoveLeader",
         Query::Auth(_) | Query::MemberAdd { .. } | Query::MemberChange(_) | Query::Downgrade(_) => {
             unreachable!("users and the operator speak to the edge (`Swarm::draw`)")
         }
@@ -66,10 +71,31 @@ pub fn message(query: &Query, op: OpId) -> Vec<u8> {
         Query::MemberList { linearizable } => {
             out.flag(1, *linearizable);
         }
+        Query::HashKv { revision } => {
+            out.int(1, *revision);
+        }
+        Query::MoveLeader { to } => {
+            out.int(1, to.0 as i64);
+        }
+        Query::Alarm(op) => alarm(*op, &mut out),
         _ => {}
     }
     out.present_int(TAG, op.0 as i64);
     out.0
+}
+
+/// What is asked of alarms; `Nothing` is a listing of a kind that no alarm has.
+fn alarm(op: AlarmOp, out: &mut Writer) {
+    match op {
+        AlarmOp::Nothing => out.int(3, 3),
+        AlarmOp::List(kind) => out.int(3, kind as i64),
+        AlarmOp::Raise { member, kind, .. } => {
+            out.int(1, 1).int(2, member.0 as i64).int(3, kind as i64)
+        }
+        AlarmOp::Clear { member, kind } => {
+            out.int(1, 2).int(2, member.0 as i64).int(3, kind as i64)
+        }
+    };
 }
 
 /// The number of the request that a message was made of.

@@ -24,7 +24,8 @@ pub(super) fn is_write(query: &Query) -> bool {
         | Query::Compact { .. }
         | Query::LeaseGrant { .. }
         | Query::LeaseRevoke { .. }
-        | Query::AlarmList => true,
+        | Query::AlarmList
+        | Query::Alarm(_) => true,
         Query::Auth(query) => !matches!(query, AuthQuery::Authenticate { .. }),
         Query::Txn(txn) => !txn.is_read_only() && !txn.is_serializable(),
         _ => false,
@@ -124,6 +125,8 @@ impl World {
             }
             Err(rejection) => {
                 self.say(|| format!("request {} is refused: {rejection}", op.0));
+                self.clients[client].refused(*rejection);
+                self.see(&Seen::Refused { op, rejection: *rejection });
                 if *rejection == holdfast_core::rejection::Rejection::NotSupportedForLearner {
                     let members = self.members.len();
                     self.clients[client].move_on(members);

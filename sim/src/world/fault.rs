@@ -7,6 +7,7 @@ use holdfast_core::status::Role;
 use super::member::{Armed, Life};
 use super::operator::Goal;
 use super::{Happening, Phase, World, place_of};
+use crate::checker::Seen;
 use crate::clock::Moment;
 use crate::nemesis::{Direction, Fault, FaultKind, MemberOrder, Target, When};
 use crate::network::Quality;
@@ -148,6 +149,7 @@ impl World {
                 let slot = &mut self.members[member];
                 slot.disk.set_capacity(slot.disk.used());
                 slot.full = true;
+                self.see(&Seen::Full { member });
                 Active { member, disk: true, ..Active::default() }
             }
             FaultKind::Drift { target, rate } => {

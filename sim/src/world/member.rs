@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_core::id::{Incarnation, MemberId, RequestId};
+use holdfast_core::limits::Limits;
 use holdfast_core::machine;
 use holdfast_core::membership::Membership;
 use holdfast_core::node;
@@ -148,7 +149,7 @@ impl Slot {
             member: member_id(self.number),
             incarnation: Incarnation(self.rng.next() | 1),
             boot: self.boot_id,
-            limits: swarm.limits.clone(),
+            limits: Limits { quota_bytes: swarm.quotas[self.number], ..swarm.limits.clone() },
             seed: self.rng.next(),
             genesis: genesis.to_vec(),
             wal: WalOptions {
@@ -531,6 +532,7 @@ fn edge_config(config: &BootConfig) -> EdgeConfig {
         },
         seed: config.seed ^ 2,
         quota: 0,
+        auto_compaction: None,
         auth: AuthOptions {
             // Tokens end while they are in use, and of too many some.
             tokens: TokenOptions::Simple { ttl: Duration::from_secs(10) },

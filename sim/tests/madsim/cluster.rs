@@ -269,6 +269,7 @@ impl Seat {
             },
             progress_interval: Duration::from_secs(5),
             quota: 0,
+            auto_compaction: None,
             auth: AuthOptions::default(),
         }
     }
