@@ -5,6 +5,7 @@
 //! What an edge alone decides (whose token it is, whether a password is right) is not the log's; such
 //! refusals only must have been possible.
 
+use holdfast_core::alarm::AlarmOp;
 use holdfast_core::auth::AuthQuery;
 use holdfast_core::id::RequestId;
 use holdfast_core::query::Query;
@@ -61,6 +62,8 @@ fn check_identity(
             | Op::Publish { .. }
             | Op::Started { .. }
             | Op::ClusterVersion(_)
+            | Op::Audit(_)
+            | Op::Alarm(AlarmOp::Raise { automatic: true, .. } | AlarmOp::Clear { .. })
                 if who.is_system() =>
             {
                 Ok(())

@@ -197,7 +197,8 @@ impl World {
                     self.watch_message(named, (client, stream), &message);
                 }
                 Heard::Message(Purpose::Probe(_), message) => {
-                    if &message[..] != b"\x08\x01" {
+                    // SERVING, or the NOT_SERVING of a server that stops.
+                    if ![&b"\x08\x01"[..], b"\x08\x02"].contains(&&message[..]) {
                         self.broke("H1", format!("connection {connection} is told of bad health"));
                     }
                 }
