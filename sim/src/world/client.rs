@@ -45,7 +45,8 @@ impl World {
         }
         let told = Told { revision: self.model.revision().0, compacted: self.model.compacted().0 };
         let query = self.clients[client].next(&self.swarm.work, self.now, told);
-        let member = self.clients[client].member;
+        let member = self.in_use(self.clients[client].member);
+        self.clients[client].member = member;
         let account = self.clients[client].account.as_ref();
         let by = account.map_or(Credential::None, Account::credential);
         let user = account.filter(|_| by != Credential::None).map(|account| account.name.clone());
@@ -73,6 +74,14 @@ impl World {
             }
         }
         self.after(self.swarm.work.patience, Happening::Patience { op });
+    }
+
+    /// A place that somebody would name as an endpoint: this one, or the next that was started and has not
+    /// been removed.
+    pub(super) fn in_use(&self, wanted: usize) -> usize {
+        let places = (0..self.members.len()).map(|n| (wanted + n) % self.members.len());
+        let mut used = places.filter(|n| self.members[*n].started && !self.members[*n].over);
+        used.next().unwrap_or(wanted)
     }
 
     pub(super) fn ask_arrives(&mut self, op: OpId, by: Credential) {

@@ -46,6 +46,7 @@ impl World {
         self.after(pause, Happening::WatchAct { client });
         if self.watchers[client].stream.is_none() {
             let requests = self.watchers[client].open(self.members.len());
+            self.watchers[client].member = self.in_use(self.watchers[client].member);
             self.streams[client] = StreamState::default();
             return self.watch_send(client, true, requests);
         }
