@@ -1,8 +1,7 @@
 //! `holdfast ctl`: etcdctl's commands, flags, output and exit codes, over gRPC.
 //!
-//! Here: the entry, the exit codes, and which function runs which command. Left out for now: TLS, mirrors,
-//! checks; their flags are refused
-//! with a sentence, their commands are unknown. Output formats are simple and json.
+//! Here: the entry, the exit codes, and which function runs which command. Left out: TLS, mirrors and
+//! checks; their flags are refused with a sentence, their commands are unknown. Output formats are simple and json.
 //!
 //! Laws: 1. what a script reads (standard output, exit codes, the text after `Error: `) is etcdctl's,
 //! byte for byte; 2. a mistake in the operands is reported before anything is sent; 3. nothing here
