@@ -387,8 +387,12 @@ impl World {
                     self.broke("P0", format!("member {member} panics: {}", text_of(&*panic)));
                     return self.fail(member);
                 }
-                let when = self.members[member].clock.when(deadline);
-                self.wake(member, when.max(self.now.after(Duration::from_micros(20))));
+                let slot = &mut self.members[member];
+                let when = slot.clock.when(deadline);
+                // Connections have their turn between two of the driver's, and what they bring comes then.
+                let busy = if slot.rng.chance(10) { slot.rng.below(3_000_000) } else { 0 };
+                let pause = Duration::from_nanos(20_000 + busy);
+                self.wake(member, when.max(self.now.after(pause)));
                 self.pump_member(member);
             }
             Ok(Err(fault)) => {
