@@ -285,7 +285,7 @@ impl Edge {
         }
         match self.access.identify(&by) {
             Ok(identity) => {
-                inbox.push(Event::Request(self.request(now, waiting, identity, ask)));
+                self.send(now, waiting, (identity, ask), inbox);
             }
             Err(rejection) => self.refuse(waiting, rejection),
         }
@@ -305,14 +305,14 @@ impl Edge {
     /// Proposes something on the member's own behalf.
     pub fn propose(&mut self, now: Instant, call: StreamId, op: Op, inbox: &mut Vec<Event>) {
         let (waiting, ask) = (Waiting::Write(call), Ask::Propose(op));
-        inbox.push(Event::Request(self.request(now, waiting, Identity::SYSTEM, ask)));
+        self.send(now, waiting, (Identity::SYSTEM, ask), inbox);
     }
 
     /// Asks the node to hand leadership over; nobody waits for the answer.
     pub fn transfer_leadership(&mut self, now: Instant, inbox: &mut Vec<Event>) {
         let waiting = Waiting::Reads(Vec::new());
         let ask = Ask::TransferLeadership;
-        inbox.push(Event::Request(self.request(now, waiting, Identity::default(), ask)));
+        self.send(now, waiting, (Identity::default(), ask), inbox);
     }
 
     /// Nobody waits any more for this call, which has asked one query and has not been given its
@@ -334,8 +334,7 @@ impl Edge {
             let reads = std::mem::take(&mut self.gathering);
             self.indexing += reads.len();
             let waiting = Waiting::Reads(reads);
-            let request = self.request(now, waiting, Identity::default(), Ask::ReadIndex);
-            inbox.push(Event::Request(request));
+            self.send(now, waiting, (Identity::default(), Ask::ReadIndex), inbox);
         }
     }
 
@@ -485,17 +484,21 @@ impl Edge {
         (&mut self.hub, &self.source.snapshot)
     }
 
-    fn request(&mut self, now: Instant, waiting: Waiting, identity: Identity, ask: Ask) -> Request {
+    /// Makes a request and adds it to `inbox`, behind those that were made without one: the node takes
+    /// numbers in ascending order.
+    fn send(
+        &mut self,
+        now: Instant,
+        waiting: Waiting,
+        (identity, ask): (Identity, Ask),
+        inbox: &mut Vec<Event>,
+    ) {
+        inbox.append(&mut self.outgoing);
         self.next_sequence += 1;
         let deadline = now + self.config.limits.request_timeout;
         self.waiting.push(self.next_sequence, (deadline, waiting));
-        let (member, incarnation) = (self.config.member, self.config.incarnation);
-        Request {
-            id: RequestId { member, incarnation, sequence: self.next_sequence },
-            identity,
-            ask,
-            deadline,
-        }
+        let id = self.last_request();
+        inbox.push(Event::Request(Request { id, identity, ask, deadline }));
     }
 
     /// A read comes: a local one is read from what is there, others gather for a read index.

@@ -402,6 +402,33 @@ fn a_token_of_a_later_entry_waits_for_it() {
     assert!(out[0].created && !out[0].canceled, "{out:?}");
 }
 
+/// A request that has waited to be judged gets its number while the driver publishes; what comes then,
+/// before the next turn, is younger and must not overtake it: the node takes numbers in ascending order.
+#[test]
+fn requests_are_handed_over_in_the_order_of_their_numbers() {
+    let mut rig = Rig::populated(AuthOptions::default());
+    let bob = rig.log_in("bob", "b").expect("the right password");
+    let Credential::Token(Token(text)) = &bob else { panic!("a token") };
+    let (prefix, index) = text.split_once('.').expect("a dot");
+    let index: u64 = index.parse().expect("a number");
+    let next = Credential::of(Some(format!("{prefix}.{}", index + 1)));
+    let parked = rig.begin(&next, put("a", 0));
+    let (user, token) = ("bob".to_owned(), Secret::from(prefix));
+    let checked = rig.edge.access.state().revision;
+    let assign = AuthOp::Authenticate { user, token, checked };
+    rig.begin(&Credential::System, Query::Auth(AuthQuery::Op(assign)));
+    rig.turn();
+    rig.begin(&Credential::System, put("b", 0));
+    rig.edge.flush(rig.now, &mut rig.inbox);
+    let number = |event: &Event| match event {
+        Event::Request(request) => request.id.sequence,
+        _ => panic!("nothing but requests is handed over"),
+    };
+    let numbers: Vec<u64> = rig.inbox.iter().map(number).collect();
+    assert!(numbers.len() == 2 && numbers.is_sorted(), "{numbers:?}");
+    assert!(rig.finish(parked).is_ok());
+}
+
 #[test]
 fn a_token_of_an_entry_that_never_comes_is_judged_in_the_end() {
     let mut rig = Rig::populated(AuthOptions::default());

@@ -22,8 +22,7 @@ impl Edge {
         let compactor = self.compactor.get_or_insert_with(|| Compactor::new(rule, now, revision));
         if let Some(revision) = compactor.due(now, revision, leads) {
             let ask = Ask::Propose(Op::Compact { revision });
-            let request = self.request(now, Waiting::Compaction, Identity::SYSTEM, ask);
-            inbox.push(Event::Request(request));
+            self.send(now, Waiting::Compaction, (Identity::SYSTEM, ask), inbox);
         }
     }
 

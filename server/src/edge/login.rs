@@ -206,7 +206,7 @@ impl Edge {
         let op = AuthOp::Authenticate { user, token, checked: checked.revision };
         let waiting = Waiting::Login(Box::new(Checked { signer, ..checked }));
         let ask = Ask::Propose(Op::Auth(op));
-        inbox.push(Event::Request(self.request(now, waiting, Identity::default(), ask)));
+        self.send(now, waiting, (Identity::default(), ask), inbox);
     }
 
     /// The hash of a user who may log in, and the auth revision it belongs to.

@@ -56,8 +56,7 @@ impl Edge {
         }
         self.moving.push((call, to));
         let waiting = Waiting::Reads(Vec::new());
-        let request = self.request(now, waiting, Identity::SYSTEM, Ask::MoveLeader { to });
-        inbox.push(Event::Request(request));
+        self.send(now, waiting, (Identity::SYSTEM, Ask::MoveLeader { to }), inbox);
         self.answer_moved();
     }
 
