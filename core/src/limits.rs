@@ -75,7 +75,7 @@ impl Default for Limits {
             request_timeout: Duration::from_secs(7),
             entry_bytes_max: 1 << 20,
             entry_commands_max: 1024,
-            batches_in_flight_max: 2,
+            batches_in_flight_max: 3,
             pending_commands_max: 50_000,
             queued_bytes_max: 256 << 20,
             turn_bytes_max: 4 << 20,

@@ -372,13 +372,16 @@ impl Node {
 
     /// Publish, answer, and order the housekeeping.
     fn finish(&mut self, now: Instant, store: &impl Store, out: &mut Output) {
-        let turn = std::mem::take(&mut self.turn);
-        if turn.changed {
-            out.effects.push(Effect::Publish { events: turn.events, tokens: turn.tokens });
+        let turn = &mut self.turn;
+        if std::mem::take(&mut turn.changed) {
+            let (events, tokens) = (&mut turn.events, &mut turn.tokens);
+            let (events, tokens) = (std::mem::take(events), std::mem::take(tokens));
+            out.effects.push(Effect::Publish { events, tokens });
         }
-        for (id, result) in turn.answers {
+        for (id, result) in turn.answers.drain(..) {
             out.effects.push(Effect::Reply { id, result });
         }
+        turn.forwards = false;
         self.checkpoint_stale |= self.raft.log_mut().take_stale();
         let applied = store.mark().applied;
         let due =

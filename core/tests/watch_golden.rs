@@ -133,7 +133,7 @@ impl Runner {
     }
 
     fn publish(&mut self, events: Vec<Event>) -> String {
-        self.hub.published(self.now, &events, self.store.mark());
+        self.hub.published(self.now, events, self.store.mark());
         self.ready()
     }
 

@@ -367,7 +367,7 @@ impl World {
             Step::Write(changes) => self.write(&changes),
             Step::Publish => {
                 let events = std::mem::take(&mut self.held);
-                self.hub.published(self.now, &events, self.store.mark());
+                self.hub.published(self.now, events, self.store.mark());
             }
             Step::Lose => self.held.clear(),
             Step::Restore => {

@@ -349,7 +349,7 @@ impl Edge {
         if publication.restored {
             self.hub.restored(now, &self.source.snapshot);
         } else {
-            self.hub.published(now, &publication.events, mark);
+            self.hub.published(now, publication.events, mark);
         }
         let lagging = std::mem::take(&mut self.lagging);
         lagging.into_iter().for_each(|look| self.read_lease(look));
@@ -398,19 +398,18 @@ impl Edge {
         }
     }
 
-    /// Answers that are complete, in the order in which they became so. Reads under way go on; called
-    /// once in each turn, after [`Edge::turned`], and before watches are polled.
-    pub fn take_answers(&mut self, now: Instant) -> Vec<(StreamId, Answered)> {
+    /// Moves the answers that are complete, in the order in which they became so, to `out`, which is
+    /// empty. Reads under way go on; called once in each turn, after [`Edge::turned`], and before watches
+    /// are polled.
+    pub fn take_answers(&mut self, now: Instant, out: &mut Vec<(StreamId, Answered)>) {
         self.tick(now);
         self.expire(now);
         self.reads.work(&self.source, &mut self.access, &mut self.cancelled);
-        // As many as now may come next: a vector that begins with nothing is moved as it grows.
-        let room = Vec::with_capacity(self.reads.answers.len());
-        let mut answers = std::mem::replace(&mut self.reads.answers, room);
+        // The two vectors change places: one that begins with nothing is moved as it grows.
+        std::mem::swap(&mut self.reads.answers, out);
         if !self.cancelled.is_empty() {
-            answers.retain(|(call, _)| !self.cancelled.remove(call));
+            out.retain(|(call, _)| !self.cancelled.remove(call));
         }
-        answers
     }
 
     /// The next watch stream that has something to say, in turn, while this turn's share lasts.

@@ -79,6 +79,10 @@ pub struct Sessions {
     leaderless_since: Option<Instant>,
     stopping: bool,
     scratch: Vec<WatchResponse>,
+    /// Answers that are being handed out.
+    answers: Vec<(StreamId, Answered)>,
+    /// Where small answers are written.
+    chunk: BytesMut,
 }
 
 /// What a [`Sessions`] is made of.
@@ -117,6 +121,8 @@ impl Sessions {
             leaderless_since: None,
             stopping: false,
             scratch: Vec::new(),
+            answers: Vec::new(),
+            chunk: BytesMut::new(),
         }
     }
 
@@ -178,7 +184,9 @@ impl Sessions {
     /// Hands out what is ready after a turn: answers, watch events, ended streams.
     pub fn deliver(&mut self) {
         let now = (self.clock)();
-        for (call, answered) in self.edge.take_answers(now) {
+        let mut answers = std::mem::take(&mut self.answers);
+        self.edge.take_answers(now, &mut answers);
+        for (call, answered) in answers.drain(..) {
             match self.internal.remove(&call) {
                 // The asker may have given up; then nobody wants the answer.
                 Some(waiting) => drop(waiting.send(answered)),
@@ -189,6 +197,7 @@ impl Sessions {
                 }
             }
         }
+        self.answers = answers;
         self.edge.watches().0.tick(now);
         while let Some(stream) = self.edge.next_watch() {
             let stream = StreamId(stream.0);
@@ -367,7 +376,8 @@ impl Sessions {
         }
         match answered {
             Ok(answer) => {
-                self.send(stream, wire::answer_payload(self.origin, &answer), last);
+                let message = wire::answer_payload(self.origin, &answer, &mut self.chunk);
+                self.send(stream, message, last);
                 self.end_if_done(stream);
             }
             Err(rejection) => self.end(stream, wire::status_of(rejection)),
@@ -387,7 +397,8 @@ impl Sessions {
     }
 
     fn send_watch(&mut self, stream: StreamId, term: Term, response: &WatchResponse) {
-        self.send(stream, wire::watch_payload(self.origin, term, response), false);
+        let message = wire::watch_payload(self.origin, term, response, &mut self.chunk);
+        self.send(stream, message, false);
     }
 
     fn send(&mut self, stream: StreamId, message: impl Into<Payload>, last: bool) {

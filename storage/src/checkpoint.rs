@@ -29,6 +29,7 @@ use crate::disk::{BLOCK, Buffer, DiskOp, FileName};
 use crate::engine::files::{DataFile, Kind, PIECE_BYTES};
 use crate::engine::numbers::{Reader, put_u32, put_u64};
 use crate::segment::active::Run;
+use crate::segment::block::BLOCK_BYTES;
 use crate::segment::cache::BlockCache;
 use crate::segment::sealed::Sealed;
 use crate::segment::writer::SegmentWriter;
@@ -243,7 +244,8 @@ impl Writing {
     }
 
     fn piece(&mut self, cache: &BlockCache) -> DiskOp {
-        let mut buffer = Buffer::with_capacity(PIECE_BYTES);
+        // The last block of values goes over the piece.
+        let mut buffer = Buffer::with_capacity(PIECE_BYTES + BLOCK_BYTES + BLOCK);
         let last = match &mut self.phase {
             Phase::Values(writer) => writer.next(cache, &mut buffer),
             Phase::Pages(pages) => pages.next(&mut buffer),

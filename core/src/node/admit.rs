@@ -1,6 +1,5 @@
 //! From a request to a proposal: bounds, deadlines, and entries of many commands.
 
-use crate::codec;
 use crate::command::Command;
 use crate::fact::Fact;
 use crate::id::{LeaseId, RequestId};
@@ -35,14 +34,9 @@ impl Node {
                     return;
                 }
                 let command = Command { id, identity, op };
-                let bytes = codec::encoded_len(&command);
-                if bytes > self.config.limits.request_bytes_max {
-                    return self.answer(id, Err(Rejection::RequestTooLarge));
+                if let Err(rejection) = self.queue.admit(&command, &self.config.limits) {
+                    self.answer(id, Err(rejection));
                 }
-                if self.queue.bytes() + bytes > self.config.limits.queued_bytes_max {
-                    return self.answer(id, Err(Rejection::TooManyRequests));
-                }
-                self.queue.push(command, bytes);
             }
             Ask::ReadIndex if mutant::on(6) && self.raft.role() == Role::Leader => {
                 self.early_read(id);
@@ -97,25 +91,21 @@ impl Node {
         if self.raft.role() != Role::Leader {
             // An expiry is this member's decision as the leader: its successor has given the lease
             // more time, and must not be handed the decision of before.
-            let expiry = |command: &Command| {
-                matches!(command.op, Op::LeaseRevoke { .. }) && command.id.sequence == 0
-            };
-            self.queue.retain(|command| !expiry(command));
+            self.queue.retain(|waiting| !waiting.is_revocation || waiting.id.sequence != 0);
         }
         let mut proposed = 0;
-        while !self.queue.is_empty()
-            && proposed < self.config.limits.turn_bytes_max
+        while proposed < self.config.limits.turn_bytes_max
+            && !self.queue.is_empty()
             && self.may_propose()
         {
-            let (mut commands, bytes) = self.queue.take_entry(&self.config.limits);
-            let own = commands.len();
-            commands.extend(self.audit());
-            if !self.raft.propose(codec::encode_entry(&commands)) {
-                commands.truncate(own);
-                self.queue.put_back(commands);
+            let audit = self.audit();
+            let Some(next) = self.queue.next(audit.as_ref(), &self.config.limits) else { return };
+            proposed += next.bytes;
+            if self.raft.propose(next.entry.clone()) {
+                self.queue.proposed(&next);
+            } else {
                 self.dropped = true;
             }
-            proposed += bytes;
         }
     }
 
@@ -154,7 +144,7 @@ impl Node {
         let pending = &self.pending;
         self.members.expire(now, |sequence| pending.contains(sequence));
         self.queue
-            .retain(|command| command.id.sequence == 0 || pending.contains(command.id.sequence));
+            .retain(|waiting| waiting.id.sequence == 0 || pending.contains(waiting.id.sequence));
         self.reads.retain(|reader| match reader {
             Reader::Request(id) => pending.contains(id.sequence),
             Reader::Lease(work) => work.deadline > now,

@@ -187,19 +187,17 @@ impl Hub {
     /// The store published a state: all events since the one before, in order, whole revisions. A
     /// mark may move alone (compaction). Called before anybody is shown the state. Events that the
     /// hub began after are skipped; if some are missing, watchers find them in the store.
-    pub fn published(&mut self, _now: Instant, events: &[Event], mark: Mark) {
+    pub fn published(&mut self, _now: Instant, mut events: Vec<Event>, mark: Mark) {
         let known = self.mark.revision;
-        let fresh = &events[events.partition_point(|event| event.at.main <= known)..];
+        events.drain(..events.partition_point(|event| event.at.main <= known));
         if mark.revision < known {
             return;
         }
-        if !continues(fresh, known, mark.revision) {
+        if !continues(&events, known, mark.revision) {
             self.resynchronise(mark);
             return;
         }
-        for event in fresh {
-            self.route(event);
-        }
+        events.into_iter().for_each(|event| self.route(event));
         self.log.trim();
         self.mark = Mark { compacted: mark.compacted.max(self.mark.compacted), ..mark };
     }
@@ -315,10 +313,11 @@ impl Hub {
         self.mark.revision
     }
 
-    fn route(&mut self, event: &Event) {
-        let seq = self.log.push(event.clone());
+    fn route(&mut self, event: Event) {
         let targets = &mut self.targets;
         self.routes.find(&event.key, &mut |target| targets.push(target));
+        let seq = self.log.push(event);
+        let event = self.log.get(seq);
         let runs_max = self.options.queue_runs_max;
         for target in self.targets.drain(..) {
             let stream = self.streams.get_mut(&target.stream).expect("routes name open streams");

@@ -5,7 +5,7 @@
 //!
 //! Worked example: a put with an empty key *and* a value beside `ignore_value` is refused for its key.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use holdfast_core::id::LeaseId;
 use holdfast_core::query::{DeleteAnswer, Header, Query, RangeAnswer};
 use holdfast_core::rejection::Rejection;
@@ -142,14 +142,14 @@ pub(super) fn encode_range_piece(
     range: &RangeAnswer,
 ) -> Payload {
     let len = header.map_or(0, |header| origin.len(header)) + range_len(range);
-    let mut out = Assembly::sharing();
+    let mut out = Assembly::sharing(BytesMut::new());
     out.reserve(write::framed_len(RANGE_RESPONSE, len));
     write::open(&mut out, RANGE_RESPONSE, len);
     if let Some(header) = header {
         origin.write(header, &mut out);
     }
     write_range(range, &mut out);
-    out.finish()
+    out.finish().0
 }
 
 const RANGE_RESPONSE: u32 = 1;

@@ -55,10 +55,17 @@ fn own(bytes: &Bytes) -> Bytes {
 }
 
 /// One message of a Watch stream.
-pub fn watch_payload(origin: Origin, term: Term, response: &WatchResponse) -> Payload {
-    let mut out = Assembly::sharing();
+pub fn watch_payload(
+    origin: Origin,
+    term: Term,
+    response: &WatchResponse,
+    chunk: &mut BytesMut,
+) -> Payload {
+    let mut out = Assembly::sharing(std::mem::take(chunk));
     assemble(origin, term, response, &mut out);
-    out.finish()
+    let (payload, left) = out.finish();
+    *chunk = left;
+    payload
 }
 
 /// Appends one message of a Watch stream to `out`.

@@ -451,7 +451,9 @@ impl World {
         life.front.turned(life.driver.host().status, &facts);
         match &mut life.front {
             Front::Direct(direct) => {
-                for (call, answered) in direct.edge.take_answers(now) {
+                let mut answers = Vec::new();
+                direct.edge.take_answers(now, &mut answers);
+                for (call, answered) in answers {
                     if call != OWN {
                         self.send_answer(member, OpId(call.0 as usize), answered);
                     }
