@@ -111,24 +111,26 @@ impl Assembly {
     /// Adds bytes; they are not copied if that pays.
     #[inline]
     pub fn share(&mut self, piece: &Bytes) {
-        if self.shares && piece.len() >= SHARED_BYTES {
+        if self.shared_len(piece) > 0 {
             self.shared.push((self.bytes.len(), piece.clone()));
         } else {
             self.bytes.put_slice(piece);
         }
     }
 
-    /// Room for so many more bytes, unless they are so many that most will be shared.
+    /// How many bytes of a piece [`Assembly::share`] does not copy: all or none.
     #[inline]
-    pub fn reserve(&mut self, len: usize) {
-        let fits = self.bytes.capacity() - self.bytes.len() >= len;
-        if !self.shares {
-            self.bytes.reserve(len);
-        } else if len < SHARED_BYTES && !fits {
+    pub fn shared_len(&self, piece: &Bytes) -> usize {
+        if self.shares && piece.len() >= SHARED_BYTES { piece.len() } else { 0 }
+    }
+
+    /// Room for so many more bytes that are copied.
+    #[inline]
+    pub fn reserve(&mut self, copied: usize) {
+        if self.bytes.capacity() - self.bytes.len() < copied {
             // A chunk of which nothing is in use any more is used again.
-            self.bytes.reserve(CHUNK_BYTES);
-        } else if len < 2 * SHARED_BYTES && !fits {
-            self.bytes.reserve(len);
+            let chunk = if self.shares { CHUNK_BYTES } else { 0 };
+            self.bytes.reserve(copied.max(chunk));
         }
     }
 

@@ -198,8 +198,9 @@ impl RangeScan {
     }
 
     /// The answer of a complete scan.
-    pub fn into_answer(self) -> RangeAnswer {
+    pub fn into_answer(mut self) -> RangeAnswer {
         assert!(self.phase == Phase::Done, "step said that the scan is complete");
+        self.pairs.finish();
         RangeAnswer { kvs: self.pairs, more: self.more, count: self.count }
     }
 

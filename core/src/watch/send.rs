@@ -11,6 +11,7 @@
 
 use bytes::Bytes;
 
+use super::log::EventLog;
 use super::watcher::Watcher;
 use super::{WatchEvent, WatchResponse};
 use crate::id::Revision;
@@ -39,17 +40,22 @@ pub(super) fn compacted(compacted: Revision, id: i64) -> WatchResponse {
     response
 }
 
-/// Makes of an event what a watcher gets, and spends what that takes to read.
+/// Makes of an event what a watcher gets, and spends what that takes to read. `logged` is where the log has
+/// it, if it does.
 pub(super) fn event(
     watcher: &Watcher,
-    event: &Event,
+    (event, logged): (&Event, Option<(&EventLog, u64)>),
     view: &dyn View,
     budget: &mut Budget,
 ) -> Result<WatchEvent, Fault> {
     let readable = watcher.prev_kv && event.at.main > view.mark().compacted;
     let prev_kv = match event.prev.filter(|_| readable) {
         Some(prev) => {
-            let kv = view.record(prev)?.kv;
+            let read = || view.record(prev).map(|record| record.kv);
+            let kv = match logged {
+                Some((log, seq)) => log.previous(seq, read)?,
+                None => read()?,
+            };
             budget.spend(1, kv.len());
             Some(kv)
         }

@@ -369,7 +369,7 @@ impl Stream {
                 break;
             }
             last = main;
-            made.push(send::event(watcher, event, turn.view, turn.budget)?);
+            made.push(send::event(watcher, (event, None), turn.view, turn.budget)?);
         }
         if !made.is_empty() {
             self.hand_out(id, turn.mark.revision, made, turn);
@@ -543,7 +543,8 @@ fn take_front(
         }
         taken += event.kv.len();
         turn.budget.spend(1, event.kv.len());
-        made.push(send::event(watcher, event, turn.view, turn.budget)?);
+        let logged = Some((turn.log, seq));
+        made.push(send::event(watcher, (event, logged), turn.view, turn.budget)?);
         queue.pop();
     }
     Ok((made, newest, taken))

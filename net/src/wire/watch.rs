@@ -82,8 +82,11 @@ pub fn encode_watch_response(
 
 fn assemble(origin: Origin, term: Term, response: &WatchResponse, out: &mut Assembly) {
     let header = Header { revision: response.revision, term };
-    let events: usize =
-        response.events.iter().map(|event| write::framed_len(EVENTS, event_len(event))).sum();
+    let copied = |event: &WatchEvent| {
+        let previous = event.prev_kv.as_ref().map_or(0, |previous| out.shared_len(previous));
+        write::framed_len(EVENTS, event_len(event)) - out.shared_len(&event.kv) - previous
+    };
+    let events: usize = response.events.iter().map(copied).sum();
     out.reserve(origin.len(header) + fields_len(response) + events);
     origin.write(header, out);
     write::int(out, 2, response.id);
