@@ -48,13 +48,13 @@ impl Engine {
     }
 
     fn advance_checkpoint(&mut self) {
-        let Some(writing) = self.writing.take() else { return };
+        let Some(writing) = &self.writing else { return };
         match writing.next(&self.state.values.source.cache) {
-            Next::Order(op, writing) => {
-                self.lane.push(Step::Checkpoint(writing.id()), op);
-                self.writing = Some(writing);
+            Next::Order(op) => self.lane.push(Step::Checkpoint(writing.id()), op),
+            Next::Written(written) => {
+                self.writing = None;
+                self.commit(written);
             }
-            Next::Written(written) => self.commit(written),
         }
     }
 

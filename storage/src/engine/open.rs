@@ -79,7 +79,7 @@ impl Engine {
             sealed: Arc::default(),
             ids: [(); 3].map(|()| files.fresh_id()),
         };
-        let written = write_now(&*disk, Writing::new(frozen), &state.values.source.cache)?;
+        let written = write_now(&*disk, &Writing::new(frozen), &state.values.source.cache)?;
         let sealed = written.sealed.clone();
         let birth = name_rng(&options, identity, 0).fork(2).next() | 1;
         let durable = first_superblock(&*disk, identity, written, birth)?;
@@ -286,15 +286,12 @@ pub(crate) fn open_segment(
 
 fn write_now(
     disk: &dyn Disk,
-    mut writing: Box<Writing>,
-    cache: &BlockCache,
+    writing: &Writing,
+    cache: &Arc<BlockCache>,
 ) -> Result<Box<Written>, Fault> {
     loop {
         match writing.next(cache) {
-            Next::Order(op, next) => {
-                perform(disk, op, CREATING)?;
-                writing = next;
-            }
+            Next::Order(op) => perform(disk, op, CREATING)?,
             Next::Written(written) => return Ok(written),
         }
     }
@@ -346,11 +343,8 @@ fn list(disk: &dyn Disk, what: &str) -> Result<Vec<(FileName, u64)>, Fault> {
 }
 
 fn perform(disk: &dyn Disk, op: DiskOp, what: &str) -> Result<(), Fault> {
-    let place = match &op {
-        DiskOp::Create { file, .. } | DiskOp::Write { file, .. } => file.to_string(),
-        DiskOp::Remove { file } | DiskOp::Read { file, .. } => file.to_string(),
-        DiskOp::Rename { to, .. } => to.to_string(),
-    };
+    let op = op.made();
+    let place = op.file().map(FileName::to_string).unwrap_or_default();
     disk.perform(op).map(drop).map_err(|error| Fault::new(what, place, error))
 }
 
