@@ -17,7 +17,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::ascending::Ascending;
 use crate::auth::TokenChange;
 use crate::codec;
 use crate::entry::{Entry, EntryKind};
@@ -45,6 +44,7 @@ mod apply;
 mod audit;
 mod leases;
 mod membership;
+mod pending;
 mod queue;
 mod ready;
 mod space;
@@ -53,6 +53,7 @@ use audit::Auditor;
 use leases::{Forwarded, LeaseWork};
 use membership::Members;
 pub use membership::{reborn, removed};
+use pending::Pending;
 use queue::Queue;
 use space::Space;
 
@@ -92,20 +93,14 @@ struct Appended {
     since: Instant,
 }
 
-/// A request of this member that is not answered yet.
-struct Pending {
-    deadline: Instant,
-    is_proposal: bool,
-}
-
 /// See the module.
 pub struct Node {
     config: NodeConfig,
     raft: Raft,
     machine: Machine,
     lessor: Lessor,
-    /// This member's requests that are not answered yet, by number and so by deadline.
-    pending: Ascending<Pending>,
+    /// This member's requests that are not answered yet.
+    pending: Pending,
     /// Admitted commands that are not proposed yet.
     queue: Queue,
     /// Raft has dropped a proposal since the last tick: no use trying before.
@@ -178,7 +173,7 @@ impl Node {
             reads: Reads::new(config.member, config.incarnation, retry_after),
             machine: Machine::load(&config.limits, store),
             lessor: Lessor::new(),
-            pending: Ascending::default(),
+            pending: Pending::default(),
             queue: Queue::default(),
             dropped: false,
             forwarded: BTreeMap::new(),

@@ -11,14 +11,15 @@ use crate::response::{Body, Response};
 use crate::status::Role;
 use crate::time::Instant;
 
-use super::{Node, Pending, Reader};
+use super::pending::Waiting;
+use super::{Node, Reader};
 
 impl Node {
     /// Takes a session's request; what cannot be admitted is answered at the end of the turn.
     pub(super) fn admit(&mut self, now: Instant, request: Request) {
         let Request { id, identity, ask, deadline } = request;
         let is_proposal = matches!(ask, Ask::Propose(_));
-        self.pending.push(id.sequence, Pending { deadline, is_proposal });
+        self.pending.push(id.sequence, Waiting { deadline, is_proposal });
         if self.pending.len() > self.config.limits.pending_commands_max {
             return self.answer(id, Err(Rejection::TooManyRequests));
         }
@@ -129,10 +130,7 @@ impl Node {
             Rejection::Timeout
         };
         let mut failed = 0;
-        while let Some((sequence, first)) = self.pending.first() {
-            if first.deadline > now {
-                break;
-            }
+        while let Some((sequence, first)) = self.pending.first_late(now) {
             failed += usize::from(first.is_proposal);
             let id = RequestId { member, incarnation, sequence };
             let late = if self.waited_for_alarm(sequence) { Rejection::NoSpace } else { late };
