@@ -186,3 +186,10 @@ pub struct Event {
     /// The encoded `mvccpb.KeyValue` of the event: for a delete only key and mod_revision.
     pub kv: Bytes,
 }
+
+impl Event {
+    /// What it costs to keep, in bytes: its own, and a share for the places that hold it.
+    pub fn size(&self) -> usize {
+        self.kv.len() + self.key.len() + 128
+    }
+}

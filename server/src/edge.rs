@@ -280,7 +280,7 @@ impl Edge {
         let most = self.config.limits.pending_commands_max;
         let waiting_count =
             self.waiting.len() + self.lagging.len() + self.physical.len() + self.moving.len();
-        if waiting_count >= most || self.reads.len() >= most {
+        if waiting_count >= most || self.reads.len() >= most || inbox.len() >= most {
             return self.refuse(waiting, Rejection::TooManyRequests);
         }
         match self.access.identify(&by) {
@@ -466,6 +466,11 @@ impl Edge {
     /// The state as last published.
     pub fn snapshot(&self) -> &Snapshot {
         &self.source.snapshot
+    }
+
+    /// Whether a new state may give this edge something to do: somebody watches, or waits for a state.
+    pub fn is_attentive(&self) -> bool {
+        self.hub.is_open() || !self.lagging.is_empty() || !self.parked.is_empty()
     }
 
     /// The quota as Status shows it.

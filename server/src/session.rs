@@ -162,7 +162,7 @@ impl Sessions {
         answer
     }
 
-    /// Refuses new calls, ends the streams, and starts handing leadership over.
+    /// Refuses new calls and ends the streams.
     pub fn stop(&mut self) {
         self.stopping = true;
         let lasting = |open: &Open| {
@@ -176,6 +176,11 @@ impl Sessions {
             self.tell_not_serving(stream);
             self.end(stream, wire::status_of(Rejection::Stopped));
         }
+        (self.wake)();
+    }
+
+    /// Starts handing leadership over: once in a member, whatever the number of its sessions.
+    pub fn hand_over(&mut self) {
         let now = (self.clock)();
         self.edge.transfer_leadership(now, &mut self.inbox);
         (self.wake)();

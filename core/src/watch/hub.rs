@@ -298,6 +298,11 @@ impl Hub {
         }
     }
 
+    /// Whether there are streams.
+    pub fn is_open(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
     /// How much is watched.
     pub fn counts(&self) -> HubCounts {
         let mut counts = HubCounts { streams: self.streams.len(), ..HubCounts::default() };

@@ -52,7 +52,7 @@ impl EventLog {
 
     /// Takes the next event and gives its sequence number.
     pub fn push(&mut self, event: Event) -> u64 {
-        self.bytes += size(&event);
+        self.bytes += event.size();
         self.events.push_back(Logged { event, previous: OnceCell::new() });
         self.first + self.events.len() as u64 - 1
     }
@@ -65,7 +65,7 @@ impl EventLog {
             };
             while self.events.front().is_some_and(|logged| logged.event.at.main == oldest) {
                 let logged = self.events.pop_front().expect("the front was just looked at");
-                self.bytes -= size(&logged.event);
+                self.bytes -= logged.event.size();
                 let previous = logged.previous.get().map_or(0, Bytes::len);
                 self.previous_bytes.update(|bytes| bytes - previous);
                 self.first += 1;
@@ -117,11 +117,6 @@ impl EventLog {
         let skipped = self.events.partition_point(|logged| logged.event.at.main < from);
         self.first + skipped as u64..self.first + self.events.len() as u64
     }
-}
-
-/// What an event costs: its bytes and a share for the places that hold it.
-pub(super) fn size(event: &Event) -> usize {
-    event.kv.len() + event.key.len() + 128
 }
 
 #[cfg(test)]

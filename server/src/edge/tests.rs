@@ -86,10 +86,8 @@ impl Rig {
     fn publish(&mut self) {
         let events = std::mem::take(&mut self.events);
         let snapshot = self.engine.publish();
-        self.edge.published(
-            self.now,
-            Publication { snapshot, events, tokens: Vec::new(), restored: false },
-        );
+        let publication = Publication { snapshot, events, tokens: Vec::new(), restored: false };
+        self.edge.published(self.now, publication);
     }
 
     fn ask(&mut self, call: u64, query: Query) {

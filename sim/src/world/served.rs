@@ -164,6 +164,7 @@ impl Served {
         self.alarms.now.set(now);
         self.stopping = true;
         self.sessions.borrow_mut().stop();
+        self.sessions.borrow_mut().hand_over();
         self.streams.drain();
     }
 

@@ -26,7 +26,7 @@ use holdfast_net::grpc::{Http2Options, Sleep};
 use holdfast_server::auth::AuthOptions;
 use holdfast_server::auth::vault::InlineVault;
 use holdfast_server::boot::BootConfig;
-use holdfast_server::member::{Disks, Gate, Member, MemberConfig};
+use holdfast_server::member::{Disks, Gate, Member, MemberConfig, Spread};
 use holdfast_server::observer::Observer;
 use holdfast_sim::clock::{Clock, RATE_TRUE};
 use holdfast_sim::disk::{Latency, Loss, SimDisk};
@@ -212,7 +212,7 @@ impl Seat {
         let member = Member::start(runtime, disks, vault, config, observer).await;
         let member = member.unwrap_or_else(|fault| self.halt(&fault));
         let serve = async {
-            let served = member.serve_clients(Rc::new(NoGate)).await;
+            let served = member.serve_clients(Rc::new(NoGate), Rc::new(Alone)).await;
             served.unwrap_or_else(|fault| self.halt(&fault));
             std::future::pending::<()>().await;
         };
@@ -271,6 +271,7 @@ impl Seat {
             quota: 0,
             auto_compaction: None,
             auth: AuthOptions::default(),
+            further_edges: 0,
         }
     }
 }
@@ -309,6 +310,15 @@ impl Observer for Watcher {
     fn ready(&self, _: &[String]) {
         self.seat.shared.note(&self.seat.name(), "ready");
         self.seat.shared.board().is_ready[self.seat.number] = true;
+    }
+}
+
+/// These members have one edge.
+struct Alone;
+
+impl Spread<Stream> for Alone {
+    fn give(&self, _: usize, io: Stream, first: Bytes) -> Option<(Stream, Bytes)> {
+        Some((io, first))
     }
 }
 
