@@ -21,15 +21,15 @@ use pb::watch_request::RequestUnion;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A Watch stream.
-struct Watching {
+pub struct Watching {
     requests: mpsc::Sender<pb::WatchRequest>,
-    responses: Streaming<pb::WatchResponse>,
+    pub responses: Streaming<pb::WatchResponse>,
 }
 
 impl Watching {
     /// Opens a stream with its first watcher: as with etcd, the answer to the call begins with the first
     /// message, so that a client which waits for it must have asked for something.
-    async fn open(
+    pub async fn open(
         channel: Channel,
         request: pb::WatchCreateRequest,
     ) -> (Watching, pb::WatchResponse) {
@@ -62,7 +62,7 @@ impl Watching {
     }
 
     /// The next events, as revision, kind, key, value and previous value.
-    async fn events(&mut self, count: usize) -> Vec<String> {
+    pub async fn events(&mut self, count: usize) -> Vec<String> {
         let mut events = Vec::new();
         while events.len() < count {
             let response = self.next().await;
@@ -81,7 +81,7 @@ impl Watching {
     }
 }
 
-fn watch(key: &str, start_revision: i64) -> pb::WatchCreateRequest {
+pub fn watch(key: &str, start_revision: i64) -> pb::WatchCreateRequest {
     pb::WatchCreateRequest { key: key.to_owned().into(), start_revision, ..Default::default() }
 }
 

@@ -22,7 +22,7 @@ const CHEAP: &[&str] = &["--bcrypt-cost=4"];
 
 const DENIED: &str = "etcdserver: permission denied";
 
-fn with<T>(token: &str, request: T) -> Request<T> {
+pub fn with<T>(token: &str, request: T) -> Request<T> {
     let mut request = Request::new(request);
     let token = token.parse::<MetadataValue<_>>().expect("tokens are text");
     request.metadata_mut().insert("authorization", token);
@@ -44,7 +44,7 @@ async fn grant_role(auth: &mut AuthClient<Channel>, user: &str, role: &str) -> R
     auth.user_grant_role(pb::AuthUserGrantRoleRequest { user, role }).await.map(drop)
 }
 
-async fn log_in(channel: &Channel, name: &str, password: &str) -> Result<String, Status> {
+pub async fn log_in(channel: &Channel, name: &str, password: &str) -> Result<String, Status> {
     let mut auth = AuthClient::new(channel.clone());
     let (name, password) = (name.to_owned(), password.to_owned());
     let answer = auth.authenticate(pb::AuthenticateRequest { name, password }).await?;
@@ -60,7 +60,7 @@ fn read_write(key: &str, range_end: &str) -> authpb::Permission {
 }
 
 /// Root with password "r"; bob, with "b", may read and write `[a, c)`; then authentication is on.
-async fn populate(channel: &Channel) {
+pub async fn populate(channel: &Channel) {
     let mut auth = AuthClient::new(channel.clone());
     for (name, password) in [("root", "r"), ("bob", "b")] {
         add_user(&mut auth, name, password).await.expect("is added");
