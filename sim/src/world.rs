@@ -43,6 +43,7 @@ use crate::workload::watch::WatchClient;
 
 mod client;
 mod doing;
+mod edges;
 mod fault;
 mod front;
 mod host;

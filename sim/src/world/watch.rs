@@ -87,11 +87,12 @@ impl World {
         let member = self.watchers[client].member;
         let id = WatchStreamId((client as u64) << 32 | stream);
         let life = self.members[member].life.as_mut().filter(|life| !life.is_learner());
-        match life.map(|life| &mut life.front) {
+        let place = life.as_ref().map_or(0, |life| life.edges.place_of(client + stream as usize));
+        match life.map(|life| life.edges.front(place)) {
             Some(Front::Direct(direct)) if open || direct.streams.contains_key(&id) => {
                 direct.streams.insert(id, (client, stream));
                 direct.watch_asks.push((id, open, requests));
-                self.poke(member);
+                self.poke_edge(member, place);
             }
             // The member restarted, or has not seen the opening: it resets the stream.
             _ => self.after(Duration::from_millis(2), Happening::WatchBroken { client, stream }),
@@ -175,7 +176,10 @@ impl World {
         }
         self.streams[client].in_flight -= 1;
         if self.streams[client].in_flight + 1 == WINDOW {
-            self.poke(self.watchers[client].member);
+            let member = self.watchers[client].member;
+            let life = self.members[member].life.as_ref();
+            let place = life.map_or(0, |life| life.edges.place_of(client + stream as usize));
+            self.poke_edge(member, place);
         }
         if self.streams[client].dead != Some(stream) {
             self.watch_heard(client, stream, response);
