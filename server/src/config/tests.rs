@@ -136,8 +136,7 @@ fn every_served_flag_has_its_effect() {
         ..Http2Options::default()
     };
     assert_eq!(config.connections, connections);
-    assert_eq!(config.disk_driver, DiskDriver::Pool);
-    assert_eq!(config.edge_threads, Some(3));
+    assert_eq!((config.disk_driver, config.edge_threads), (DiskDriver::Pool, Some(3)));
     assert_eq!(config.log_level, Level::Debug);
     let outputs = [Output::File("/tmp/x.log".into()), Output::Stderr, Output::Stdout];
     assert_eq!(config.log_outputs, outputs);
