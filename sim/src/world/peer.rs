@@ -152,6 +152,12 @@ impl World {
         let Some(message) = decode(frame) else {
             return self.broke("P2", format!("what member {from} sent cannot be read"));
         };
+        if let Message::Raft(raft) = &message
+            && raft.kind == RaftKind::TimeoutNow
+            && raft.term == life.driver.host().status.term
+        {
+            slot.ordered = Some(raft.term);
+        }
         let chunk = matches!(&message, Message::Transfer(Transfer::Chunk { .. }));
         life.inbox.push(Event::Message { from: member_id(from), message });
         if chunk {
