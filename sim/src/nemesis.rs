@@ -90,6 +90,9 @@ pub enum FaultKind {
     Pause {
         /// Who.
         target: Target,
+        /// Not before it has asked others to confirm a read, and then at once: what they say, and what
+        /// clients ask meanwhile, it finds together.
+        asking: bool,
     },
     /// A member is cut off from the others.
     Isolate {
@@ -320,7 +323,7 @@ fn draw(rng: &mut Rng, swarm: &Swarm) -> (FaultKind, Duration) {
     match kind.expect("the ticket is below the sum of the weights") {
         0 => crash(rng, swarm),
         1 => (FaultKind::PowerCut, millis(rng, 50, 2_000)),
-        2 => (FaultKind::Pause { target: target(rng, swarm) }, pause_length(rng)),
+        2 => pause(rng, swarm),
         3 => cut(rng, swarm),
         4 => disk(rng, swarm),
         5 => drift(rng, swarm),
@@ -341,6 +344,11 @@ fn target(rng: &mut Rng, swarm: &Swarm) -> Target {
 
 fn millis(rng: &mut Rng, low: u64, high: u64) -> Duration {
     Duration::from_millis(rng.between(low, high))
+}
+
+fn pause(rng: &mut Rng, swarm: &Swarm) -> (FaultKind, Duration) {
+    let (target, lasts) = (target(rng, swarm), pause_length(rng));
+    (FaultKind::Pause { target, asking: rng.chance(50) }, lasts)
 }
 
 fn pause_length(rng: &mut Rng) -> Duration {

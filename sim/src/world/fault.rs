@@ -68,9 +68,12 @@ impl World {
                 self.begin_crash(fault);
                 return;
             }
-            FaultKind::Pause { target } => {
+            FaultKind::Pause { target, asking } => {
                 let member = self.resolve(target);
-                self.pause(member, self.now.after(fault.lasts));
+                match asking {
+                    true => self.members[member].stiffens = Some(fault.lasts),
+                    false => self.pause(member, self.now.after(fault.lasts)),
+                }
                 return;
             }
             FaultKind::Stranger { target, copy } => {
@@ -323,6 +326,7 @@ impl World {
             let slot = &mut self.members[member];
             slot.armed = None;
             slot.stalls = None;
+            slot.stiffens = None;
             slot.relapses = 0;
             slot.full = false;
             slot.disk.set_slowdown(1);

@@ -90,6 +90,8 @@ pub(super) struct Slot {
     pub armed: Option<Armed>,
     /// The fault that strikes when it next installs a snapshot.
     pub stalls: Option<usize>,
+    /// How long it stands still once it has asked for a read.
+    pub stiffens: Option<Duration>,
     /// It was told to campaign at once, in this term, and has not had its turn since.
     pub ordered: Option<Term>,
     /// How often the power goes again during the next attempts to recover.
@@ -130,6 +132,7 @@ impl Slot {
             paused_until: Moment(0),
             armed: None,
             stalls: None,
+            stiffens: None,
             ordered: None,
             relapses: 0,
             full: false,
