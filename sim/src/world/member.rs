@@ -553,7 +553,6 @@ fn edge_config(config: &BootConfig) -> EdgeConfig {
             stream_responses_max: 4,
             queue_runs_max: 8,
             seed: config.seed ^ 1,
-            ..HubOptions::default()
         },
         seed: config.seed ^ 2,
         quota: 0,
