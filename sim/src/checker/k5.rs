@@ -163,10 +163,9 @@ mod tests {
     #[test]
     fn a_transaction_that_the_oracle_refuses_is_not_answered() {
         let mut trial = trial();
-        let success = vec![TxnOp::Range(at(3))];
         let put = TxnOp::Put(crate::checker::trial::plain("z", "y"));
-        let txn =
-            Txn { compares: Vec::new(), success: vec![success[0].clone(), put], failure: vec![] };
+        let success = vec![TxnOp::Range(at(3)), put];
+        let txn = Txn { compares: Vec::new(), success, failure: Vec::new() };
         let op = trial.ask(Query::Txn(txn.clone()));
         trial.commit_of(op, Op::Txn(txn));
         let body = AnswerBody::Txn(holdfast_core::query::TxnAnswer::default());

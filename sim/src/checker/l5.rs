@@ -73,6 +73,8 @@ impl AcknowledgedLives {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref as only;
+
     use super::*;
     use crate::checker::trial::{Trial, answered, put};
     use holdfast_core::id::{Incarnation, MemberId, Position, RequestId, Revision};
@@ -101,13 +103,13 @@ mod tests {
         let revoke = Op::LeaseRevoke { id: LeaseId(7) };
         let other = put("a", "x");
         let gone = [grant.clone(), revoke.clone()];
-        verdict(&[grant.clone()], &[other.clone()], 3).expect("it lives");
-        verdict(&[grant.clone()], &[revoke.clone()], 3).expect("it lived");
-        verdict(&[grant.clone()], &[revoke.clone()], 0).expect("it is gone");
-        verdict(&gone, &[grant.clone()], 3).expect("it lives again");
-        verdict(&gone, &[grant.clone()], 0).expect("it was gone");
-        assert!(verdict(&gone, &[other.clone()], 3).is_err(), "gone before the question");
-        assert!(verdict(&[], &[other.clone()], 3).is_err(), "never granted");
-        assert!(verdict(&[grant], &[other], 0).is_err(), "it lived throughout");
+        verdict(only(&grant), only(&other), 3).expect("it lives");
+        verdict(only(&grant), only(&revoke), 3).expect("it lived");
+        verdict(only(&grant), only(&revoke), 0).expect("it is gone");
+        verdict(&gone, only(&grant), 3).expect("it lives again");
+        verdict(&gone, only(&grant), 0).expect("it was gone");
+        assert!(verdict(&gone, only(&other), 3).is_err(), "gone before the question");
+        assert!(verdict(&[], only(&other), 3).is_err(), "never granted");
+        assert!(verdict(only(&grant), only(&other), 0).is_err(), "it lived throughout");
     }
 }
