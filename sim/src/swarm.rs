@@ -119,6 +119,8 @@ pub struct WorkMix {
     pub alarms: bool,
     /// Whether clients are users whose rights change.
     pub users: bool,
+    /// Members that there may be.
+    pub places: usize,
 }
 
 /// What the log and the engine are given.
@@ -220,6 +222,7 @@ impl Swarm {
                 users: transport.is_none() && Stream::Users.rng(seed).chance(40),
                 // Some of them will talk to members that are gone, or not there yet.
                 clients: work.clients + spares,
+                places: members + spares,
                 ..work
             },
             transport,
@@ -341,6 +344,7 @@ fn draw_work(rng: &mut Rng) -> WorkMix {
         registers: rng.between(20, 60),
         alarms: false,
         users: false,
+        places: 0,
     }
 }
 

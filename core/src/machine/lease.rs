@@ -22,6 +22,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::id::LeaseId;
 use crate::machine::LeaseChange;
+use crate::machine::compact::compaction_cursor;
 use crate::machine::draft::Draft;
 use crate::rejection::Rejection;
 use crate::store::{Table, View};
@@ -119,6 +120,9 @@ pub(super) fn revoke(draft: &mut Draft<'_>, id: LeaseId) -> Result<(), Rejection
         keys.push(Bytes::copy_from_slice(key));
         ControlFlow::Continue(())
     });
+    if crate::mutant::on(55) && compaction_cursor(draft.view()).main.0 % 2 == 1 {
+        keys.reverse();
+    }
     for key in keys {
         let attached = draft.row(&key).filter(|row| row.lease == id);
         let row =

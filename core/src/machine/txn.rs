@@ -15,6 +15,7 @@
 use crate::machine::draft::Draft;
 use crate::machine::precheck::{self, Path};
 use crate::machine::{delete, put};
+use crate::mutant;
 use crate::mvcc::ReadError;
 use crate::request::{Txn, TxnOp};
 use crate::response::{OpDone, TxnDone};
@@ -32,6 +33,9 @@ fn run(draft: &mut Draft<'_>, request: &Txn, path: &Path) -> Result<TxnDone, Fau
     let mut nested = path.nested.iter();
     let mut ops = Vec::new();
     for op in path.branch(request) {
+        if mutant::on(39) {
+            draft.split_revision();
+        }
         ops.push(match op {
             TxnOp::Range(range) => OpDone::Range {
                 revision: draft.revision(),

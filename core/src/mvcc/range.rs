@@ -26,6 +26,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::id::{LeaseId, RevSub, Revision};
 use crate::kv::KeyValue;
+use crate::mutant;
 use crate::mvcc::{Budget, Look, Pairs, ReadError, decode};
 use crate::query::RangeAnswer;
 use crate::rejection::Rejection;
@@ -209,7 +210,7 @@ impl RangeScan {
         let range = &self.range;
         let all = range.order != SortOrder::None || range.limit <= 0 || self.filters();
         let limit = usize::try_from(range.limit).unwrap_or(usize::MAX);
-        let one_more = if crate::mutant::on(51) { 0 } else { 1 };
+        let one_more = if mutant::on(51) { 0 } else { 1 };
         (!all).then(|| limit.saturating_add(one_more))
     }
 
@@ -492,7 +493,7 @@ impl RangeScan {
         let descend = self.range.order == SortOrder::Descend;
         while let Some(found) = self.found.pop() {
             let place = self.found.len() as i64;
-            let place = if descend { -place } else { place };
+            let place = if descend != mutant::on(52) { -place } else { place };
             self.sorted.insert((sort_key(self.range.target, &found), place), found);
             if self.limit().is_some_and(|limit| self.sorted.len() > limit) {
                 let _ = if descend { self.sorted.pop_first() } else { self.sorted.pop_last() };

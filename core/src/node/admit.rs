@@ -34,7 +34,10 @@ impl Node {
                 if self.over_quota(id, &op) {
                     return;
                 }
-                let command = Command { id, identity, op };
+                let mut command = Command { id, identity, op };
+                if mutant::on(20) && self.raft.role() != Role::Leader {
+                    command.id.sequence = 0;
+                }
                 if let Err(rejection) = self.queue.admit(&command, &self.config.limits) {
                     self.answer(id, Err(rejection));
                 }
@@ -102,10 +105,13 @@ impl Node {
             let audit = self.audit();
             let Some(next) = self.queue.next(audit.as_ref(), &self.config.limits) else { return };
             proposed += next.bytes;
-            if self.raft.propose(next.entry.clone()) {
+            if self.raft.propose(next.entry.clone()) && !mutant::on(19) {
                 self.queue.proposed(&next);
             } else {
                 self.dropped = true;
+            }
+            if mutant::on(19) {
+                self.queue.retain(|waiting| waiting.id.sequence != 0);
             }
         }
     }

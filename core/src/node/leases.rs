@@ -122,6 +122,9 @@ impl Node {
             true => Index(u64::MAX),
             false => store.mark().applied.index,
         };
+        if mutant::on(59) {
+            self.answer_from_memory(store);
+        }
         let mut work = std::mem::take(&mut self.expiring);
         for reader in self.reads.take_ready(applied) {
             match reader {
@@ -135,6 +138,16 @@ impl Node {
         for (request, body) in std::mem::take(&mut self.turn.lease_answers) {
             self.answer_body(request, body, store);
         }
+    }
+
+    /// Only a mutant answers renewals from what this member has applied.
+    fn answer_from_memory(&mut self, store: &impl Store) {
+        let known = |forwarded: &Forwarded| {
+            let ttl = crate::machine::lease_ttl(store, forwarded.ask.id)?;
+            forwarded.ask.renew.then_some((forwarded.request, Body::LeaseKeepAlive { ttl }))
+        };
+        let answers: Vec<_> = self.forwarded.values().filter_map(known).collect();
+        self.turn.lease_answers.extend(answers);
     }
 
     /// Law 4 of the node: the read index has confirmed the leadership, and the lessor is primary only

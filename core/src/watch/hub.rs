@@ -26,6 +26,7 @@ use super::log::EventLog;
 use super::stream::{Stream, Turn};
 use super::{WatchRequest, WatchResponse, WatchStreamId};
 use crate::id::Revision;
+use crate::mutant;
 use crate::mvcc::Budget;
 use crate::response::Event;
 use crate::rng::Rng;
@@ -197,7 +198,12 @@ impl Hub {
             self.resynchronise(mark);
             return;
         }
-        events.into_iter().for_each(|event| self.route(event));
+        for event in events {
+            if mutant::on(43) && event.at.sub == 1 {
+                self.route(event.clone());
+            }
+            self.route(event);
+        }
         self.log.trim();
         self.mark = Mark { compacted: mark.compacted.max(self.mark.compacted), ..mark };
     }

@@ -14,8 +14,9 @@ use bytes::Bytes;
 use super::log::EventLog;
 use super::watcher::Watcher;
 use super::{WatchEvent, WatchResponse};
-use crate::id::Revision;
+use crate::id::{RevSub, Revision};
 use crate::kv::varint_len;
+use crate::mutant;
 use crate::mvcc::Budget;
 use crate::response::Event;
 use crate::store::{Fault, View};
@@ -51,6 +52,7 @@ pub(super) fn event(
     let readable = watcher.prev_kv && event.at.main > view.mark().compacted;
     let prev_kv = match event.prev.filter(|_| readable) {
         Some(prev) => {
+            let prev = older(prev, view)?;
             let read = || view.record(prev).map(|record| record.kv);
             let kv = match logged {
                 Some((log, seq)) => log.previous(seq, read)?,
@@ -62,6 +64,15 @@ pub(super) fn event(
         None => None,
     };
     Ok(WatchEvent { delete: event.delete, kv: event.kv.clone(), prev_kv })
+}
+
+/// The change before `prev`, where there is one, for mutant M50 alone.
+fn older(prev: RevSub, view: &dyn View) -> Result<RevSub, Fault> {
+    if !mutant::on(50) {
+        return Ok(prev);
+    }
+    let before = view.record(prev)?.prev;
+    Ok(before.filter(|at| at.main > view.mark().compacted).unwrap_or(prev))
 }
 
 /// Appends a response to `out`, in pieces smaller than `limit` bytes as far as single events are.
@@ -76,7 +87,7 @@ pub(super) fn fragments(mut whole: WatchResponse, limit: usize, out: &mut Vec<Wa
     for event in std::mem::take(&mut whole.events) {
         let len = event_len(&event);
         if !piece.events.is_empty() && bytes + len >= limit {
-            piece.fragment = true;
+            piece.fragment = !mutant::on(49);
             out.push(std::mem::replace(&mut piece, control(whole.revision, whole.id)));
             bytes = HEADER_BYTES;
         }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_core::id::{Incarnation, MemberId, RequestId};
+use holdfast_core::id::{Incarnation, MemberId, RequestId, Term};
 use holdfast_core::limits::Limits;
 use holdfast_core::machine;
 use holdfast_core::membership::Membership;
@@ -91,6 +91,12 @@ pub(super) struct Slot {
     /// Until when the process stands still.
     pub paused_until: Moment,
     pub armed: Option<Armed>,
+    /// The fault that strikes when it next installs a snapshot.
+    pub stalls: Option<usize>,
+    /// How long it stands still once it has asked for a read.
+    pub stiffens: Option<Duration>,
+    /// It was told to campaign at once, in this term, and has not had its turn since.
+    pub ordered: Option<Term>,
     /// How often the power goes again during the next attempts to recover.
     pub relapses: u8,
     /// Whether a fault has filled the disk.
@@ -128,6 +134,9 @@ impl Slot {
             life: None,
             paused_until: Moment(0),
             armed: None,
+            stalls: None,
+            stiffens: None,
+            ordered: None,
             relapses: 0,
             full: false,
             greeted: BTreeMap::new(),
@@ -369,6 +378,7 @@ impl World {
         let slot = &mut self.members[member];
         let Some(life) = slot.life.take() else { return };
         slot.armed = None;
+        slot.ordered = None;
         slot.paused_until = Moment(0);
         slot.turn_at = Moment::NEVER;
         slot.greeted.clear();
@@ -468,6 +478,14 @@ impl World {
         let orders = std::mem::take(&mut life.driver.host_mut().orders);
         self.learn(member, life, &facts);
         self.observe_leader(member, life);
+        if life.driver.node().is_installing()
+            && let Some(fault) = self.members[member].stalls.take()
+        {
+            self.stall(member, fault);
+        }
+        if let Some(term) = self.members[member].ordered.take() {
+            self.check_order(member, (life, term), &facts);
+        }
         for order in orders {
             match order {
                 Order::Submit(token, op) => self.submit(member, token, op),
@@ -565,10 +583,10 @@ fn edge_config(config: &BootConfig, place: usize) -> EdgeConfig {
             catchup_bytes: 8 << 10,
             log_bytes: 16 << 10,
             catchup_watchers: 2,
+            fragment_bytes: 400,
             stream_responses_max: 4,
             queue_runs_max: 8,
             seed: config.seed ^ 1 ^ own,
-            ..HubOptions::default()
         },
         seed: config.seed ^ 2 ^ own,
         quota: 0,

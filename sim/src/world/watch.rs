@@ -11,6 +11,7 @@ use super::front::{Direct, Front};
 use super::{Happening, Phase, World};
 use crate::checker::Seen;
 use crate::clock::Moment;
+use crate::workload::Told;
 
 /// Responses under way on one stream at most; beyond that the member must wait, as it does for a
 /// slow client.
@@ -50,7 +51,8 @@ impl World {
             self.streams[client] = StreamState::default();
             return self.watch_send(client, true, requests);
         }
-        match self.watchers[client].act() {
+        let told = Told { revision: self.model.revision().0, compacted: self.model.compacted().0 };
+        match self.watchers[client].act(told) {
             Some(requests) => self.watch_send(client, false, requests),
             None => {
                 self.leave_watch(client);
