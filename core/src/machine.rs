@@ -170,10 +170,7 @@ impl Machine {
         out.events.clear();
         out.leases.clear();
         out.tokens.clear();
-        let permitted = match self.refusal(&command.op) {
-            None => self.guard.permit(&*store, &command.identity, Act::Op(&command.op)),
-            Some(rejection) => Err(rejection),
-        };
+        let permitted = self.permit(&*store, command);
         let mut draft = Draft::new(&*store, at, (&mut self.room, out));
         let decided = match permitted {
             Ok(()) => decide(&mut draft, &command.op),
@@ -209,6 +206,17 @@ impl Machine {
     /// Whether a command would be allowed now; apply decides again, on the state of then.
     pub fn permits(&mut self, command: &Command, view: &dyn View) -> bool {
         self.guard.permit(view, &command.identity, Act::Op(&command.op)).is_ok()
+    }
+
+    /// Alarms refuse before rights do; but who grants or revokes a lease says first who he is, as etcd has it.
+    fn permit(&mut self, view: &dyn View, command: &Command) -> Result<(), Rejection> {
+        if matches!(command.op, Op::LeaseGrant { .. } | Op::LeaseRevoke { .. }) {
+            self.guard.permit(view, &command.identity, Act::Identified)?;
+        }
+        match self.refusal(&command.op) {
+            None => self.guard.permit(view, &command.identity, Act::Op(&command.op)),
+            Some(rejection) => Err(rejection),
+        }
     }
 
     fn refusal(&self, op: &Op) -> Option<Rejection> {

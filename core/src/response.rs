@@ -151,9 +151,12 @@ pub struct Alarm {
 }
 
 impl fmt::Display for Alarm {
-    /// As etcd prints its message.
+    /// As etcd prints its message: no member is no field.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "memberID:{} alarm:{}", self.member.0, self.kind.name())
+        if self.member.0 != 0 {
+            write!(f, "memberID:{} ", self.member.0)?;
+        }
+        write!(f, "alarm:{}", self.kind.name())
     }
 }
 

@@ -48,15 +48,18 @@ struct Open {
     require_leader: bool,
     /// Whose the requests of a client stream are.
     by: Credential,
-    /// Renewals asked and not answered yet, and whether more may come.
+    /// Renewals asked and not answered yet.
     asked: usize,
-    half_closed: bool,
+    /// How the call ends once they are; until then it goes on.
+    ending: Option<GrpcStatus>,
+    /// A watch of the server's health that has said that it serves.
+    told_serving: bool,
 }
 
 impl Open {
     fn new(method: Method, require_leader: bool) -> Open {
         let by = Credential::None;
-        Open { method, require_leader, by, asked: 0, half_closed: false }
+        Open { method, require_leader, by, asked: 0, ending: None, told_serving: false }
     }
 }
 
@@ -275,10 +278,10 @@ impl Sessions {
     }
 
     fn unary(&mut self, (stream, by): (StreamId, Credential), method: Method, message: &Bytes) {
+        if self.is_learner() && !learner::may_answer(method, message) {
+            return self.end(stream, wire::status_of(Rejection::NotSupportedForLearner));
+        }
         match wire::decode_query(method, message, &self.limits) {
-            Ok(query) if self.is_learner() && !learner::may_answer(&query) => {
-                self.end(stream, wire::status_of(Rejection::NotSupportedForLearner));
-            }
             Ok(query) => {
                 self.calls.insert(stream, Open::new(method, false));
                 let now = (self.clock)();
@@ -300,6 +303,9 @@ impl Sessions {
         match wire::decode_health_check(message) {
             Err(status) => self.end(stream, status),
             Ok(service) if service.is_empty() => {
+                if let Some(open) = self.calls.get_mut(stream) {
+                    open.told_serving = true;
+                }
                 wire::encode_health(Serving::Serving, &mut out);
                 self.send(stream, out.freeze(), method == Method::HealthCheck);
             }
@@ -313,9 +319,9 @@ impl Sessions {
         }
     }
 
-    /// The last message of a watch of the server's health.
+    /// The last message of a watch of the server's health; one of a service that is not known hears nothing.
     fn tell_not_serving(&mut self, stream: StreamId) {
-        if self.calls.get(stream).is_some_and(|open| open.method == Method::HealthWatch) {
+        if self.calls.get(stream).is_some_and(|open| open.told_serving) {
             let mut out = BytesMut::new();
             wire::encode_health(Serving::NotServing, &mut out);
             self.send(stream, out.freeze(), false);
@@ -337,6 +343,8 @@ impl Sessions {
                 Ok(None) => {}
                 Err(status) => self.end(stream, status),
             },
+            // As etcd, which has returned by then.
+            Method::LeaseKeepAlive if open.ending.is_some() => {}
             Method::LeaseKeepAlive => {
                 let by = open.by.clone();
                 match wire::decode_query(Method::LeaseKeepAlive, message, &self.limits) {
@@ -347,7 +355,7 @@ impl Sessions {
                         let asked = Asked { call: stream, query, by };
                         self.edge.ask(now, asked, &mut self.inbox);
                     }
-                    Err(status) => self.end(stream, status),
+                    Err(status) => self.end_after_answers(stream, status),
                 }
             }
             _ => {}
@@ -357,18 +365,25 @@ impl Sessions {
     /// A half-closed watch stays open: the client still listens. A keepalive stream ends once its
     /// questions are answered (etcd's handler returns at the end of the client's messages).
     fn half_closed(&mut self, stream: StreamId) {
+        self.end_after_answers(stream, GrpcStatus { code: Code::Ok, message: String::new() });
+    }
+
+    /// A keepalive stream ends when what was asked before has been answered.
+    fn end_after_answers(&mut self, stream: StreamId, status: GrpcStatus) {
         if let Some(open) = self.calls.get_mut(stream) {
-            open.half_closed = true;
+            // The first refusal stays, and takes the place of a half-closed stream's good end.
+            if open.ending.as_ref().is_none_or(|ending| ending.code == Code::Ok) {
+                open.ending = Some(status);
+            }
         }
         self.end_if_done(stream);
     }
 
     fn end_if_done(&mut self, stream: StreamId) {
-        let done = self.calls.get(stream).is_some_and(|open| {
-            open.method == Method::LeaseKeepAlive && open.half_closed && open.asked == 0
-        });
-        if done {
-            self.end(stream, GrpcStatus { code: Code::Ok, message: String::new() });
+        let done = |open: &Open| open.method == Method::LeaseKeepAlive && open.asked == 0;
+        let open = self.calls.get(stream).filter(|open| done(open));
+        if let Some(status) = open.and_then(|open| open.ending.clone()) {
+            self.end(stream, status);
         }
     }
 
@@ -385,6 +400,7 @@ impl Sessions {
                 self.send(stream, message, last);
                 self.end_if_done(stream);
             }
+            Err(rejection) if !last => self.end_after_answers(stream, wire::status_of(rejection)),
             Err(rejection) => self.end(stream, wire::status_of(rejection)),
         }
     }

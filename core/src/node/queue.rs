@@ -67,8 +67,8 @@ impl Queue {
         let before = self.encoded.len();
         let room = limits.queued_bytes_max.saturating_sub(self.bytes());
         let refused = match codec::append_command(command, &mut self.encoded) {
-            Some(bytes) if bytes <= limits.request_bytes_max && bytes <= room => None,
-            Some(bytes) if bytes <= limits.request_bytes_max => Some(Rejection::TooManyRequests),
+            Some(bytes) if bytes <= limits.command_bytes_max() && bytes <= room => None,
+            Some(bytes) if bytes <= limits.command_bytes_max() => Some(Rejection::TooManyRequests),
             _ => Some(Rejection::RequestTooLarge),
         };
         if let Some(rejection) = refused {
@@ -207,7 +207,7 @@ mod tests {
             assert_eq!(queue.admit(&put(sequence, 9), &limits), Ok(()));
         }
         assert_eq!(queue.admit(&put(4, 9), &limits), Err(Rejection::TooManyRequests));
-        assert_eq!(queue.admit(&put(5, 900), &limits), Err(Rejection::RequestTooLarge));
+        assert_eq!(queue.admit(&put(5, 20_000), &limits), Err(Rejection::RequestTooLarge));
         let own = Limits { entry_commands_max: 1, ..limits };
         assert_eq!(take(&mut queue, &own), [put(1, 9)]);
         queue.retain(|waiting| waiting.id.sequence != 2);

@@ -254,7 +254,24 @@ async fn operators_learn_how_a_member_is() {
 async fn a_member_that_stops_says_so_to_those_who_watch() {
     let mut server = Server::start("watch-stop", &[]).await;
     let (mut watching, _) = Watching::open(server.channel().await, watch("a", 0)).await;
+    let mut health = hpb::health_client::HealthClient::new(server.channel().await);
+    let mut told = Vec::new();
+    for service in ["", "no such"] {
+        let request = hpb::HealthCheckRequest { service: service.into() };
+        let mut stream = health.watch(request).await.expect("opens").into_inner();
+        told.push((stream.message().await.expect("goes on").expect("says something"), stream));
+    }
     server.member.as_ref().expect("it runs").terminate();
+    use hpb::health_check_response::ServingStatus::{NotServing, ServiceUnknown, Serving};
+    for ((first, mut stream), expected) in told.into_iter().zip([Serving, ServiceUnknown]) {
+        assert_eq!(first.status(), expected);
+        if expected == Serving {
+            let second = stream.message().await.expect("goes on").expect("says something");
+            assert_eq!(second.status(), NotServing);
+        }
+        // What is not there does not stop serving.
+        assert_eq!(stream.message().await.expect_err("ends").code(), Code::Unavailable);
+    }
     let ended = tokio::time::timeout(PATIENCE, watching.responses.message()).await;
     let status = ended.expect("in time").expect_err("the stream ends with a status");
     assert_eq!(

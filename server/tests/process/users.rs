@@ -172,6 +172,13 @@ async fn streams_are_their_openers() {
         Err(status) => Err(status),
     };
     refused(refusal, Code::PermissionDenied, DENIED);
+    // What was asked before is answered before the stream ends.
+    let renewals = [404, 7, 405].map(|id| pb::LeaseKeepAliveRequest { id });
+    let both = lease.lease_keep_alive(with(&bob, tokio_stream_of(renewals.to_vec()))).await;
+    let mut both = both.expect("opens").into_inner();
+    let first = both.message().await.expect("goes on").expect("says something");
+    assert_eq!((first.id, first.ttl), (404, 0));
+    refused(both.message().await, Code::PermissionDenied, DENIED);
     let revoke = pb::LeaseRevokeRequest { id: 7 };
     refused(lease.lease_revoke(with(&bob, revoke)).await, Code::PermissionDenied, DENIED);
     // What has begun goes on, whatever becomes of the right.
