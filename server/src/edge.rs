@@ -412,6 +412,11 @@ impl Edge {
         }
     }
 
+    /// Answers that are complete and were not taken.
+    pub fn answers_waiting(&self) -> usize {
+        self.reads.answers.len()
+    }
+
     /// The next watch stream that has something to say, in turn, while this turn's share lasts.
     pub fn next_watch(&mut self) -> Option<WatchStreamId> {
         if self.reads.watches().is_spent() { None } else { self.hub.next_ready() }

@@ -50,6 +50,8 @@ struct Open {
     by: Credential,
     /// Renewals asked and not answered yet.
     asked: usize,
+    /// A renewal was refused, and will be when those before it are answered: nothing more is asked.
+    refused: bool,
     /// How the call ends once they are; until then it goes on.
     ending: Option<GrpcStatus>,
     /// A watch of the server's health that has said that it serves.
@@ -59,7 +61,15 @@ struct Open {
 impl Open {
     fn new(method: Method, require_leader: bool) -> Open {
         let by = Credential::None;
-        Open { method, require_leader, by, asked: 0, ending: None, told_serving: false }
+        Open {
+            method,
+            require_leader,
+            by,
+            asked: 0,
+            refused: false,
+            ending: None,
+            told_serving: false,
+        }
     }
 }
 
@@ -344,21 +354,24 @@ impl Sessions {
                 Err(status) => self.end(stream, status),
             },
             // As etcd, which has returned by then.
-            Method::LeaseKeepAlive if open.ending.is_some() => {}
-            Method::LeaseKeepAlive => {
-                let by = open.by.clone();
-                match wire::decode_query(Method::LeaseKeepAlive, message, &self.limits) {
-                    Ok(query) => {
-                        if let Some(open) = self.calls.get_mut(stream) {
-                            open.asked += 1;
-                        }
-                        let asked = Asked { call: stream, query, by };
-                        self.edge.ask(now, asked, &mut self.inbox);
-                    }
-                    Err(status) => self.end_after_answers(stream, status),
-                }
-            }
+            Method::LeaseKeepAlive if open.refused || open.ending.is_some() => {}
+            Method::LeaseKeepAlive => self.renewal(now, (stream, open.by.clone()), message),
             _ => {}
+        }
+    }
+
+    /// One message of a keepalive stream. What it asks is answered by the driver, or refused at once.
+    fn renewal(&mut self, now: Instant, (stream, by): (StreamId, Credential), message: &Bytes) {
+        let query = match wire::decode_query(Method::LeaseKeepAlive, message, &self.limits) {
+            Ok(query) => query,
+            Err(status) => return self.end_after_answers(stream, status),
+        };
+        let before = self.edge.answers_waiting();
+        self.edge.ask(now, Asked { call: stream, query, by }, &mut self.inbox);
+        let refused = self.edge.answers_waiting() > before;
+        if let Some(open) = self.calls.get_mut(stream) {
+            open.asked += 1;
+            open.refused = refused;
         }
     }
 
