@@ -45,6 +45,15 @@ pub struct Limits {
     pub catchup_entries: u64,
     /// Bytes of log entries kept in memory; older ones are read back from the log.
     pub log_cache_bytes: usize,
+    /// Keys that apply looks at in one turn, a deletion counting four; what is more goes on in the next,
+    /// and nothing of an entry is shown before its end. Together with the bytes about a millisecond
+    /// (`benches/benches/slice.rs`).
+    pub apply_slice_keys: usize,
+    /// Likewise in bytes of keys and values.
+    pub apply_slice_bytes: usize,
+    /// Events of one entry that are handed to watchers with the new state; of more they learn from the
+    /// store.
+    pub publication_events_max: usize,
     /// Revisions looked at in one slice of a physical compaction (`--compaction-batch-limit`).
     pub compaction_batch: usize,
     /// Expired leases proposed for revocation at one time.
@@ -87,6 +96,9 @@ impl Default for Limits {
             checkpoint_bytes: 128 << 20,
             catchup_entries: 5_000,
             log_cache_bytes: 32 << 20,
+            apply_slice_keys: 4096,
+            apply_slice_bytes: 4 << 20,
+            publication_events_max: 4096,
             compaction_batch: 1000,
             lease_revoke_batch: 500,
             quota_bytes: None,
@@ -129,6 +141,9 @@ impl Limits {
             ("append messages in flight", self.append_messages_in_flight_max),
             ("--max-request-bytes", self.request_bytes_max),
             ("--max-txn-ops", self.txn_ops_max),
+            ("keys applied in a turn", self.apply_slice_keys),
+            ("bytes applied in a turn", self.apply_slice_bytes),
+            ("events in a publication", self.publication_events_max),
             ("--compaction-batch-limit", self.compaction_batch),
             ("remembered digests", self.audit_trail),
             ("keys read in a turn", self.edge_slice_keys),

@@ -1,9 +1,9 @@
 //! One member's replicated state machine: facts in, orders out.
 //!
 //! [`Node::step`] takes one [`Input`] at a time and only remembers; [`Input::Drained`], the last of each
-//! turn, does the work: propose what has gathered, take raft's readies, apply what is committed, then
-//! publish, answer and order the housekeeping. What arrived in one turn is therefore normally one log
-//! entry, one flush, one published snapshot.
+//! turn, does the work: propose what has gathered, take raft's readies, apply what is committed (one
+//! slice of it, if it is much), then publish, answer and order the housekeeping. What arrived in one turn
+//! is therefore normally one log entry, one flush, one published snapshot.
 //!
 //! Laws:
 //!  1. A `Publish` precedes every `Reply` of its turn.
@@ -49,6 +49,7 @@ mod queue;
 mod ready;
 mod space;
 
+use apply::Backlog;
 use audit::Auditor;
 use leases::{Forwarded, LeaseWork};
 use membership::Members;
@@ -140,6 +141,7 @@ pub struct Node {
     leader_lost: Option<Instant>,
     space: Space,
     auditor: Auditor,
+    backlog: Backlog,
     turn: Turn,
 }
 
@@ -148,6 +150,8 @@ pub struct Node {
 struct Turn {
     changed: bool,
     events: Vec<Event>,
+    /// There were more events than these.
+    untold: bool,
     tokens: Vec<TokenChange>,
     answers: Vec<(RequestId, Result<Response, Rejection>)>,
     /// Lease answers that still need a header.
@@ -201,6 +205,7 @@ impl Node {
             leader_lost: None,
             space: Space::default(),
             auditor: Auditor::default(),
+            backlog: Backlog::new(store.mark()),
             turn: Turn::default(),
             raft,
             config,
@@ -236,13 +241,7 @@ impl Node {
             // Tried again after as many entries as between two checkpoints.
             Input::FlushFailed => self.flushing = false,
             Input::Fetched { number, entries } => self.raft.fetched(number, entries),
-            Input::Staged { from, term, meta } => {
-                // A repeated announcement of what is being installed must not take it away.
-                let repeated = self.raft.installing().is_some_and(|at| at == meta.at);
-                if !repeated && !self.raft.staged(from, term, &meta) {
-                    out.effects.push(Effect::Discard { at: meta.at });
-                }
-            }
+            Input::Staged { from, term, meta } => self.staged((from, term, meta), out),
             Input::Installed { meta } => self.installed(now, meta, store, out),
             Input::Space { full } => self.space.full = full,
             Input::Shipped { to, complete } => self.raft.shipped(to, complete),
@@ -260,7 +259,8 @@ impl Node {
         let forwarding = !self.queue.is_empty() && self.raft.role() != Role::Leader;
         let compacting = self.machine.compaction_pending() && !self.raft.is_installing();
         let alarmed = self.space.is_wanted() && self.may_propose();
-        let busy = compacting || alarmed || (forwarding && self.may_propose());
+        let applying = !self.backlog.is_empty();
+        let busy = applying || compacting || alarmed || (forwarding && self.may_propose());
         if busy { Instant(0) } else { self.next_tick }
     }
 
@@ -280,13 +280,13 @@ impl Node {
     }
 
     /// The node's public state.
-    pub fn status(&self, store: &impl Store) -> Status {
+    pub fn status(&self) -> Status {
         Status {
             term: self.raft.term(),
             leader: self.raft.leader(),
             role: self.raft.role(),
             commit: self.raft.commit(),
-            applied: store.mark().applied,
+            applied: self.backlog.settled().applied,
             last: self.raft.log().last(),
             pending: self.pending.len(),
         }
@@ -306,13 +306,7 @@ impl Node {
             self.tick(now, store, out);
             self.tend_members(now, store)?;
         }
-        // Before anything is applied: what was answered is read from the snapshot it was answered at.
-        if self.machine.compaction_pending() && !self.raft.is_installing() {
-            self.turn.changed = true;
-            if let Some(revision) = self.machine.compact_slice(store)? {
-                out.facts.push(Fact::CompactionFinished { revision });
-            }
-        }
+        self.compact(store, out)?;
         self.raise_alarm(now);
         self.raise_corrupt(now);
         self.propose();
@@ -324,20 +318,55 @@ impl Node {
                 self.raft.read_index(context);
             }
         }
-        while let Some(ready) = self.raft.ready() {
-            self.handle_ready(now, ready, store, out)?;
-        }
+        self.handle_readies(now, store, out)?;
         self.answer_refused();
         self.observe_role(now, out);
         if self.turn.forwards {
             self.forward_lease_asks(now, out);
         }
-        self.finish_reads(now, store, out);
+        self.finish_reads(now, out);
         if let Some(fault) = store.fault() {
             return Err(fault);
         }
         self.finish(now, store, out);
         Ok(())
+    }
+
+    /// One slice of the physical compaction. Before anything is applied: what was answered is read from
+    /// the snapshot it was answered at. Not within an entry, of which nothing may be published.
+    fn compact(&mut self, store: &mut impl Store, out: &mut Output) -> Result<(), Fault> {
+        let idle = !self.machine.compaction_pending() || self.raft.is_installing();
+        if idle || self.backlog.is_within_entry() {
+            return Ok(());
+        }
+        self.turn.changed = true;
+        if let Some(revision) = self.machine.compact_slice(store)? {
+            out.facts.push(Fact::CompactionFinished { revision });
+        }
+        Ok(())
+    }
+
+    /// Takes raft's readies and applies a slice of what is committed. What is applied may be a change of
+    /// members, and with it more be committed.
+    fn handle_readies(
+        &mut self,
+        now: Instant,
+        store: &mut impl Store,
+        out: &mut Output,
+    ) -> Result<(), Fault> {
+        let mut budget = self.apply_slice();
+        // The compaction's next slice waits for the end of an entry.
+        let halts = self.machine.compaction_pending() && self.backlog.is_within_entry();
+        loop {
+            while let Some(ready) = self.raft.ready() {
+                self.handle_ready(now, ready, out);
+            }
+            let applied = self.apply_next(now, &mut budget, store, out)?;
+            let went_on = applied || (self.backlog.is_empty() && self.take_staged(out));
+            if !went_on || halts {
+                return Ok(());
+            }
+        }
     }
 
     /// Once per heartbeat: raft's clock, deadlines, expired leases, forwarded questions.
@@ -373,14 +402,15 @@ impl Node {
     /// Publish, answer, and order the housekeeping.
     fn finish(&mut self, now: Instant, store: &impl Store, out: &mut Output) {
         let turn = std::mem::take(&mut self.turn);
-        if turn.changed {
-            out.effects.push(Effect::Publish { events: turn.events, tokens: turn.tokens });
+        if turn.changed || (mutant::on(90) && self.backlog.is_within_entry()) {
+            let events = if turn.untold { Vec::new() } else { turn.events };
+            out.effects.push(Effect::Publish { events, tokens: turn.tokens });
         }
         for (id, result) in turn.answers {
             out.effects.push(Effect::Reply { id, result });
         }
         self.checkpoint_stale |= self.raft.log_mut().take_stale();
-        let applied = store.mark().applied;
+        let applied = self.backlog.settled().applied;
         let due =
             self.checkpoint_is_due(applied.index, store.index_bytes()) || self.checkpoint_stale;
         if due && !self.flushing && !self.raft.is_installing() {
@@ -396,7 +426,7 @@ impl Node {
             out.effects.push(Effect::Fetch { number, from, below, bytes_max });
         }
         self.finish_members(now, store, out);
-        out.status = self.status(store);
+        out.status = self.status();
     }
 
     /// A checkpoint writes the whole index, so it waits until the log has grown by about as much: what
@@ -436,6 +466,8 @@ impl Node {
         let released = self.raft.installed(&meta);
         self.send(released, out);
         self.machine = Machine::load(&self.config.limits, store);
+        assert!(self.backlog.is_empty(), "a snapshot waits for what is being applied");
+        self.backlog.settle(store.mark());
         self.lessor.demote();
         self.flush_ordered = meta.at.index;
         self.flushing = false;
@@ -507,17 +539,20 @@ impl Node {
 
     /// Answers a request of this member, if it still waits.
     fn answer(&mut self, id: RequestId, result: Result<Response, Rejection>) {
-        let own = id.member == self.config.member && id.incarnation == self.config.incarnation;
-        if !own {
-            return;
-        }
-        if self.pending.remove(id.sequence).is_some() {
+        if self.take_pending(id) {
             self.turn.answers.push((id, result));
         }
     }
 
-    fn answer_body(&mut self, id: RequestId, body: Body, store: &impl Store) {
-        let response = Response { revision: store.mark().revision, term: self.raft.term(), body };
+    /// Whether this run of this member owes an answer to a request, which from now on it does not.
+    fn take_pending(&mut self, id: RequestId) -> bool {
+        let own = id.member == self.config.member && id.incarnation == self.config.incarnation;
+        own && self.pending.remove(id.sequence).is_some()
+    }
+
+    fn answer_body(&mut self, id: RequestId, body: Body) {
+        let revision = self.backlog.settled().revision;
+        let response = Response { revision, term: self.raft.term(), body };
         self.answer(id, Ok(response));
     }
 

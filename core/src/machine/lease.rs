@@ -10,7 +10,7 @@
 //!
 //! Laws:
 //!  1. A key is in `LeaseKeys` under the lease its row names, and under no other.
-//!  2. A revocation removes the lease, its attachments and its keys in one batch, the keys in byte
+//!  2. A revocation removes the lease, its attachments and its keys in one command, the keys in byte
 //!     order at one revision; without keys it leaves the revision.
 //!
 //! Worked example: keys "b" and "a" attached to lease 7; revoking it at r5 writes tombstones a r6.0
@@ -22,7 +22,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::id::LeaseId;
 use crate::machine::LeaseChange;
+use crate::machine::delete::DELETION_KEYS;
 use crate::machine::draft::Draft;
+use crate::mvcc::Budget;
 use crate::rejection::Rejection;
 use crate::store::{Table, View};
 
@@ -109,28 +111,58 @@ pub(super) fn grant(draft: &mut Draft<'_>, id: LeaseId, ttl: i64) -> Result<(), 
     Ok(())
 }
 
-/// Removes a lease and its keys.
-pub(super) fn revoke(draft: &mut Draft<'_>, id: LeaseId) -> Result<(), Rejection> {
-    if lease_ttl(draft.view(), id).is_none() {
-        return Err(Rejection::LeaseNotFound);
-    }
-    let mut keys = Vec::new();
-    lease_keys(draft.view(), id, &mut |key| {
-        keys.push(Bytes::copy_from_slice(key));
-        ControlFlow::Continue(())
-    });
-    for key in keys {
-        let attached = draft.row(&key).filter(|row| row.lease == id);
-        let row =
-            attached.expect("LeaseKeys lists a key exactly if its row names the lease (law 1)");
-        draft.delete(&key, row);
-        if crate::mutant::on(60) {
-            draft.split_revision();
+/// A revocation under way.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Revocation {
+    /// The lease was found.
+    begun: bool,
+}
+
+impl Revocation {
+    /// Removes some of the lease's keys, and the lease with the last of them; says whether that is done.
+    pub(super) fn step(
+        &mut self,
+        draft: &mut Draft<'_>,
+        id: LeaseId,
+        budget: &mut Budget,
+    ) -> Result<bool, Rejection> {
+        if !self.begun && lease_ttl(draft.view(), id).is_none() {
+            return Err(Rejection::LeaseNotFound);
         }
+        self.begun = true;
+        // Those of earlier steps are detached: the first that is left is the next.
+        let (mut names, mut ends, mut ended) = (Vec::new(), Vec::new(), true);
+        lease_keys(draft.view(), id, &mut |key| {
+            if !ends.is_empty() && budget.is_spent() {
+                ended = false;
+                return ControlFlow::Break(());
+            }
+            budget.spend(DELETION_KEYS, key.len());
+            names.extend_from_slice(key);
+            ends.push(names.len());
+            ControlFlow::Continue(())
+        });
+        let mut start = 0;
+        for end in ends {
+            delete(draft, id, &names[start..end]);
+            start = end;
+        }
+        if ended {
+            budget.spend(1, 0);
+            draft.clear(Table::Leases, Bytes::copy_from_slice(&key_of(id)));
+            draft.lease_changed(LeaseChange::Revoked { id });
+        }
+        Ok(ended)
     }
-    draft.clear(Table::Leases, Bytes::copy_from_slice(&key_of(id)));
-    draft.lease_changed(LeaseChange::Revoked { id });
-    Ok(())
+}
+
+fn delete(draft: &mut Draft<'_>, id: LeaseId, key: &[u8]) {
+    let attached = draft.row(key).filter(|row| row.lease == id);
+    let row = attached.expect("LeaseKeys lists a key exactly if its row names the lease (law 1)");
+    draft.delete(key, row);
+    if crate::mutant::on(60) {
+        draft.split_revision();
+    }
 }
 
 /// The row that attaches `key` to a lease.

@@ -12,7 +12,6 @@ use crate::mutant;
 use crate::output::{Effect, Output};
 use crate::response::Body;
 use crate::status::Role;
-use crate::store::Store;
 use crate::time::Instant;
 
 use super::{Node, Reader};
@@ -117,23 +116,21 @@ impl Node {
     }
 
     /// Answers everybody whose read index is applied, and the renewals that waited for a revocation.
-    pub(super) fn finish_reads(&mut self, now: Instant, store: &impl Store, out: &mut Output) {
-        let applied = match mutant::on(9) {
-            true => Index(u64::MAX),
-            false => store.mark().applied.index,
-        };
+    pub(super) fn finish_reads(&mut self, now: Instant, out: &mut Output) {
+        let settled = self.backlog.settled().applied.index;
+        let applied = if mutant::on(9) { Index(u64::MAX) } else { settled };
         let mut work = std::mem::take(&mut self.expiring);
         for reader in self.reads.take_ready(applied) {
             match reader {
-                Reader::Request(id) => self.answer_body(id, Body::ReadIndex, store),
+                Reader::Request(id) => self.answer_body(id, Body::ReadIndex),
                 Reader::Lease(lease) => work.push(lease),
             }
         }
         for work in work {
-            self.answer_lease(now, (work, store.mark().applied.index), out);
+            self.answer_lease(now, (work, settled), out);
         }
         for (request, body) in std::mem::take(&mut self.turn.lease_answers) {
-            self.answer_body(request, body, store);
+            self.answer_body(request, body);
         }
     }
 

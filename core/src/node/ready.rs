@@ -13,22 +13,15 @@ use crate::output::{Effect, Output};
 use crate::raft::message;
 use crate::request::Op;
 use crate::status::Role;
-use crate::store::{Fault, Store};
 use crate::time::Instant;
 
 use super::{Appended, Node};
 
 impl Node {
     /// Handles one ready: disk first, so that it works while the rest is done; then the messages that
-    /// may leave at once (thesis 10.2.1: a leader replicates in parallel with its own write); then
-    /// apply.
-    pub(super) fn handle_ready(
-        &mut self,
-        now: Instant,
-        mut ready: Ready,
-        store: &mut impl Store,
-        out: &mut Output,
-    ) -> Result<(), Fault> {
+    /// may leave at once (thesis 10.2.1: a leader replicates in parallel with its own write). What is
+    /// committed joins the backlog.
+    pub(super) fn handle_ready(&mut self, now: Instant, mut ready: Ready, out: &mut Output) {
         for state in ready.take_read_states() {
             self.reads.answered(&state.request_ctx, Index(state.index));
         }
@@ -53,12 +46,8 @@ impl Node {
             out.facts.push(Fact::Committed { index: Index(last.index.max(before.0)) });
         }
         for entry in &committed {
-            self.apply(now, message::entry_from_raft(entry), store, out)?;
+            self.backlog.push(message::entry_from_raft(entry));
         }
-        if let Some(last) = committed.last() {
-            self.raft.applied(Index(last.index));
-        }
-        Ok(())
     }
 
     fn append(&mut self, now: Instant, ready: &Ready, out: &mut Output) {

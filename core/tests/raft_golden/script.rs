@@ -167,8 +167,7 @@ impl Script {
         let world = self.world()?;
         for _ in 0..100 {
             world.run_some(Duration::from_millis(100), |other| other == id);
-            let leads =
-                world.slots[&id].node.as_ref().map(|node| node.status(&world.slots[&id].store));
+            let leads = world.slots[&id].node.as_ref().map(|node| node.status());
             if leads.is_some_and(|status| status.role == Role::Leader) {
                 return Ok(());
             }

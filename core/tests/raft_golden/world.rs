@@ -207,7 +207,7 @@ impl World {
     }
 
     pub fn statuses(&self) -> Vec<(MemberId, Option<Status>)> {
-        let status = |slot: &Slot| slot.node.as_ref().map(|node| node.status(&slot.store));
+        let status = |slot: &Slot| slot.node.as_ref().map(|node| node.status());
         self.slots.iter().map(|(id, slot)| (*id, status(slot))).collect()
     }
 

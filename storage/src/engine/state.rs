@@ -30,7 +30,7 @@ pub(super) struct State {
     /// Records that are in files now, to be freed a chunk at a time: freeing all those of a
     /// checkpoint at once would hold up everything for tens of milliseconds.
     stale: VecDeque<Arc<Chunk>>,
-    /// Records that came since the last publication: as fast as they come, stale ones go.
+    /// Records that came since a chunk of stale ones was freed: as fast as they come, those go.
     arrived: usize,
 }
 
@@ -49,8 +49,7 @@ impl State {
 
     /// The state as it is now, for readers.
     pub(super) fn publish(&mut self) -> Snapshot {
-        let arrived = std::mem::take(&mut self.arrived);
-        self.free_stale(1 + arrived / FREED_PER_CHUNK);
+        self.free_stale(1);
         Snapshot::new(self.mark, self.tree.publish(), self.values.clone(), self.bytes())
     }
 
@@ -125,6 +124,10 @@ impl State {
         self.kept_bytes += record.kv.len() as i64;
         self.values.active.push(record);
         self.arrived += 1;
+        if self.arrived == FREED_PER_CHUNK {
+            self.arrived = 0;
+            self.free_stale(1);
+        }
     }
 
     fn forget(&mut self, key: &Bytes) {
