@@ -55,6 +55,7 @@ pub use ledger::{RECORD_OVERHEAD, applied_digest, stored_bytes};
 pub use member::{cluster_version, is_removed, membership, started};
 
 pub(crate) use compact::PROGRESS_KEY;
+pub(crate) use task::keys_max;
 
 use crate::alarm::{Raised, crosses};
 use crate::auth::TokenChange;

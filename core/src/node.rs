@@ -142,6 +142,8 @@ pub struct Node {
     space: Space,
     auditor: Auditor,
     backlog: Backlog,
+    /// The last turn did a slice of a physical compaction.
+    compacted_lately: bool,
     turn: Turn,
 }
 
@@ -206,6 +208,7 @@ impl Node {
             space: Space::default(),
             auditor: Auditor::default(),
             backlog: Backlog::new(store.mark()),
+            compacted_lately: false,
             turn: Turn::default(),
             raft,
             config,
@@ -336,9 +339,12 @@ impl Node {
     /// the snapshot it was answered at. Not within an entry, of which nothing may be published.
     fn compact(&mut self, store: &mut impl Store, out: &mut Output) -> Result<(), Fault> {
         let idle = !self.machine.compaction_pending() || self.raft.is_installing();
-        if idle || self.backlog.is_within_entry() {
+        // What is applied in several turns begins in one without a slice of this: they take turns.
+        let yields = std::mem::take(&mut self.compacted_lately) && !self.backlog.is_empty();
+        if idle || yields || self.backlog.is_within_entry() {
             return Ok(());
         }
+        self.compacted_lately = true;
         self.turn.changed = true;
         if let Some(revision) = self.machine.compact_slice(store)? {
             out.facts.push(Fact::CompactionFinished { revision });

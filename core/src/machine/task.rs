@@ -13,13 +13,13 @@
 //! r4.1; nothing found, deleted 2. All the time readers have the snapshot of r3.
 
 use crate::id::RevSub;
-use crate::machine::delete::Removal;
+use crate::machine::delete::{DELETION_KEYS, Removal};
 use crate::machine::draft::Draft;
 use crate::machine::lease::Revocation;
 use crate::machine::ledger::Delta;
 use crate::machine::txn::TxnTask;
 use crate::mvcc::{Budget, ReadError};
-use crate::request::Op;
+use crate::request::{DeleteRange, Op, RangeEnd, Txn, TxnOp};
 use crate::response::Body;
 
 /// See the module.
@@ -30,6 +30,33 @@ pub(super) struct Task {
     pub(super) next: Option<RevSub>,
     /// What the changes so far count for.
     pub(super) delta: Delta,
+}
+
+/// The keys that an operation spends of a slice at most; `None` where only the state can tell.
+pub(crate) fn keys_max(op: &Op) -> Option<usize> {
+    match op {
+        Op::DeleteRange(request) => removal_max(request),
+        Op::Txn(request) => txn_max(request),
+        Op::LeaseRevoke { .. } => None,
+        _ => Some(1),
+    }
+}
+
+fn removal_max(request: &DeleteRange) -> Option<usize> {
+    (request.keys.end == RangeEnd::Single).then_some(DELETION_KEYS)
+}
+
+fn txn_max(txn: &Txn) -> Option<usize> {
+    if txn.compares.iter().any(|compare| compare.keys.end != RangeEnd::Single) {
+        return None;
+    }
+    let ops = txn.success.iter().chain(&txn.failure).map(|op| match op {
+        TxnOp::Range(_) => Some(1),
+        TxnOp::Put(_) => Some(1),
+        TxnOp::DeleteRange(request) => removal_max(request),
+        TxnOp::Txn(child) => txn_max(child),
+    });
+    ops.sum::<Option<usize>>().map(|ops| ops + 2 * txn.compares.len())
 }
 
 #[derive(Clone, Debug)]

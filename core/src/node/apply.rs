@@ -8,14 +8,15 @@
 //! Laws:
 //!  1. Between two turns the store may be ahead of what the node tells: everything but apply goes by
 //!     [`Backlog::settled`], the state after the last whole entry, which is the published one.
-//!  2. Nothing is published, compacted, checkpointed or replaced by a snapshot within an entry.
+//!  2. Nothing is published, compacted, checkpointed or replaced by a snapshot within an entry. So an
+//!     entry that may be cut is begun only in a turn that has nothing to publish.
 //!  3. Commands take effect in the order of the log; each turn with a backlog gets on with it.
 //!
 //! Price: who has written before a huge command in the same entry is answered together with it.
 //!
-//! Worked example, slices of 100 keys: an entry with a put and the DeleteRange of 250 keys, then one with a
-//! put. Turn 1: the put, 24 keys. Each turn deletes 25 more; the last publishes the first entry and, if
-//! something of its slice is left, the second as well.
+//! Worked example, slices of 100 keys, of which a deletion spends four: an entry with a put and the
+//! DeleteRange of 60 keys, then one with a put. Turn 1: the put, 25 keys. Turn 2: 25 more. Turn 3: the
+//! rest, and since the second entry fits into what is left of the slice, both are published.
 
 use std::collections::VecDeque;
 use std::vec::IntoIter;
@@ -26,7 +27,7 @@ use crate::command::Command;
 use crate::entry::{Entry, EntryKind};
 use crate::fact::Fact;
 use crate::id::{MemberId, Position, RequestId, Term};
-use crate::machine::{Applied, LeaseChange};
+use crate::machine::{self, Applied, LeaseChange};
 use crate::message::SnapshotMeta;
 use crate::mutant;
 use crate::mvcc::Budget;
@@ -43,17 +44,21 @@ use super::Node;
 /// Committed entries that are not applied yet.
 pub(super) struct Backlog {
     entries: VecDeque<Entry>,
-    /// The first of them, once it was begun.
-    begun: Option<Begun>,
+    /// The first of them, once it was looked at.
+    first: Option<Begun>,
     /// Where the state was after the last whole entry.
     settled: Mark,
     /// A snapshot that came meanwhile, to be looked at when nothing waits any more.
     staged: Option<(MemberId, Term, SnapshotMeta)>,
 }
 
-/// An entry of commands under way, and what is held back until it is done.
+/// An entry of commands, and what is held back until it is done.
 struct Begun {
     at: Position,
+    /// Something of it was applied.
+    is_under_way: bool,
+    /// The keys it spends of a slice at most; `None` where only the state can tell.
+    keys_max: Option<usize>,
     /// Those that were not begun.
     rest: IntoIter<Command>,
     /// The one that was, and the bytes that were stored before it.
@@ -75,7 +80,7 @@ pub(super) struct Held {
 impl Backlog {
     /// Nothing waits; the state is at `settled`.
     pub(super) fn new(settled: Mark) -> Backlog {
-        Backlog { entries: VecDeque::new(), begun: None, settled, staged: None }
+        Backlog { entries: VecDeque::new(), first: None, settled, staged: None }
     }
 
     /// Takes a committed entry.
@@ -88,9 +93,9 @@ impl Backlog {
         self.entries.is_empty()
     }
 
-    /// Whether an entry was begun and is not done.
+    /// Whether an entry is applied in part.
     pub(super) fn is_within_entry(&self) -> bool {
-        self.begun.is_some()
+        self.first.as_ref().is_some_and(|first| first.is_under_way)
     }
 
     /// Where the published state is (law 1).
@@ -100,7 +105,7 @@ impl Backlog {
 
     /// The store is at a new state as a whole.
     pub(super) fn settle(&mut self, mark: Mark) {
-        assert!(self.begun.is_none(), "an entry is applied as a whole (law 2)");
+        assert!(!self.is_within_entry(), "an entry is applied as a whole (law 2)");
         self.settled = mark;
     }
 }
@@ -113,7 +118,7 @@ impl Node {
     }
 
     /// Applies the next committed entry, or goes on with it; says whether it is done. False also when
-    /// there is none, or nothing left of the slice.
+    /// there is none, when nothing is left of the slice, and when it is for the next turn.
     ///
     /// # Errors
     /// An entry that this version cannot read, or a store that cannot: the member halts, for it would
@@ -131,11 +136,11 @@ impl Node {
         let Some(entry) = self.backlog.entries.front().cloned() else { return Ok(false) };
         let mut held = Held::default();
         if entry.kind == EntryKind::Normal && !entry.data.is_empty() {
-            let begun = match self.backlog.begun.take() {
-                Some(begun) => begun,
+            let first = match self.backlog.first.take() {
+                Some(first) => first,
                 None => Begun::new(&entry)?,
             };
-            match self.apply_commands(now, begun, (budget, store), out)? {
+            match self.apply_commands(now, (first, entry.data.len()), (budget, store), out)? {
                 Some(done) => held = done,
                 None => return Ok(false),
             }
@@ -156,18 +161,32 @@ impl Node {
     fn apply_commands(
         &mut self,
         now: Instant,
-        mut begun: Begun,
+        (mut begun, bytes): (Begun, usize),
         (budget, store): (&mut Budget, &mut impl Store),
         out: &mut Output,
     ) -> Result<Option<Held>, Fault> {
+        let mut whole = Budget::unbounded();
+        let budget = match begun.keys_max {
+            Some(keys)
+                if !begun.is_under_way && keys <= budget.keys() && bytes <= budget.bytes() =>
+            {
+                budget.spend(keys, bytes);
+                &mut whole
+            }
+            _ if self.turn.changed && !begun.is_under_way => {
+                self.backlog.first = Some(begun);
+                return Ok(None); // law 2
+            }
+            _ => budget,
+        };
+        begun.is_under_way = true;
         let at = begun.at;
         loop {
-            let Some((command, stored)) = begun.current.take().or_else(|| {
+            let next = begun.current.take().or_else(|| {
                 let command = begun.rest.next()?;
                 Some((command, self.machine.stored_bytes()))
-            }) else {
-                return Ok(Some(begun.held));
-            };
+            });
+            let Some((command, stored)) = next else { return Ok(Some(begun.held)) };
             let other = command.id.member != self.config.member;
             if mutant::on(63) && other && matches!(command.op, Op::Auth(_)) {
                 self.machine.skip(at, store);
@@ -181,7 +200,7 @@ impl Node {
                 begun.current = Some((command, stored));
             }
             if !done || (budget.is_spent() && begun.rest.len() > 0) {
-                self.backlog.begun = Some(begun);
+                self.backlog.first = Some(begun);
                 return Ok(None);
             }
         }
@@ -247,7 +266,7 @@ impl Node {
         self.applied_bytes += entry.data.len() as u64;
         let own_term = entry.at.term == self.raft.term() && self.raft.role() == Role::Leader;
         if own_term && !self.lessor.is_primary() {
-            let leases = crate::machine::leases(store);
+            let leases = machine::leases(store);
             self.lessor.promote(now, self.config.limits.election_timeout, leases);
         }
         out.facts.push(Fact::Applied {
@@ -289,7 +308,15 @@ impl Begun {
         let (applied, mut held) = (Applied::default(), Held::default());
         held.events.reserve(commands.len());
         held.answers.reserve(commands.len());
-        Ok(Begun { at: entry.at, rest: commands.into_iter(), current: None, applied, held })
+        Ok(Begun {
+            at: entry.at,
+            is_under_way: false,
+            keys_max: commands.iter().map(|command| machine::keys_max(&command.op)).sum(),
+            rest: commands.into_iter(),
+            current: None,
+            applied,
+            held,
+        })
     }
 }
 
