@@ -56,8 +56,14 @@ pub struct Limits {
     pub publication_events_max: usize,
     /// Revisions looked at in one slice of a physical compaction (`--compaction-batch-limit`).
     pub compaction_batch: usize,
-    /// Expired leases proposed for revocation at one time.
+    /// Expired leases whose revocation is proposed and not yet applied, at most: as many go on their way
+    /// together, many to an entry, and the next when half of them are gone.
     pub lease_revoke_batch: usize,
+    /// How often the leader notes in the log what is left of a lease that has longer than this, so that
+    /// the next leader does not begin anew; `None` never does.
+    pub lease_checkpoint_interval: Option<Duration>,
+    /// Most leases in one such note, and in one tick.
+    pub lease_checkpoint_batch: usize,
     /// Bytes that may be stored before puts are refused (`--quota-backend-bytes`); `None` without a
     /// limit.
     pub quota_bytes: Option<u64>,
@@ -100,7 +106,9 @@ impl Default for Limits {
             apply_slice_bytes: 4 << 20,
             publication_events_max: 4096,
             compaction_batch: 1000,
-            lease_revoke_batch: 500,
+            lease_revoke_batch: 2048,
+            lease_checkpoint_interval: Some(Duration::from_secs(300)),
+            lease_checkpoint_batch: 1000,
             quota_bytes: None,
             sticky_no_space: false,
             audit_trail: 1 << 14,
@@ -145,6 +153,8 @@ impl Limits {
             ("bytes applied in a turn", self.apply_slice_bytes),
             ("events in a publication", self.publication_events_max),
             ("--compaction-batch-limit", self.compaction_batch),
+            ("leases revoked at a time", self.lease_revoke_batch),
+            ("leases noted at a time", self.lease_checkpoint_batch),
             ("remembered digests", self.audit_trail),
             ("keys read in a turn", self.edge_slice_keys),
             ("bytes read in a turn", self.edge_slice_bytes),

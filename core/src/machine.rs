@@ -50,7 +50,10 @@ pub use alarm::alarms;
 pub use auth::{auth_state, role, user};
 pub use cluster::{genesis, initial_members, members};
 pub use compact::compaction_cursor;
-pub use lease::{attached_from, lease_keys, lease_keys_from, lease_ttl, leases, leases_from};
+pub use lease::{
+    LeaseRow, attached_from, lease_keys, lease_keys_from, lease_rows, lease_ttl, leases,
+    leases_from,
+};
 pub use ledger::{RECORD_OVERHEAD, applied_digest, stored_bytes};
 pub use member::{cluster_version, is_removed, membership, started};
 
@@ -60,7 +63,7 @@ pub(crate) use task::keys_max;
 use crate::alarm::{Raised, crosses};
 use crate::auth::TokenChange;
 use crate::command::Command;
-use crate::id::{LeaseId, Position, Revision};
+use crate::id::{Index, LeaseId, Position, Revision};
 use crate::limits::Limits;
 use crate::machine::compact::Compaction;
 use crate::machine::draft::{Draft, Room};
@@ -107,6 +110,15 @@ pub enum LeaseChange {
         id: LeaseId,
         /// Seconds.
         ttl: i64,
+        /// The entry that granted it.
+        granted: Index,
+    },
+    /// What is left of it was noted.
+    Noted {
+        /// Which.
+        id: LeaseId,
+        /// Seconds; `None` when a note was taken back.
+        left: Option<i64>,
     },
     /// The lease and its keys are gone.
     Revoked {
@@ -333,6 +345,11 @@ fn decide(draft: &mut Draft<'_>, op: &Op, budget: &mut Budget) -> Result<Body, R
         Op::LeaseGrant { id, ttl } => {
             lease::grant(draft, *id, *ttl)?;
             Body::LeaseGrant { id: *id, ttl: *ttl }
+        }
+        Op::LeaseCheckpoint(notes) => {
+            budget.spend(notes.len(), 0);
+            lease::checkpoint(draft, notes);
+            Body::Publish
         }
         Op::AlarmList => Body::Alarms(alarms(draft.view())),
         Op::Alarm(op) => alarm::perform(draft, *op),

@@ -34,6 +34,7 @@ use crate::output::{Effect, Output};
 use crate::raft::reads::Reads;
 use crate::raft::{Boot, Raft};
 use crate::rejection::Rejection;
+use crate::request::LeaseNote;
 use crate::response::{Body, Event, Response};
 use crate::rng::Rng;
 use crate::status::{Role, Status};
@@ -113,8 +114,10 @@ pub struct Node {
     dropped: bool,
     reads: Reads<Reader>,
     forwarded: BTreeMap<u64, Forwarded>,
-    /// Renewals of leases whose revocation is under way.
+    /// Renewals that wait for a command under way: the lease's revocation, or the end of a note.
     expiring: Vec<LeaseWork>,
+    /// More leases have expired than may be revoked at a time.
+    overdue: bool,
     next_number: u64,
     next_seq: WalSeq,
     synced: WalSeq,
@@ -158,6 +161,8 @@ struct Turn {
     answers: Vec<(RequestId, Result<Response, Rejection>)>,
     /// Lease answers that still need a header.
     lease_answers: Vec<(RequestId, Body)>,
+    /// Notes of what was left of leases that are to be taken back.
+    notes_ended: Vec<LeaseNote>,
     /// Lease questions that have not been forwarded yet; those that were refused wait for a tick.
     forwards: bool,
 }
@@ -183,12 +188,13 @@ impl Node {
         Ok(Node {
             reads: Reads::new(config.member, config.incarnation, retry_after),
             machine: Machine::load(&config.limits, store),
-            lessor: Lessor::new(),
+            lessor: Lessor::noting(config.limits.lease_checkpoint_interval),
             pending: Ascending::default(),
             queue: Queue::default(),
             dropped: false,
             forwarded: BTreeMap::new(),
             expiring: Vec::new(),
+            overdue: false,
             next_number: 0,
             next_seq: last_seq.next(),
             synced: last_seq,
@@ -256,14 +262,15 @@ impl Node {
         }
     }
 
-    /// When the node next wants a turn, at the latest. A leader's queued commands need none: they wait
-    /// for a flush or the next tick, and each of those is a turn of its own.
+    /// When the node next wants a turn, at the latest. Commands that gather while a leader's batches are
+    /// on their way to the disk need none: they wait for a flush or the next tick, and each of those is a
+    /// turn of its own.
     pub fn deadline(&self) -> Instant {
-        let forwarding = !self.queue.is_empty() && self.raft.role() != Role::Leader;
+        let queued = !self.queue.is_empty() || (self.overdue && self.may_expire());
         let compacting = self.machine.compaction_pending() && !self.raft.is_installing();
         let alarmed = self.space.is_wanted() && self.may_propose();
         let applying = !self.backlog.is_empty();
-        let busy = applying || compacting || alarmed || (forwarding && self.may_propose());
+        let busy = applying || compacting || alarmed || (queued && self.may_propose());
         if busy { Instant(0) } else { self.next_tick }
     }
 
@@ -312,6 +319,9 @@ impl Node {
         self.compact(store, out)?;
         self.raise_alarm(now);
         self.raise_corrupt(now);
+        if self.overdue {
+            self.expire_leases(now, out);
+        }
         self.propose();
         self.propose_changes(now, store, out);
         if let Some(context) = self.reads.ask(now) {
@@ -381,10 +391,8 @@ impl Node {
         self.dropped = false;
         self.expire_requests(now, out);
         self.clear_alarms(now, store);
-        for id in self.lessor.expired(now, self.config.limits.lease_revoke_batch) {
-            out.facts.push(Fact::LeaseExpired { id });
-            self.queue_revocation(id);
-        }
+        self.expire_leases(now, out);
+        self.note_leases(now);
         self.offer_leadership(now, out);
         self.forward_lease_asks(now, out);
     }

@@ -48,7 +48,7 @@ use raft_golden::script::Script;
 
 #[test]
 fn scripts_print_what_they_claim() {
-    runner::check(&["raft", "snapshot", "membership", "space"], 26, || {
+    runner::check(&["raft", "snapshot", "membership", "space"], 27, || {
         let mut script = Script::default();
         move |command: &str| script.command(command)
     });

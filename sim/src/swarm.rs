@@ -267,13 +267,16 @@ fn draw_slices(rng: &mut Rng, limits: Limits) -> Limits {
     limits
 }
 
-/// Most seeds cut removals and revocations of a few keys into several slices, and hand on fewer events
+/// Many seeds note what is left of leases; most seeds cut removals and revocations of a few keys into several slices, and hand on fewer events
 /// than these make.
 fn draw_apply(rng: &mut Rng, limits: Limits) -> Limits {
     let limits = Limits {
         apply_slice_keys: *pick(rng, &[4096, 64, 8, 5, 1, 1]),
         apply_slice_bytes: *pick(rng, &[4 << 20, 4 << 20, 2_000, 1]),
         publication_events_max: *pick(rng, &[4096, 4096, 8, 1]),
+        lease_checkpoint_interval: [None, Some(500), Some(500), Some(2_000)][rng.below(4) as usize]
+            .map(Duration::from_millis),
+        lease_checkpoint_batch: *pick(rng, &[1000, 2]),
         ..limits
     };
     limits.validate().expect("the values above are valid");

@@ -16,7 +16,7 @@ use holdfast_sim::report::Report;
 use holdfast_sim::world::{RunOptions, run_with};
 
 /// The bug, its checker, and what it is (`MUTANTS.md`).
-const MUTANTS: [(u16, &str, &str); 32] = [
+const MUTANTS: [(u16, &str, &str); 33] = [
     (1, "R7", "messages leave before the log is flushed"),
     (2, "R1", "term and vote are not persisted"),
     (6, "K1", "a leader reads without asking the others"),
@@ -49,6 +49,7 @@ const MUTANTS: [(u16, &str, &str); 32] = [
     (76, "V5", "a full stream is not told that it can go on"),
     (77, "H3", "a connection that ends leaves its calls"),
     (90, "R5", "the state is published between the slices of a command"),
+    (91, "L1", "a renewal is confirmed while what was left before it stands noted"),
 ];
 
 /// Seeds after which a mutant has survived.

@@ -141,9 +141,11 @@ impl Guard {
                 self.lease(view, who, *id)
             }
             // No client can ask for these.
-            Op::Publish { .. } | Op::Started { .. } | Op::ClusterVersion(_) | Op::Audit(_) => {
-                Ok(())
-            }
+            Op::Publish { .. }
+            | Op::Started { .. }
+            | Op::ClusterVersion(_)
+            | Op::Audit(_)
+            | Op::LeaseCheckpoint(_) => Ok(()),
             Op::Auth(op) => self.auth(view, who, op),
         }
     }

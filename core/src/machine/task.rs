@@ -38,6 +38,7 @@ pub(crate) fn keys_max(op: &Op) -> Option<usize> {
         Op::DeleteRange(request) => removal_max(request),
         Op::Txn(request) => txn_max(request),
         Op::LeaseRevoke { .. } => None,
+        Op::LeaseCheckpoint(notes) => Some(1 + notes.len()),
         _ => Some(1),
     }
 }

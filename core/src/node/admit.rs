@@ -3,7 +3,7 @@
 use crate::codec;
 use crate::command::Command;
 use crate::fact::Fact;
-use crate::id::{LeaseId, RequestId};
+use crate::id::RequestId;
 use crate::mutant;
 use crate::output::Output;
 use crate::rejection::Rejection;
@@ -95,12 +95,13 @@ impl Node {
     /// what is beyond one turn's share.
     pub(super) fn propose(&mut self) {
         if self.raft.role() != Role::Leader {
-            // An expiry is this member's decision as the leader: its successor has given the lease
-            // more time, and must not be handed the decision of before.
-            let expiry = |command: &Command| {
-                matches!(command.op, Op::LeaseRevoke { .. }) && command.id.sequence == 0
+            // An expiry is this member's decision as the leader, and so is what it noted: its successor
+            // has given the lease more time, and must not be handed the decision of before.
+            let decided = |command: &Command| {
+                let lease = matches!(command.op, Op::LeaseRevoke { .. } | Op::LeaseCheckpoint(_));
+                lease && command.id.sequence == 0
             };
-            self.queue.retain(|command| !expiry(command));
+            self.queue.retain(|command| !decided(command));
         }
         let mut proposed = 0;
         while !self.queue.is_empty()
@@ -117,11 +118,6 @@ impl Node {
             }
             proposed += bytes;
         }
-    }
-
-    /// An expired lease is revoked through the log like any other; nobody waits for the answer.
-    pub(super) fn queue_revocation(&mut self, lease: LeaseId) {
-        self.propose_own(Op::LeaseRevoke { id: lease });
     }
 
     /// Answers the requests whose time is over. Whether their commands take effect stays open.

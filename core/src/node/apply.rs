@@ -238,7 +238,10 @@ impl Node {
     ) {
         for change in applied.leases.drain(..) {
             match change {
-                LeaseChange::Granted { id, ttl } => self.lessor.granted(now, id, ttl),
+                LeaseChange::Granted { id, ttl, granted } => {
+                    self.lessor.granted(now, id, (ttl, granted));
+                }
+                LeaseChange::Noted { id, left } => self.lessor.noted(id, left),
                 LeaseChange::Revoked { id } => self.lessor.revoked(id),
             }
         }
@@ -266,7 +269,8 @@ impl Node {
         self.applied_bytes += entry.data.len() as u64;
         let own_term = entry.at.term == self.raft.term() && self.raft.role() == Role::Leader;
         if own_term && !self.lessor.is_primary() {
-            let leases = machine::leases(store);
+            let mut leases = Vec::new();
+            machine::lease_rows(store, &mut |row| leases.push(row));
             self.lessor.promote(now, self.config.limits.election_timeout, leases);
         }
         out.facts.push(Fact::Applied {

@@ -10,6 +10,7 @@ use crate::lessor::Renewal;
 use crate::message::{LeaseAnswer, LeaseAsk, LeaseOutcome, Message};
 use crate::mutant;
 use crate::output::{Effect, Output};
+use crate::request::Op;
 use crate::response::Body;
 use crate::status::Role;
 use crate::time::Instant;
@@ -41,6 +42,32 @@ pub(super) struct Forwarded {
 }
 
 impl Node {
+    /// Expired leases are revoked through the log like any other; nobody waits for the answer. A bounded
+    /// number is on its way at a time, and more follow as soon as half of them are gone.
+    pub(super) fn expire_leases(&mut self, now: Instant, out: &mut Output) {
+        if self.may_expire() {
+            let most = self.config.limits.lease_revoke_batch;
+            for id in self.lessor.expired(now, most - self.lessor.reported()) {
+                out.facts.push(Fact::LeaseExpired { id });
+                self.propose_own(Op::LeaseRevoke { id });
+            }
+        }
+        self.overdue = self.lessor.deadline() <= now;
+    }
+
+    /// Whether revocations may be proposed for more expired leases.
+    pub(super) fn may_expire(&self) -> bool {
+        self.lessor.reported() <= self.config.limits.lease_revoke_batch / 2
+    }
+
+    /// Once per heartbeat: some leases of which it is time to note what is left.
+    pub(super) fn note_leases(&mut self, now: Instant) {
+        let notes = self.lessor.to_note(now, self.config.limits.lease_checkpoint_batch);
+        if !notes.is_empty() {
+            self.propose_own(Op::LeaseCheckpoint(notes));
+        }
+    }
+
     /// A session asks: the leader answers itself, others forward.
     pub(super) fn ask_lease(
         &mut self,
@@ -126,11 +153,21 @@ impl Node {
                 Reader::Lease(lease) => work.push(lease),
             }
         }
+        // What is being applied may take its time; a lease whose renewal waits for it lives on.
+        for reader in self.reads.confirmed() {
+            if let Reader::Lease(LeaseWork { lease, renew: true, .. }) = reader {
+                self.lessor.hold(now, *lease);
+            }
+        }
         for work in work {
             self.answer_lease(now, (work, settled), out);
         }
         for (request, body) in std::mem::take(&mut self.turn.lease_answers) {
             self.answer_body(request, body);
+        }
+        let notes = std::mem::take(&mut self.turn.notes_ended);
+        for notes in notes.chunks(self.config.limits.lease_checkpoint_batch) {
+            self.propose_own(Op::LeaseCheckpoint(notes.to_vec()));
         }
     }
 
@@ -165,6 +202,10 @@ impl Node {
             }
             Renewal::Missing => self.tell(work.asker, work.renew, LeaseOutcome::Missing, out),
             Renewal::Expiring => self.expiring.push(work),
+            Renewal::Noted { take_back } => {
+                self.turn.notes_ended.extend(take_back);
+                self.expiring.push(work);
+            }
         }
     }
 

@@ -297,6 +297,9 @@ fn cluster(words: &[&str]) -> Result<World, String> {
             "cache" => limits.log_cache_bytes = value as usize,
             "quota" => limits.quota_bytes = Some(value),
             "sticky" => limits.sticky_no_space = value == 1,
+            "note" => {
+                limits.lease_checkpoint_interval = Some(Duration::from_secs(value));
+            }
             "slice" => limits.apply_slice_keys = value as usize,
             "timeout" => limits.request_timeout = Duration::from_millis(value),
             _ => return Err(format!("option `{name}`")),
