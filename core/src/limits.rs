@@ -45,7 +45,7 @@ pub struct Limits {
     pub catchup_entries: u64,
     /// Bytes of log entries kept in memory; older ones are read back from the log.
     pub log_cache_bytes: usize,
-    /// Keys that apply looks at in one turn, a deletion counting four; what is more goes on in the next,
+    /// Keys that apply looks at in one turn, a deletion counting four, or eight of a leased key; what is more goes on in the next,
     /// and nothing of an entry is shown before its end. Together with the bytes about a millisecond
     /// (`benches/benches/slice.rs`).
     pub apply_slice_keys: usize,

@@ -195,7 +195,8 @@ impl Machine {
     /// If not, the same call goes on with it, with the same `out`: its events may be taken meanwhile, its
     /// result is there at the end. Until then nothing is to be published.
     ///
-    /// A key that is looked at, a value that is compared, a put, each spend one key, and a deletion four.
+    /// A key that is looked at, a value that is compared, a put, each spend one key, and a deletion four, or
+    /// eight of a key that hangs on a lease.
     pub fn advance(
         &mut self,
         (at, command): (Position, &Command),

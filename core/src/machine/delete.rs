@@ -3,13 +3,15 @@
 //! Law: a range without a living key changes nothing, not even the revision.
 //!
 //! Price: a row that is looked at counts as a key of the slice, and one that is deleted as
-//! [`DELETION_KEYS`]: that much longer does it take to write a tombstone than to pass by one.
+//! [`DELETION_KEYS`], twice that where it hangs on a lease: that much longer does it take to write a
+//! tombstone, and to take the key off its lease, than to pass by a row.
 //!
 //! Worked example: with "a" at r2 and "b" at r3, deleting [a, c) writes tombstones r4.0 and r4.1 and
 //! answers 2, and r2.0 and r3.0 when the previous pairs are wanted.
 
 use std::ops::{ControlFlow, Range};
 
+use crate::id::LeaseId;
 use crate::machine::draft::Draft;
 use crate::mvcc::Budget;
 use crate::mvcc::range::after;
@@ -19,6 +21,11 @@ use crate::store::Row;
 
 /// What a deletion spends of a slice, in keys.
 pub(super) const DELETION_KEYS: usize = 4;
+
+/// The same for a row that may hang on a lease.
+fn deletion_keys(row: &Row) -> usize {
+    if row.lease == LeaseId::NONE { DELETION_KEYS } else { 2 * DELETION_KEYS }
+}
 
 /// A DeleteRange under way.
 #[derive(Clone, Debug)]
@@ -59,7 +66,7 @@ impl Removal {
         draft.view().scan(&self.rest, &mut |key, row| {
             budget.spend(1, 0);
             if !row.is_tombstone() {
-                budget.spend(DELETION_KEYS - 1, key.len());
+                budget.spend(deletion_keys(row) - 1, key.len());
                 let start = names.len();
                 names.extend_from_slice(key);
                 found.push((start..names.len(), *row));

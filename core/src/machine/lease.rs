@@ -184,7 +184,7 @@ impl Revocation {
                 ended = false;
                 return ControlFlow::Break(());
             }
-            budget.spend(DELETION_KEYS, key.len());
+            budget.spend(2 * DELETION_KEYS, key.len());
             names.extend_from_slice(key);
             ends.push(names.len());
             ControlFlow::Continue(())

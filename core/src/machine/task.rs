@@ -44,7 +44,7 @@ pub(crate) fn keys_max(op: &Op) -> Option<usize> {
 }
 
 fn removal_max(request: &DeleteRange) -> Option<usize> {
-    (request.keys.end == RangeEnd::Single).then_some(DELETION_KEYS)
+    (request.keys.end == RangeEnd::Single).then_some(2 * DELETION_KEYS)
 }
 
 fn txn_max(txn: &Txn) -> Option<usize> {

@@ -9,6 +9,8 @@
 //! Worked example: three events of 900 KiB with a limit of 2 MiB leave as two pieces: two events
 //! with `fragment`, then one without.
 
+use std::iter::Peekable;
+
 use bytes::Bytes;
 
 use super::watcher::Watcher;
@@ -58,6 +60,21 @@ pub(super) fn event(
     Ok(WatchEvent { delete: event.delete, kv: event.kv.clone(), prev_kv })
 }
 
+/// The next events of a response that all together are smaller than `limit` bytes, at least one of them, and
+/// their bytes.
+pub(super) fn piece(
+    events: &mut Peekable<impl Iterator<Item = WatchEvent>>,
+    limit: usize,
+) -> (Vec<WatchEvent>, usize) {
+    let (mut piece, mut bytes) = (Vec::new(), HEADER_BYTES);
+    let fits = |event: &WatchEvent, bytes: usize| bytes + event_len(event) < limit;
+    while let Some(event) = events.next_if(|event| piece.is_empty() || fits(event, bytes)) {
+        bytes += event_len(&event);
+        piece.push(event);
+    }
+    (piece, bytes)
+}
+
 /// Appends a response to `out`, in pieces smaller than `limit` bytes as far as single events are.
 pub(super) fn fragments(mut whole: WatchResponse, limit: usize, out: &mut Vec<WatchResponse>) {
     let size = |events: &[WatchEvent]| HEADER_BYTES + events.iter().map(event_len).sum::<usize>();
@@ -65,19 +82,12 @@ pub(super) fn fragments(mut whole: WatchResponse, limit: usize, out: &mut Vec<Wa
         out.push(whole);
         return;
     }
-    let mut piece = control(whole.revision, whole.id);
-    let mut bytes = HEADER_BYTES;
-    for event in std::mem::take(&mut whole.events) {
-        let len = event_len(&event);
-        if !piece.events.is_empty() && bytes + len >= limit {
-            piece.fragment = true;
-            out.push(std::mem::replace(&mut piece, control(whole.revision, whole.id)));
-            bytes = HEADER_BYTES;
-        }
-        bytes += len;
-        piece.events.push(event);
+    let mut rest = std::mem::take(&mut whole.events).into_iter().peekable();
+    while rest.peek().is_some() {
+        let (events, _) = piece(&mut rest, limit);
+        let fragment = rest.peek().is_some();
+        out.push(WatchResponse { events, fragment, ..control(whole.revision, whole.id) });
     }
-    out.push(piece);
 }
 
 /// A response's header, watch id and flags at most; encoding them exactly would need the wire's ids.
