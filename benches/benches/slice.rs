@@ -58,7 +58,6 @@ fn fill(rig: &mut Rig, keys: u64, lease: LeaseId) {
         }
         rig.wait(last.expect("a batch")).expect("a put is not refused");
         rig.answers.clear();
-        rig.told.clear();
     }
     settle(rig);
 }
@@ -80,7 +79,6 @@ fn timed(rig: &mut Rig, what: &str, query: Query) -> AnswerBody {
     let took = begun.elapsed();
     settle(rig);
     rig.pieces.show(&format!("{what}, {took:.2?} until the answer"));
-    rig.told.clear();
     answer.body
 }
 
@@ -88,7 +86,6 @@ fn timed(rig: &mut Rig, what: &str, query: Query) -> AnswerBody {
 fn settle(rig: &mut Rig) {
     while rig.is_busy() || rig.edge.deadline() <= rig.now() {
         rig.turn();
-        rig.told.clear();
     }
 }
 

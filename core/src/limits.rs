@@ -25,7 +25,7 @@ pub struct Limits {
     /// Bytes proposed in one turn, and bytes applied at once; a larger command goes alone. Keeps one
     /// log batch small.
     pub turn_bytes_max: usize,
-    /// Bytes proposed and not yet committed, beyond which proposals wait.
+    /// Bytes proposed and not yet committed, or committed and not yet applied, beyond which proposals wait.
     pub uncommitted_bytes_max: u64,
     /// Append messages on their way to one follower, each at most an entry's bound: what a follower
     /// with a stalled disk must hold.

@@ -22,7 +22,7 @@ use crate::auth::TokenChange;
 use crate::codec;
 use crate::entry::{Entry, EntryKind};
 use crate::fact::Fact;
-use crate::id::{Incarnation, Index, MemberId, Position, RequestId, Term, WalSeq};
+use crate::id::{Incarnation, Index, LeaseId, MemberId, Position, RequestId, Term, WalSeq};
 use crate::input::Input;
 use crate::lessor::Lessor;
 use crate::limits::Limits;
@@ -115,7 +115,7 @@ pub struct Node {
     reads: Reads<Reader>,
     forwarded: BTreeMap<u64, Forwarded>,
     /// Renewals that wait for a command under way: the lease's revocation, or the end of a note.
-    expiring: Vec<LeaseWork>,
+    expiring: BTreeMap<LeaseId, Vec<LeaseWork>>,
     /// More leases have expired than may be revoked at a time.
     overdue: bool,
     next_number: u64,
@@ -161,6 +161,8 @@ struct Turn {
     answers: Vec<(RequestId, Result<Response, Rejection>)>,
     /// Lease answers that still need a header.
     lease_answers: Vec<(RequestId, Body)>,
+    /// Leases of which commands have taken effect.
+    lease_outcomes: Vec<LeaseId>,
     /// Notes of what was left of leases that are to be taken back.
     notes_ended: Vec<LeaseNote>,
     /// Lease questions that have not been forwarded yet; those that were refused wait for a tick.
@@ -193,7 +195,7 @@ impl Node {
             queue: Queue::default(),
             dropped: false,
             forwarded: BTreeMap::new(),
-            expiring: Vec::new(),
+            expiring: BTreeMap::new(),
             overdue: false,
             next_number: 0,
             next_seq: last_seq.next(),

@@ -78,7 +78,8 @@ impl Node {
     /// Whether a proposal could go anywhere now. A leader lets commands gather while enough batches are
     /// on their way to the disk: that is the whole of group commit.
     pub(super) fn may_propose(&self) -> bool {
-        if self.raft.is_installing() || self.dropped {
+        let behind = self.backlog.bytes() >= self.config.limits.uncommitted_bytes_max;
+        if self.raft.is_installing() || self.dropped || behind {
             return false;
         }
         match (self.raft.role(), self.raft.leader()) {
@@ -156,6 +157,9 @@ impl Node {
             Reader::Lease(work) => work.deadline > now,
         });
         self.forwarded.retain(|_, forwarded| pending.contains(forwarded.request.sequence));
-        self.expiring.retain(|work| work.deadline > now);
+        self.expiring.retain(|_, waiting| {
+            waiting.retain(|work| work.deadline > now);
+            !waiting.is_empty()
+        });
     }
 }

@@ -26,7 +26,7 @@ use crate::codec;
 use crate::command::Command;
 use crate::entry::{Entry, EntryKind};
 use crate::fact::Fact;
-use crate::id::{MemberId, Position, RequestId, Term};
+use crate::id::{LeaseId, MemberId, Position, RequestId, Term};
 use crate::machine::{self, Applied, LeaseChange};
 use crate::message::SnapshotMeta;
 use crate::mutant;
@@ -44,6 +44,8 @@ use super::Node;
 /// Committed entries that are not applied yet.
 pub(super) struct Backlog {
     entries: VecDeque<Entry>,
+    /// Of all of them.
+    bytes: u64,
     /// The first of them, once it was looked at.
     first: Option<Begun>,
     /// Where the state was after the last whole entry.
@@ -74,18 +76,25 @@ pub(super) struct Held {
     /// They were too many to be handed on: whoever watches reads them from the store.
     untold: bool,
     tokens: Vec<TokenChange>,
+    lease_outcomes: Vec<LeaseId>,
     answers: Vec<(RequestId, Result<Response, Rejection>)>,
 }
 
 impl Backlog {
     /// Nothing waits; the state is at `settled`.
     pub(super) fn new(settled: Mark) -> Backlog {
-        Backlog { entries: VecDeque::new(), first: None, settled, staged: None }
+        Backlog { entries: VecDeque::new(), bytes: 0, first: None, settled, staged: None }
     }
 
     /// Takes a committed entry.
     pub(super) fn push(&mut self, entry: Entry) {
+        self.bytes += entry.data.len() as u64;
         self.entries.push_back(entry);
+    }
+
+    /// Bytes that wait.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Whether everything committed is applied.
@@ -153,6 +162,7 @@ impl Node {
         }
         budget.spend(1, 0);
         self.backlog.entries.pop_front();
+        self.backlog.bytes -= entry.data.len() as u64;
         self.end_entry(now, &entry, held, (store, out));
         Ok(true)
     }
@@ -225,6 +235,9 @@ impl Node {
         }
         self.alarm_applied(&command.op, at.index, out);
         self.space_applied(now, (command, stored), applied);
+        if let Op::LeaseRevoke { id } = command.op {
+            begun.held.lease_outcomes.push(id);
+        }
         self.conclude(now, command.id, applied, &mut begun.held);
     }
 
@@ -241,7 +254,10 @@ impl Node {
                 LeaseChange::Granted { id, ttl, granted } => {
                     self.lessor.granted(now, id, (ttl, granted));
                 }
-                LeaseChange::Noted { id, left } => self.lessor.noted(id, left),
+                LeaseChange::Noted { id, left } => {
+                    self.lessor.noted(id, left);
+                    held.lease_outcomes.push(id);
+                }
                 LeaseChange::Revoked { id } => self.lessor.revoked(id),
             }
         }
@@ -346,6 +362,7 @@ impl super::Turn {
         self.untold |= held.untold;
         self.events.append(&mut held.events);
         self.tokens.append(&mut held.tokens);
+        self.lease_outcomes.append(&mut held.lease_outcomes);
         self.answers.append(&mut held.answers);
     }
 }

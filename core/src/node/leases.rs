@@ -146,7 +146,7 @@ impl Node {
     pub(super) fn finish_reads(&mut self, now: Instant, out: &mut Output) {
         let settled = self.backlog.settled().applied.index;
         let applied = if mutant::on(9) { Index(u64::MAX) } else { settled };
-        let mut work = std::mem::take(&mut self.expiring);
+        let mut work = self.take_concluded();
         for reader in self.reads.take_ready(applied) {
             match reader {
                 Reader::Request(id) => self.answer_body(id, Body::ReadIndex),
@@ -169,6 +169,16 @@ impl Node {
         for notes in notes.chunks(self.config.limits.lease_checkpoint_batch) {
             self.propose_own(Op::LeaseCheckpoint(notes.to_vec()));
         }
+    }
+
+    /// Renewals that need not wait any more: what they waited for has happened, or is another's business.
+    fn take_concluded(&mut self) -> Vec<LeaseWork> {
+        let outcomes = std::mem::take(&mut self.turn.lease_outcomes);
+        if self.raft.role() != Role::Leader || !self.lessor.is_primary() {
+            return std::mem::take(&mut self.expiring).into_values().flatten().collect();
+        }
+        let waiting = outcomes.iter().filter_map(|id| self.expiring.remove(id));
+        waiting.flatten().collect()
     }
 
     /// Law 4 of the node: the read index has confirmed the leadership, and the lessor is primary only
@@ -201,10 +211,10 @@ impl Node {
                 self.tell(work.asker, work.renew, outcome, out);
             }
             Renewal::Missing => self.tell(work.asker, work.renew, LeaseOutcome::Missing, out),
-            Renewal::Expiring => self.expiring.push(work),
+            Renewal::Expiring => self.expiring.entry(work.lease).or_default().push(work),
             Renewal::Noted { take_back } => {
                 self.turn.notes_ended.extend(take_back);
-                self.expiring.push(work);
+                self.expiring.entry(work.lease).or_default().push(work);
             }
         }
     }

@@ -171,11 +171,8 @@ impl Hub {
         let (told, routes) = (self.told, &mut self.routes);
         let Some(state) = self.streams.get_mut(&stream) else { return };
         match request {
-            WatchRequest::Create(mut create) => {
-                if self.announcing.is_some() && create.start == 0 {
-                    create.start = told.revision.next().0;
-                }
-                state.create(create, told, routes);
+            WatchRequest::Create(create) => {
+                state.create(create, (told, self.announcing.is_some()), routes);
             }
             WatchRequest::Cancel { id } => state.cancel(id, told, routes),
             WatchRequest::Progress => state.request_progress(self.mark.revision),

@@ -144,8 +144,13 @@ impl Stream {
         }
     }
 
-    /// Starts a watcher, or refuses to.
-    pub fn create(&mut self, create: WatchCreate, mark: Mark, routes: &mut KeyIndex<Target>) {
+    /// Starts a watcher, or refuses to; `announcing` says that the hub has still to get to the mark.
+    pub fn create(
+        &mut self,
+        create: WatchCreate,
+        (mark, announcing): (Mark, bool),
+        routes: &mut KeyIndex<Target>,
+    ) {
         let refused = if create.start < 0 {
             Some(Rejection::Compacted.text())
         } else if create.keys.is_empty() {
@@ -159,7 +164,7 @@ impl Stream {
             return self.refuse(reason, mark);
         }
         let id = if create.id == 0 { self.choose_id() } else { create.id };
-        let watcher = Watcher::new(create, mark.revision);
+        let watcher = Watcher::new(create, mark.revision, announcing);
         match watcher.phase {
             Phase::Behind { next } => {
                 self.waiting.insert((next, id));
