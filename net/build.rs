@@ -10,14 +10,17 @@ const PROTO_DIR: &str = "proto";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={PROTO_DIR}");
-    let files = protox::compile(proto_files(Path::new(PROTO_DIR))?, [PROTO_DIR])?;
+    let mut compiler = protox::Compiler::new([PROTO_DIR])?;
+    compiler.include_imports(true).open_files(proto_files(Path::new(PROTO_DIR))?)?;
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("no OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
     tonic_prost_build::configure()
         .build_server(false)
         .build_client(true)
         .emit_rerun_if_changed(false)
         .bytes(".")
         .btree_map(".")
-        .compile_fds(files)?;
+        .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }
 

@@ -15,7 +15,8 @@ use crate::response::AlarmKind;
 /// What can be asked of alarms, beside listing all of them ([`Op::AlarmList`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AlarmOp {
-    /// A kind that no alarm can have: decided in order like the others, and without effect.
+    /// A kind that no alarm can have: decided in order like the others, and without effect. It needs root like the
+    /// changes that it would be.
     Nothing,
     /// List the alarms of one kind.
     List(AlarmKind),

@@ -73,28 +73,52 @@ pub const TXN_DEPTH_MAX: usize = 64;
 /// The version this code writes, and the newest it reads.
 const VERSION: u8 = 1;
 
+/// The version and the count of commands.
+const HEAD_BYTES_MAX: usize = 11;
+
 /// Makes an entry of `commands`.
 ///
 /// Every command must have an [`encoded_len`] other than `usize::MAX`; admission has refused the
 /// others as too large.
 pub fn encode_entry(commands: &[Command]) -> Bytes {
-    let len = 11 + commands.iter().map(encoded_len).fold(0, usize::saturating_add);
-    assert!(len < isize::MAX as usize, "admission refuses a command that cannot be encoded");
-    let mut writer = encode::Writer::writing(len);
-    writer.byte(VERSION);
-    writer.varint(commands.len() as u64);
+    let mut encoded = Vec::new();
     for command in commands {
+        append_command(command, &mut encoded)
+            .expect("admission refuses a command that cannot be encoded");
+    }
+    join_commands(commands.len(), &encoded, None)
+}
+
+/// Adds a command as it stands in an entry, and says how many bytes it has; `None`, and nothing is
+/// added, for one whose transactions are nested deeper than [`TXN_DEPTH_MAX`].
+pub fn append_command(command: &Command, out: &mut Vec<u8>) -> Option<usize> {
+    if !can_be_encoded(command) {
+        return None;
+    }
+    let mut writer = encode::Writer::appending(std::mem::take(out));
+    writer.command(command);
+    let bytes = writer.len();
+    *out = writer.finish();
+    Some(bytes)
+}
+
+/// Makes an entry of `count` commands that [`append_command`] has encoded, and of `more` behind them.
+pub fn join_commands(count: usize, encoded: &[u8], more: Option<&Command>) -> Bytes {
+    let len = HEAD_BYTES_MAX + encoded.len() + more.map_or(0, encoded_len);
+    let mut writer = encode::Writer::appending(Vec::with_capacity(len));
+    writer.byte(VERSION);
+    writer.varint((count + usize::from(more.is_some())) as u64);
+    writer.raw(encoded);
+    if let Some(command) = more {
         writer.command(command);
     }
-    writer.finish()
+    writer.finish().into()
 }
 
 /// How many bytes `command` takes in an entry, without making them; `usize::MAX` for one that cannot
 /// be encoded at all because its transactions are nested deeper than [`TXN_DEPTH_MAX`].
 pub fn encoded_len(command: &Command) -> usize {
-    if let Op::Txn(txn) = &command.op
-        && !fits_depth(txn, TXN_DEPTH_MAX)
-    {
+    if !can_be_encoded(command) {
         return usize::MAX;
     }
     let mut writer = encode::Writer::counting();
@@ -134,6 +158,13 @@ fn decode_any(data: &Bytes) -> Result<Vec<Command>, CodecError> {
     let commands = reader.list(decode::Reader::command)?;
     reader.finish()?;
     Ok(commands)
+}
+
+fn can_be_encoded(command: &Command) -> bool {
+    match &command.op {
+        Op::Txn(txn) => fits_depth(txn, TXN_DEPTH_MAX),
+        _ => true,
+    }
 }
 
 fn fits_depth(txn: &Txn, left: usize) -> bool {

@@ -144,8 +144,34 @@ pub struct RequestId {
     pub member: MemberId,
     /// Which run of it.
     pub incarnation: Incarnation,
-    /// Counts up from 1 within the run.
+    /// Counts up from 1 within the run, for each edge of the member on its own; 0 is the node's.
+    ///
+    /// ```text
+    ///  edge : 16 | count : 48
+    /// ```
     pub sequence: u64,
+}
+
+/// Edges that one member may have: a bound for whatever is kept for each.
+pub const EDGES_MAX: usize = 128;
+
+const COUNT_BITS: u32 = 48;
+
+impl RequestId {
+    /// The edge that has made a request with this number: below [`EDGES_MAX`] for those of this run.
+    pub const fn edge_of(sequence: u64) -> usize {
+        (sequence >> COUNT_BITS) as usize
+    }
+
+    /// The edge that made this request.
+    pub const fn edge(self) -> usize {
+        RequestId::edge_of(self.sequence)
+    }
+
+    /// Where the numbers of an edge begin: its first request has the next one.
+    pub const fn first_of(edge: usize) -> u64 {
+        (edge as u64) << COUNT_BITS
+    }
 }
 
 impl fmt::Display for RequestId {

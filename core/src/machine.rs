@@ -209,7 +209,7 @@ impl Machine {
             out.events.clear();
             out.leases.clear();
             out.tokens.clear();
-            permitted = self.permit(command, store);
+            permitted = self.permit(&*store, command);
         }
         let mut task = self.task.take().unwrap_or_else(|| Task::new(&command.op));
         loop {
@@ -268,16 +268,20 @@ impl Machine {
         }
     }
 
-    fn permit(&mut self, command: &Command, store: &impl Store) -> Result<(), Rejection> {
-        match self.refusal(&command.op) {
-            None => self.guard.permit(store, &command.identity, Act::Op(&command.op)),
-            Some(rejection) => Err(rejection),
-        }
-    }
-
     /// Whether a command would be allowed now; apply decides again, on the state of then.
     pub fn permits(&mut self, command: &Command, view: &dyn View) -> bool {
         self.guard.permit(view, &command.identity, Act::Op(&command.op)).is_ok()
+    }
+
+    /// Alarms refuse before rights do; but who grants or revokes a lease says first who he is, as etcd has it.
+    fn permit(&mut self, view: &dyn View, command: &Command) -> Result<(), Rejection> {
+        if matches!(command.op, Op::LeaseGrant { .. } | Op::LeaseRevoke { .. }) {
+            self.guard.permit(view, &command.identity, Act::Identified)?;
+        }
+        match self.refusal(&command.op) {
+            None => self.guard.permit(view, &command.identity, Act::Op(&command.op)),
+            Some(rejection) => Err(rejection),
+        }
     }
 
     fn refusal(&self, op: &Op) -> Option<Rejection> {

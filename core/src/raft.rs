@@ -127,14 +127,16 @@ impl Raft {
 
     /// One heartbeat period has passed.
     pub fn tick(&mut self) {
-        if !self.is_installing() {
+        if !self.is_installing() || mutant::on(11) {
             self.call(|raw| raw.tick());
         }
     }
 
     /// A peer's message. Losing one is always allowed, so errors are only that.
     pub fn receive(&mut self, received: RaftMessage) {
-        if self.is_installing() || received.kind == RaftKind::Snapshot {
+        let lost = mutant::on(12) && received.kind == RaftKind::TimeoutNow;
+        let busy = self.is_installing() && !mutant::on(11);
+        if busy || lost || received.kind == RaftKind::Snapshot {
             return; // snapshots come as `staged`, after their files
         }
         let received = message::to_raft(received);
@@ -224,6 +226,9 @@ impl Raft {
             self.installing = Some(Installing { number, meta, messages });
             return Vec::new();
         }
+        if self.trusts_memory() {
+            self.call(|raw| raw.on_persist_ready(number));
+        }
         if mutant::on(1) {
             self.waiting.push_back(Waiting { number, seq, messages: Vec::new() });
             self.synced(self.synced);
@@ -233,6 +238,12 @@ impl Raft {
         self.synced(self.synced)
     }
 
+    /// Only a mutant counts its own entries before they are durable: M4 in a cluster, M37 alone.
+    fn trusts_memory(&self) -> bool {
+        let alone = self.raw.raft.prs().is_singleton();
+        self.role() == Role::Leader && if alone { mutant::on(37) } else { mutant::on(4) }
+    }
+
     /// Everything up to `index` is applied.
     pub fn applied(&mut self, index: Index) {
         self.raw.advance_apply_to(index.0);
@@ -240,6 +251,9 @@ impl Raft {
 
     /// Ends a snapshot transfer, so that the peer is not stuck in the snapshot state for ever.
     pub fn shipped(&mut self, to: MemberId, complete: bool) {
+        if mutant::on(10) {
+            return;
+        }
         let status = if complete { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
         self.raw.report_snapshot(to.0, status);
     }

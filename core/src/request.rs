@@ -46,7 +46,7 @@ impl KeyRange {
     pub fn from_wire(key: Bytes, range_end: Bytes) -> KeyRange {
         let end = match &range_end[..] {
             b"" => RangeEnd::Single,
-            b"\0" => RangeEnd::Open,
+            b"\0" if !crate::mutant::on(53) => RangeEnd::Open,
             _ => RangeEnd::Before(range_end),
         };
         KeyRange { start: key, end }

@@ -151,9 +151,12 @@ pub struct Alarm {
 }
 
 impl fmt::Display for Alarm {
-    /// As etcd prints its message.
+    /// As etcd prints its message: no member is no field.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "memberID:{} alarm:{}", self.member.0, self.kind.name())
+        if self.member.0 != 0 {
+            write!(f, "memberID:{} ", self.member.0)?;
+        }
+        write!(f, "alarm:{}", self.kind.name())
     }
 }
 
@@ -185,4 +188,11 @@ pub struct Event {
     pub key: Bytes,
     /// The encoded `mvccpb.KeyValue` of the event: for a delete only key and mod_revision.
     pub kv: Bytes,
+}
+
+impl Event {
+    /// What it costs to keep, in bytes: its own, and a share for the places that hold it.
+    pub fn size(&self) -> usize {
+        self.kv.len() + self.key.len() + 128
+    }
 }

@@ -35,6 +35,7 @@ impl View for Watched {
     }
 
     fn row(&self, key: &[u8]) -> Option<Row> {
+        self.rows.set(self.rows.get() + 1);
         self.inner.row(key)
     }
 
@@ -221,6 +222,24 @@ fn a_scan_that_goes_on_newer_views_keeps_its_revision() {
         world.apply(Op::Put(put(key * 7 % 40))).expect("memory does not fail");
     }
     assert_eq!(Ok(scan.into_answer()), expected);
+}
+
+#[test]
+fn a_point_read_looks_at_one_row_and_keeps_its_revision_on_newer_views() {
+    let mut world = World::with_keys(20);
+    let one = |key: usize| Range { keys: KeyRange::single(put(key).key), ..all() };
+    assert_eq!((world.cost(&one(7)), world.cost(&one(99))), ((1, 1), (1, 0)));
+    let begun = [7, 99].map(|key| {
+        let scan = RangeScan::new(&world.store, &one(key)).expect("a valid read");
+        (scan, range(&world.store, &one(key), None))
+    });
+    for key in [7, 99] {
+        world.apply(Op::Put(put(key))).expect("memory does not fail");
+    }
+    for (mut scan, expected) in begun {
+        while !scan.step(&world.store, &mut Budget::new(1, 1)).expect("readable") {}
+        assert_eq!(Ok(scan.into_answer()), expected);
+    }
 }
 
 #[test]

@@ -135,7 +135,7 @@ impl Runner {
     }
 
     fn publish(&mut self, events: Vec<Event>) -> String {
-        self.hub.published(self.now, &events, self.store.mark());
+        self.hub.published(self.now, events, self.store.mark());
         match self.hub.is_announcing() {
             true => "announcing\n".to_owned(),
             false => self.ready(),

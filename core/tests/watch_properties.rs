@@ -373,7 +373,7 @@ impl World {
             Step::Write(changes) => self.write(&changes),
             Step::Publish => {
                 let events = std::mem::take(&mut self.held);
-                self.hub.published(self.now, &events, self.store.mark());
+                self.hub.published(self.now, events, self.store.mark());
             }
             Step::Announce => self.announce(),
             Step::Lose => self.held.clear(),

@@ -6,6 +6,10 @@
 //! Worked example: `kv_client::KvClient::new(channel).put(PutRequest { .. })` of
 //! [`etcdserverpb`] is the call `/etcdserverpb.KV/Put`.
 
+/// All of `proto/*.proto` as an encoded `google.protobuf.FileDescriptorSet`, for whoever reads messages
+/// without knowing their types.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 macro_rules! package {
     ($(#[$doc:meta])* $module:ident, $file:literal) => {
         $(#[$doc])*

@@ -127,11 +127,13 @@ pub fn decode_query(
     }
 }
 
-/// The response message.
-pub fn answer_payload(origin: Origin, answer: &Answer) -> Payload {
-    let mut out = Assembly::sharing();
+/// The response message; a small one is cut from `chunk`, which is empty and kept for the next.
+pub fn answer_payload(origin: Origin, answer: &Answer, chunk: &mut BytesMut) -> Payload {
+    let mut out = Assembly::sharing(std::mem::take(chunk));
     assemble_answer(origin, answer, &mut out);
-    out.finish()
+    let (payload, left) = out.finish();
+    *chunk = left;
+    payload
 }
 
 /// Appends the response message to `out`.

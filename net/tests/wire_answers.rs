@@ -32,7 +32,11 @@ fn encode(body: AnswerBody) -> Bytes {
     let mut out = BytesMut::new();
     let answer = Answer { header: HEADER, body };
     encode_answer(ORIGIN, &answer, &mut out);
-    assert_eq!(gathered(&answer_payload(ORIGIN, &answer)), out, "pieces have the same bytes");
+    assert_eq!(
+        gathered(&answer_payload(ORIGIN, &answer, &mut BytesMut::new())),
+        out,
+        "pieces have the same bytes"
+    );
     out.freeze()
 }
 
@@ -219,7 +223,7 @@ proptest! {
         let mut out = BytesMut::new();
         encode_watch_response(ORIGIN, Term(4), &response, &mut out);
         prop_assert_eq!(&out[..], watch(&response).encode_to_vec());
-        prop_assert_eq!(gathered(&watch_payload(ORIGIN, Term(4), &response)), &out[..]);
+        prop_assert_eq!(gathered(&watch_payload(ORIGIN, Term(4), &response, &mut BytesMut::new())), &out[..]);
     }
 }
 

@@ -25,6 +25,7 @@ use holdfast_core::limits::Limits;
 use holdfast_net::grpc::{Http2Options, KeepaliveOptions};
 
 use crate::disk_driver::DiskDriver;
+use crate::edge_threads::EDGE_THREADS_MAX;
 use crate::logging::{Level, Output};
 
 mod auth;
@@ -132,6 +133,8 @@ pub struct Config {
     pub feature_gates: FeatureGates,
     /// `--experimental-disk-driver`.
     pub disk_driver: DiskDriver,
+    /// `--experimental-edge-threads`; `None` lets the machine's cores decide.
+    pub edge_threads: Option<usize>,
     /// `--auth-token`, `--auth-token-ttl`, `--bcrypt-cost`.
     pub auth: AuthFlags,
     /// `--log-level`.
@@ -227,6 +230,7 @@ fn build(values: Values) -> Result<Config, ConfigError> {
         feature_gates,
         unsafe_no_fsync: values.switch("unsafe-no-fsync"),
         disk_driver: disk_driver(&values)?,
+        edge_threads: edge_threads(&values)?,
         auth,
         log_level: log_level(&values)?,
         log_outputs: log_outputs(&values)?,
@@ -268,6 +272,19 @@ fn disk_driver(values: &Values) -> Result<DiskDriver, ConfigError> {
             "--experimental-disk-driver {name:?} is none of auto, io_uring, pool"
         ))
     })
+}
+
+fn edge_threads(values: &Values) -> Result<Option<usize>, ConfigError> {
+    match values.text("experimental-edge-threads") {
+        "auto" => Ok(None),
+        given => match given.parse() {
+            Ok(threads) if threads <= EDGE_THREADS_MAX => Ok(Some(threads)),
+            _ => Err(ConfigError::unfit(format!(
+                "--experimental-edge-threads {given:?} is neither auto nor a number up to \
+                 {EDGE_THREADS_MAX}"
+            ))),
+        },
+    }
 }
 
 fn data_dir(values: &Values, name: &str) -> PathBuf {

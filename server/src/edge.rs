@@ -280,7 +280,7 @@ impl Edge {
         let most = self.config.limits.pending_commands_max;
         let waiting_count =
             self.waiting.len() + self.lagging.len() + self.physical.len() + self.moving.len();
-        if waiting_count >= most || self.reads.len() >= most {
+        if waiting_count >= most || self.reads.len() >= most || inbox.len() >= most {
             return self.refuse(waiting, Rejection::TooManyRequests);
         }
         match self.access.identify(&by) {
@@ -349,7 +349,7 @@ impl Edge {
         if publication.restored {
             self.hub.restored(now, &self.source.snapshot);
         } else {
-            self.hub.published(now, &publication.events, mark);
+            self.hub.published(now, publication.events, mark);
         }
         let lagging = std::mem::take(&mut self.lagging);
         lagging.into_iter().for_each(|look| self.read_lease(look));
@@ -398,19 +398,18 @@ impl Edge {
         }
     }
 
-    /// Answers that are complete, in the order in which they became so. Reads under way go on; called
-    /// once in each turn, after [`Edge::turned`], and before watches are polled.
-    pub fn take_answers(&mut self, now: Instant) -> Vec<(StreamId, Answered)> {
+    /// Moves the answers that are complete, in the order in which they became so, to `out`, which is
+    /// empty. Reads under way go on; called once in each turn, after [`Edge::turned`], and before watches
+    /// are polled.
+    pub fn take_answers(&mut self, now: Instant, out: &mut Vec<(StreamId, Answered)>) {
         self.tick(now);
         self.expire(now);
         self.reads.work(&self.source, &mut self.access, &mut self.cancelled);
-        // As many as now may come next: a vector that begins with nothing is moved as it grows.
-        let room = Vec::with_capacity(self.reads.answers.len());
-        let mut answers = std::mem::replace(&mut self.reads.answers, room);
+        // The two vectors change places: one that begins with nothing is moved as it grows.
+        std::mem::swap(&mut self.reads.answers, out);
         if !self.cancelled.is_empty() {
-            answers.retain(|(call, _)| !self.cancelled.remove(call));
+            out.retain(|(call, _)| !self.cancelled.remove(call));
         }
-        answers
     }
 
     /// The next watch stream that has something to say, in turn, while this turn's share lasts.
@@ -475,6 +474,11 @@ impl Edge {
     /// The state as last published.
     pub fn snapshot(&self) -> &Snapshot {
         &self.source.snapshot
+    }
+
+    /// Whether a new state may give this edge something to do: somebody watches, or waits for a state.
+    pub fn is_attentive(&self) -> bool {
+        self.hub.is_open() || !self.lagging.is_empty() || !self.parked.is_empty()
     }
 
     /// The quota as Status shows it.

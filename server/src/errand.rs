@@ -198,6 +198,7 @@ impl Single {
         Ok(match method {
             Method::Unlock => {
                 let request: lock::UnlockRequest = read(message)?;
+                check_key(&request.key)?;
                 (Single::Unlock, Step::Ask(delete(request.key)))
             }
             Method::Leader => {
@@ -207,11 +208,13 @@ impl Single {
             Method::Resign => {
                 let request: election::ResignRequest = read(message)?;
                 let leader = request.leader.ok_or_else(missing_leader)?;
+                check_key(&leader.key)?;
                 (Single::Resign, Step::Ask(resign(leader.key, leader.rev)))
             }
             _ => {
                 let request: election::ProclaimRequest = read(message)?;
                 let leader = request.leader.ok_or_else(missing_leader)?;
+                check_key(&leader.key)?;
                 let proclaim =
                     Proclaim { key: leader.key, revision: leader.rev, value: request.value };
                 let step = match leader.lease {
@@ -254,6 +257,15 @@ impl Proclaim {
 
 fn read<M: Message + Default>(message: &Bytes) -> Result<M, GrpcStatus> {
     holdfast_net::wire::decode_message(message)
+}
+
+/// The inner request would be refused for its key before anything else.
+fn check_key(key: &[u8]) -> Result<(), GrpcStatus> {
+    if key.is_empty() {
+        let message = Rejection::EmptyKey.text().into();
+        return Err(GrpcStatus { code: Code::Unknown, message });
+    }
+    Ok(())
 }
 
 fn missing_leader() -> GrpcStatus {

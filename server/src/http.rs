@@ -64,7 +64,7 @@ pub trait Probe {
     fn versions(&self) -> Versions;
 
     /// The page of metrics.
-    fn metrics(&self) -> String;
+    async fn metrics(&self) -> String;
 
     /// A check was answered, or failed for this reason: it is counted and, when it failed, logged.
     fn checked(&self, check: Check, failure: Option<&str>);
@@ -178,7 +178,7 @@ async fn respond<P: Probe, B>(request: &Request<B>, probe: &P, surface: Surface)
     let client = surface == Surface::Client;
     let mut reply = match request.uri().path() {
         _ if client && request.method() == Method::OPTIONS => Reply::default(),
-        "/metrics" => metrics(probe),
+        "/metrics" => metrics(probe).await,
         "/version" if client => only_get(request).unwrap_or_else(|| version(probe)),
         path => match health::Endpoint::of(path) {
             None => error(StatusCode::NOT_FOUND, "404 page not found"),
@@ -194,11 +194,11 @@ async fn respond<P: Probe, B>(request: &Request<B>, probe: &P, surface: Surface)
     reply
 }
 
-fn metrics(probe: &impl Probe) -> Reply {
+async fn metrics(probe: &impl Probe) -> Reply {
     typed(
         StatusCode::OK,
         "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
-        probe.metrics(),
+        probe.metrics().await,
     )
 }
 

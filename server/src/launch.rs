@@ -16,6 +16,7 @@ use tracing::{debug, error, info, warn};
 use crate::boot::BootConfig;
 use crate::config::{ClusterState, Config, HttpUrl};
 use crate::datadir::DataDir;
+use crate::edge_threads::{chosen, cores};
 use crate::identity;
 use crate::join::{self, Joined};
 use crate::member::MemberConfig;
@@ -96,6 +97,7 @@ fn member_config(config: &Config, disk: &FileDisk) -> Result<MemberConfig, Fault
         auth: config.auth.options().map_err(|cause| {
             Fault::new("reading the keys of --auth-token", "the command line", cause)
         })?,
+        further_edges: config.edge_threads.unwrap_or_else(|| chosen(cores())),
     })
 }
 

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use holdfast_core::compactor::AutoCompaction;
+use holdfast_core::id::RequestId;
 use holdfast_core::machine;
 use holdfast_core::request::Op;
 use holdfast_core::response as core;
+use holdfast_core::rng::Rng;
 use holdfast_core::store::Fault;
 use holdfast_core::time::Instant;
 use holdfast_core::watch::HubOptions;
@@ -27,6 +29,7 @@ use crate::auth::vault::Vault;
 use crate::boot::{BootConfig, boot};
 use crate::driver::Driver;
 use crate::edge::{Edge, EdgeConfig};
+use crate::edge_worker::{EdgePost, EdgeSeed};
 use crate::identity;
 use crate::observer::Observer;
 use crate::peers::Peers;
@@ -35,7 +38,7 @@ use crate::session::{Sessions, SessionsConfig};
 use crate::worker::{DiskQueue, Worker, WorkerHost};
 
 /// Unsent bytes at which a stream is full.
-const STREAM_BYTES_MAX: usize = 4 << 20;
+pub(crate) const STREAM_BYTES_MAX: usize = 4 << 20;
 
 /// Between two attempts to publish the member's attributes. One that a dying leader took with it would
 /// otherwise be missed for a whole request timeout.
@@ -70,6 +73,15 @@ pub struct MemberConfig {
     pub auto_compaction: Option<AutoCompaction>,
     /// Passwords and tokens.
     pub auth: AuthOptions,
+    /// Edges beside the one that shares the driver's thread; below [`EDGES_MAX`](holdfast_core::id::EDGES_MAX).
+    pub further_edges: usize,
+}
+
+/// Gives clients' connections to further edges.
+pub trait Spread<IO> {
+    /// Takes a connection that speaks HTTP/2, of which `first` has been read, or gives it back: then
+    /// it is the first edge's, which has `own` connections now.
+    fn give(&self, own: usize, io: IO, first: Bytes) -> Option<(IO, Bytes)>;
 }
 
 /// Serves what is not gRPC on a client port.
@@ -90,6 +102,8 @@ pub struct Member<R: Runtime> {
     pub fault: Rc<Cell<Option<Fault>>>,
     /// Rung when it has stopped.
     pub stopped: Rc<Notify>,
+    /// What its further edges are made of, for whoever runs them.
+    seeds: Cell<Vec<EdgeSeed>>,
     runtime: R,
     config: Rc<MemberConfig>,
     observer: Rc<dyn Observer>,
@@ -135,7 +149,12 @@ impl<R: Runtime> Member<R> {
             observer.clone(),
         );
         let streams = Rc::new(Streams::new(0, STREAM_BYTES_MAX));
-        let edge = Edge::new(edge_config(&config), booted.engine.snapshot(), vault);
+        let edge = Edge::new(edge_config(&config, 0), booted.engine.snapshot(), vault);
+        let seeds = (1..=config.further_edges).map(|number| {
+            EdgeSeed::new(number, &config, booted.engine.snapshot(), disks.wake.clone())
+        });
+        let seeds: Vec<EdgeSeed> = seeds.collect();
+        let further = seeds.iter().map(|seed| seed.post.clone()).collect();
         let sessions = Rc::new(RefCell::new(Sessions::new(
             edge,
             sessions_config(&config, &runtime, streams.clone(), ring),
@@ -146,6 +165,7 @@ impl<R: Runtime> Member<R> {
             peers,
             fault: Rc::new(Cell::new(None)),
             stopped: Rc::new(Notify::new()),
+            seeds: Cell::new(seeds),
             runtime,
             config: Rc::new(config),
             observer,
@@ -160,13 +180,19 @@ impl<R: Runtime> Member<R> {
             membership.members.entry(known.id).or_insert_with(|| known.clone());
         }
         member.peers.update(&member.runtime, membership);
-        member.run(driver, &disks);
+        member.run(driver, &disks, further);
         Ok(member)
     }
 
-    fn run(&self, driver: Driver<WorkerHost<R>>, disks: &Disks) {
+    /// What the further edges are made of; whoever asks first runs them.
+    pub fn take_further(&self) -> Vec<EdgeSeed> {
+        self.seeds.take()
+    }
+
+    fn run(&self, driver: Driver<WorkerHost<R>>, disks: &Disks, further: Vec<Arc<EdgePost>>) {
         let worker = Worker {
             sessions: self.sessions.clone(),
+            further,
             peers: self.peers.clone(),
             disk: disks.queue.clone(),
             wake: disks.wake.clone(),
@@ -200,18 +226,22 @@ impl<R: Runtime> Member<R> {
     }
 
     /// Publishes the member's attributes through the log, which needs a quorum; then listens.
-    /// `gate` serves what is not gRPC.
+    /// `gate` serves what is not gRPC, and `spread` gives some of the rest to further edges.
     ///
     /// # Errors
     /// Addresses that cannot be listened on.
-    pub async fn serve_clients(&self, gate: Rc<dyn Gate<R::Stream>>) -> Result<(), Fault> {
+    pub async fn serve_clients(
+        &self,
+        gate: Rc<dyn Gate<R::Stream>>,
+        spread: Rc<dyn Spread<R::Stream>>,
+    ) -> Result<(), Fault> {
         let mut listeners = Vec::new();
         for address in &self.config.listen_clients {
             listeners.push(self.listen(address, "--listen-client-urls").await?);
         }
         self.publish().await;
         for listener in listeners {
-            self.accept_clients(listener, gate.clone());
+            self.accept_clients(listener, gate.clone(), spread.clone());
         }
         self.observer.ready(&self.config.listen_clients);
         Ok(())
@@ -235,7 +265,12 @@ impl<R: Runtime> Member<R> {
         }
     }
 
-    fn accept_clients(&self, mut listener: R::Listener, gate: Rc<dyn Gate<R::Stream>>) {
+    fn accept_clients(
+        &self,
+        mut listener: R::Listener,
+        gate: Rc<dyn Gate<R::Stream>>,
+        spread: Rc<dyn Spread<R::Stream>>,
+    ) {
         let runtime = self.runtime.clone();
         let services: Rc<RefCell<dyn Services>> = self.sessions.clone();
         let streams = self.streams.clone();
@@ -250,14 +285,17 @@ impl<R: Runtime> Member<R> {
                 };
                 let (services, streams) = (services.clone(), streams.clone());
                 let (gate, options, timer) = (gate.clone(), options.clone(), runtime.clone());
+                let spread = spread.clone();
                 runtime.spawn(async move {
-                    if let Some((stream, first, kind)) = identify(stream, &timer).await {
-                        match kind {
-                            Sniffed::Http2 => {
-                                drop(grpc::serve(stream, first, services, streams, options).await);
-                            }
-                            _ => gate.serve(stream, first).await,
-                        }
+                    let Some((stream, first, kind)) = identify(stream, &timer).await else {
+                        return;
+                    };
+                    if kind != Sniffed::Http2 {
+                        return gate.serve(stream, first).await;
+                    }
+                    let own = streams.connections();
+                    if let Some((stream, first)) = spread.give(own, stream, first) {
+                        drop(grpc::serve(stream, first, services, streams, options).await);
                     }
                 });
             }
@@ -315,28 +353,31 @@ async fn identify<IO: AsyncRead + AsyncWrite + Unpin, R: Runtime>(
     }
 }
 
-fn edge_config(config: &MemberConfig) -> EdgeConfig {
+/// Of edge `number`. What a member does once, it does on its first.
+pub(crate) fn edge_config(config: &MemberConfig, number: usize) -> EdgeConfig {
     let limits = config.boot.limits.clone();
+    let own_seed =
+        Rng::new(config.boot.seed ^ config.boot.incarnation.0).fork(number as u64).next();
     EdgeConfig {
         member: config.boot.member,
         incarnation: config.boot.incarnation,
-        sequence_base: 0,
+        sequence_base: RequestId::first_of(number),
         hub: HubOptions {
             progress_interval: config.progress_interval,
             fragment_bytes: limits.request_bytes_max + (512 << 10),
-            seed: config.boot.seed,
+            seed: config.boot.seed ^ number as u64,
             ..HubOptions::default()
         },
         limits,
-        seed: config.boot.seed ^ config.boot.incarnation.0,
+        seed: own_seed,
         quota: config.quota,
-        auto_compaction: config.auto_compaction,
+        auto_compaction: config.auto_compaction.filter(|_| number == 0),
         auth: config.auth.clone(),
         member_id: identity::added_member_id,
     }
 }
 
-fn sessions_config<R: Runtime>(
+pub(crate) fn sessions_config<R: Runtime>(
     config: &MemberConfig,
     runtime: &R,
     streams: Rc<Streams>,
@@ -357,7 +398,7 @@ fn sessions_config<R: Runtime>(
 }
 
 /// The transport's clock on a [`Runtime`].
-struct RuntimeTimer<R>(R);
+pub(crate) struct RuntimeTimer<R>(pub(crate) R);
 
 impl<R: Runtime> Timer for RuntimeTimer<R> {
     fn now(&self) -> Instant {

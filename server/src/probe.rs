@@ -15,6 +15,7 @@ use holdfast_net::grpc::Sleep;
 use tokio::net::TcpStream;
 use tracing::warn;
 
+use crate::edge_threads::EdgeThreads;
 use crate::http::{self, HttpOptions, Probe, Surface, Versions};
 use crate::member::Gate;
 use crate::metrics::{Check, Metrics, StoreFacts};
@@ -28,13 +29,18 @@ const VERSION: &str = "3.7.0";
 /// A member, as its health and metrics see it.
 pub struct MemberProbe {
     sessions: Rc<RefCell<Sessions>>,
+    threads: Rc<EdgeThreads>,
     metrics: Rc<Metrics>,
 }
 
 impl MemberProbe {
-    /// A probe of the member behind `sessions`.
-    pub fn new(sessions: Rc<RefCell<Sessions>>, metrics: Rc<Metrics>) -> MemberProbe {
-        MemberProbe { sessions, metrics }
+    /// A probe of the member behind `sessions`, some of whose clients `threads` serve.
+    pub fn new(
+        sessions: Rc<RefCell<Sessions>>,
+        threads: Rc<EdgeThreads>,
+        metrics: Rc<Metrics>,
+    ) -> MemberProbe {
+        MemberProbe { sessions, threads, metrics }
     }
 }
 
@@ -68,9 +74,10 @@ impl Probe for MemberProbe {
         Versions { cluster, storage: Some(VERSION.into()) }
     }
 
-    fn metrics(&self) -> String {
-        let mut sessions = self.sessions.borrow_mut();
-        let counts = sessions.edge().watches().0.counts();
+    async fn metrics(&self) -> String {
+        let mut counts = self.sessions.borrow_mut().edge().watches().0.counts();
+        self.threads.add_watched(&mut counts).await;
+        let sessions = self.sessions.borrow();
         let snapshot = sessions.view().snapshot();
         let mark = snapshot.mark();
         let size_bytes = machine::stored_bytes(snapshot);

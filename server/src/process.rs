@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use crate::auth::vault::ThreadVault;
 use crate::disk_driver::DiskDriver;
+use crate::edge_threads::EdgeThreads;
 use crate::http::Surface;
 use crate::member::{Disks, Member, MemberConfig};
 use crate::metrics::Metrics;
@@ -87,7 +88,8 @@ async fn supervise(
     let disks = Disks { disk, queue, wake };
     let runtime = TokioRuntime::new();
     let member = Member::start(runtime, disks, Box::new(vault), config.member, observer).await?;
-    let probe = Rc::new(MemberProbe::new(member.sessions.clone(), metrics));
+    let threads = Rc::new(EdgeThreads::start(member.take_further(), runtime)?);
+    let probe = Rc::new(MemberProbe::new(member.sessions.clone(), threads.clone(), metrics));
     let scraped = Rc::new(HttpGate::new(probe.clone(), Surface::Metrics));
     for address in &config.listen_metrics {
         listen_for_metrics(runtime, scraped.clone(), address).await?;
@@ -97,15 +99,17 @@ async fn supervise(
         biased;
         signal = &mut signals => return Ok(Ended::Signal(signal)),
         () = member.stopped.notified() => {}
-        served = member.serve_clients(gate) => {
+        fault = threads.failed() => return Ok(Ended::Fault(fault)),
+        served = member.serve_clients(gate, threads.clone()) => {
             served?;
             tokio::select! {
                 biased;
                 signal = &mut signals => {
-                    stop(&member).await;
+                    stop(&member, &threads).await;
                     return Ok(Ended::Signal(signal));
                 }
                 () = member.stopped.notified() => {}
+                fault = threads.failed() => return Ok(Ended::Fault(fault)),
             }
         }
     }
@@ -114,13 +118,15 @@ async fn supervise(
 }
 
 /// Leadership goes first, then the open calls end, then the process may.
-async fn stop(member: &Member<TokioRuntime>) {
+async fn stop(member: &Member<TokioRuntime>, threads: &EdgeThreads) {
+    member.sessions.borrow_mut().hand_over();
     member.sessions.borrow_mut().stop();
     member.streams.drain();
+    threads.stop();
     let leads = || member.sessions.borrow().view().status().role == Role::Leader;
     let alone = member.peers.connected() == 0;
     wait_until(HANDOVER, || alone || !leads()).await;
-    wait_until(DRAIN, || member.streams.connections() == 0).await;
+    wait_until(DRAIN, || member.streams.connections() + threads.connections() == 0).await;
 }
 
 async fn wait_until(patience: Duration, done: impl Fn() -> bool) {

@@ -48,15 +48,18 @@ struct Open {
     require_leader: bool,
     /// Whose the requests of a client stream are.
     by: Credential,
-    /// Renewals asked and not answered yet, and whether more may come.
+    /// Renewals asked and not answered yet.
     asked: usize,
-    half_closed: bool,
+    /// How the call ends once they are; until then it goes on.
+    ending: Option<GrpcStatus>,
+    /// A watch of the server's health that has said that it serves.
+    told_serving: bool,
 }
 
 impl Open {
     fn new(method: Method, require_leader: bool) -> Open {
         let by = Credential::None;
-        Open { method, require_leader, by, asked: 0, half_closed: false }
+        Open { method, require_leader, by, asked: 0, ending: None, told_serving: false }
     }
 }
 
@@ -79,6 +82,10 @@ pub struct Sessions {
     leaderless_since: Option<Instant>,
     stopping: bool,
     scratch: Vec<WatchResponse>,
+    /// Answers that are being handed out.
+    answers: Vec<(StreamId, Answered)>,
+    /// Where small answers are written.
+    chunk: BytesMut,
 }
 
 /// What a [`Sessions`] is made of.
@@ -117,6 +124,8 @@ impl Sessions {
             leaderless_since: None,
             stopping: false,
             scratch: Vec::new(),
+            answers: Vec::new(),
+            chunk: BytesMut::new(),
         }
     }
 
@@ -156,7 +165,7 @@ impl Sessions {
         answer
     }
 
-    /// Refuses new calls, ends the streams, and starts handing leadership over.
+    /// Refuses new calls and ends the streams.
     pub fn stop(&mut self) {
         self.stopping = true;
         let lasting = |open: &Open| {
@@ -170,6 +179,11 @@ impl Sessions {
             self.tell_not_serving(stream);
             self.end(stream, wire::status_of(Rejection::Stopped));
         }
+        (self.wake)();
+    }
+
+    /// Starts handing leadership over: once in a member, whatever the number of its sessions.
+    pub fn hand_over(&mut self) {
         let now = (self.clock)();
         self.edge.transfer_leadership(now, &mut self.inbox);
         (self.wake)();
@@ -178,7 +192,9 @@ impl Sessions {
     /// Hands out what is ready after a turn: answers, watch events, ended streams.
     pub fn deliver(&mut self) {
         let now = (self.clock)();
-        for (call, answered) in self.edge.take_answers(now) {
+        let mut answers = std::mem::take(&mut self.answers);
+        self.edge.take_answers(now, &mut answers);
+        for (call, answered) in answers.drain(..) {
             match self.internal.remove(&call) {
                 // The asker may have given up; then nobody wants the answer.
                 Some(waiting) => drop(waiting.send(answered)),
@@ -189,6 +205,7 @@ impl Sessions {
                 }
             }
         }
+        self.answers = answers;
         self.edge.watches().0.tick(now);
         while let Some(stream) = self.edge.next_watch() {
             let stream = StreamId(stream.0);
@@ -261,10 +278,10 @@ impl Sessions {
     }
 
     fn unary(&mut self, (stream, by): (StreamId, Credential), method: Method, message: &Bytes) {
+        if self.is_learner() && !learner::may_answer(method, message) {
+            return self.end(stream, wire::status_of(Rejection::NotSupportedForLearner));
+        }
         match wire::decode_query(method, message, &self.limits) {
-            Ok(query) if self.is_learner() && !learner::may_answer(&query) => {
-                self.end(stream, wire::status_of(Rejection::NotSupportedForLearner));
-            }
             Ok(query) => {
                 self.calls.insert(stream, Open::new(method, false));
                 let now = (self.clock)();
@@ -286,6 +303,9 @@ impl Sessions {
         match wire::decode_health_check(message) {
             Err(status) => self.end(stream, status),
             Ok(service) if service.is_empty() => {
+                if let Some(open) = self.calls.get_mut(stream) {
+                    open.told_serving = true;
+                }
                 wire::encode_health(Serving::Serving, &mut out);
                 self.send(stream, out.freeze(), method == Method::HealthCheck);
             }
@@ -299,9 +319,9 @@ impl Sessions {
         }
     }
 
-    /// The last message of a watch of the server's health.
+    /// The last message of a watch of the server's health; one of a service that is not known hears nothing.
     fn tell_not_serving(&mut self, stream: StreamId) {
-        if self.calls.get(stream).is_some_and(|open| open.method == Method::HealthWatch) {
+        if self.calls.get(stream).is_some_and(|open| open.told_serving) {
             let mut out = BytesMut::new();
             wire::encode_health(Serving::NotServing, &mut out);
             self.send(stream, out.freeze(), false);
@@ -323,6 +343,8 @@ impl Sessions {
                 Ok(None) => {}
                 Err(status) => self.end(stream, status),
             },
+            // As etcd, which has returned by then.
+            Method::LeaseKeepAlive if open.ending.is_some() => {}
             Method::LeaseKeepAlive => {
                 let by = open.by.clone();
                 match wire::decode_query(Method::LeaseKeepAlive, message, &self.limits) {
@@ -333,7 +355,7 @@ impl Sessions {
                         let asked = Asked { call: stream, query, by };
                         self.edge.ask(now, asked, &mut self.inbox);
                     }
-                    Err(status) => self.end(stream, status),
+                    Err(status) => self.end_after_answers(stream, status),
                 }
             }
             _ => {}
@@ -343,18 +365,25 @@ impl Sessions {
     /// A half-closed watch stays open: the client still listens. A keepalive stream ends once its
     /// questions are answered (etcd's handler returns at the end of the client's messages).
     fn half_closed(&mut self, stream: StreamId) {
+        self.end_after_answers(stream, GrpcStatus { code: Code::Ok, message: String::new() });
+    }
+
+    /// A keepalive stream ends when what was asked before has been answered.
+    fn end_after_answers(&mut self, stream: StreamId, status: GrpcStatus) {
         if let Some(open) = self.calls.get_mut(stream) {
-            open.half_closed = true;
+            // The first refusal stays, and takes the place of a half-closed stream's good end.
+            if open.ending.as_ref().is_none_or(|ending| ending.code == Code::Ok) {
+                open.ending = Some(status);
+            }
         }
         self.end_if_done(stream);
     }
 
     fn end_if_done(&mut self, stream: StreamId) {
-        let done = self.calls.get(stream).is_some_and(|open| {
-            open.method == Method::LeaseKeepAlive && open.half_closed && open.asked == 0
-        });
-        if done {
-            self.end(stream, GrpcStatus { code: Code::Ok, message: String::new() });
+        let done = |open: &Open| open.method == Method::LeaseKeepAlive && open.asked == 0;
+        let open = self.calls.get(stream).filter(|open| done(open));
+        if let Some(status) = open.and_then(|open| open.ending.clone()) {
+            self.end(stream, status);
         }
     }
 
@@ -367,9 +396,11 @@ impl Sessions {
         }
         match answered {
             Ok(answer) => {
-                self.send(stream, wire::answer_payload(self.origin, &answer), last);
+                let message = wire::answer_payload(self.origin, &answer, &mut self.chunk);
+                self.send(stream, message, last);
                 self.end_if_done(stream);
             }
+            Err(rejection) if !last => self.end_after_answers(stream, wire::status_of(rejection)),
             Err(rejection) => self.end(stream, wire::status_of(rejection)),
         }
     }
@@ -387,7 +418,8 @@ impl Sessions {
     }
 
     fn send_watch(&mut self, stream: StreamId, term: Term, response: &WatchResponse) {
-        self.send(stream, wire::watch_payload(self.origin, term, response), false);
+        let message = wire::watch_payload(self.origin, term, response, &mut self.chunk);
+        self.send(stream, message, false);
     }
 
     fn send(&mut self, stream: StreamId, message: impl Into<Payload>, last: bool) {

@@ -1,7 +1,9 @@
 //! The shell around a driver: waits, collects the inbox, turns, hands out what came of it.
 //!
 //! Everything of a member runs as tasks of one thread: this one, one for each client connection, one
-//! for each peer. Nothing crosses threads but disk orders.
+//! for each peer; and of further threads that only serve clients, if there are any
+//! ([`crate::edge_worker`]). Between threads go disk orders, and in batches what those edges ask and
+//! are given.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -22,9 +24,11 @@ use holdfast_storage::disk::{Completion, DiskOp, Owner, Token};
 use tokio::sync::Notify;
 
 use crate::driver::Driver;
+use crate::edge_worker::EdgePost;
 use crate::host::{Event, Host, Publication};
 use crate::observer::Observer;
 use crate::peers::Peers;
+use crate::router::{Post, Router};
 use crate::runtime::Runtime;
 use crate::session::Sessions;
 
@@ -99,6 +103,8 @@ impl<R: Runtime> Host for WorkerHost<R> {
 pub struct Worker<R: Runtime> {
     /// Collects and answers.
     pub sessions: Rc<RefCell<Sessions>>,
+    /// What the edges of other threads ask.
+    pub further: Vec<Arc<EdgePost>>,
     /// Sends and receives.
     pub peers: Rc<Peers>,
     /// Writes.
@@ -116,8 +122,11 @@ impl<R: Runtime> Worker<R> {
     pub async fn run(&self, mut driver: Driver<WorkerHost<R>>) -> Fault {
         let mut inbox = Vec::new();
         let mut completions = Vec::new();
+        let posts = self.further.iter().map(|post| -> Rc<dyn Post> { Rc::new(post.clone()) });
+        let mut router = Router::new(posts.collect());
         loop {
             self.sessions.borrow_mut().collect(&mut inbox);
+            self.further.iter().for_each(|post| post.collect(&mut inbox));
             self.disk.reap(&mut completions);
             self.observe_writes(&mut driver, &completions);
             inbox.extend(completions.drain(..).map(Event::Completed));
@@ -126,7 +135,7 @@ impl<R: Runtime> Worker<R> {
                 return fault;
             }
             self.peers.set_hello(driver.hello());
-            self.deliver(&mut driver);
+            self.deliver(&mut driver, &mut router);
             let deadline = driver.deadline().min(self.sessions.borrow().deadline());
             self.wait(deadline).await;
         }
@@ -140,16 +149,16 @@ impl<R: Runtime> Worker<R> {
         }
     }
 
-    fn deliver(&self, driver: &mut Driver<WorkerHost<R>>) {
+    fn deliver(&self, driver: &mut Driver<WorkerHost<R>>, router: &mut Router) {
         let now = self.runtime.now();
         let mut sessions = self.sessions.borrow_mut();
         for out in driver.host_mut().out.drain(..) {
             match out {
-                Out::Publish(publication) => sessions.edge().published(now, publication),
-                Out::Reply(id, result) => sessions.edge().replied(id, result),
+                Out::Publish(publication) => router.published(now, publication, sessions.edge()),
+                Out::Reply(id, result) => router.replied((id, result), sessions.edge()),
                 Out::Warn(message) => self.observer.warn(&message),
                 Out::Turned(status, facts) => {
-                    sessions.edge().turned(status, &facts);
+                    router.turned(status, &facts, sessions.edge());
                     self.observer.turned(&status, &facts);
                 }
             }

@@ -128,7 +128,7 @@ impl SimDisk {
     pub fn begin(&self, token: Token, op: DiskOp) -> Duration {
         let mut state = self.lock();
         let begun = state.tick();
-        let twin = state.pending.insert(token, Pending { op, begun });
+        let twin = state.pending.insert(token, Pending { op: op.made(), begun });
         assert!(twin.is_none(), "{token:?} names two operations that are under way");
         state.draw_latency()
     }
@@ -249,6 +249,7 @@ impl Disk for SimDisk {
     }
 
     fn perform(&self, op: DiskOp) -> io::Result<Done> {
+        let op = op.made();
         let mut state = self.lock();
         let begun = state.tick();
         if let Err(error) = state.burn_fuse() {
@@ -334,6 +335,7 @@ impl State {
                 done.data = vec![0; len];
                 self.read(&file, offset, &mut done.data)?;
             }
+            DiskOp::Make(_) => unreachable!("it is made"),
         }
         Ok(done)
     }
@@ -398,6 +400,7 @@ impl State {
                 }
             }
             DiskOp::Read { .. } => {}
+            DiskOp::Make(_) => unreachable!("it is made"),
         }
     }
 

@@ -11,6 +11,8 @@ pub mod clock;
 pub mod disk;
 pub mod history;
 pub mod model;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 pub mod nemesis;
 pub mod network;
 pub mod pair;

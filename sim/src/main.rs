@@ -1,4 +1,4 @@
-//! The simulator's command: runs seeds, replays one, shrinks a failure.
+//! The simulator's command: runs seeds, replays one, shrinks a failure, hunts the planted bugs.
 //!
 //! `--mutant` plants a bug of `MUTANTS.md` and needs a build with that feature.
 //!
@@ -35,14 +35,16 @@ fn main() -> ExitCode {
 const USAGE: &str = "\
 usage: holdfast-sim run [--seeds A..B] [--threads N] [--ledger FILE --commit ID]
        holdfast-sim replay SEED [--mask 0-3,7] [--only LAW] [--mutant N] [--verbose]
-       holdfast-sim shrink SEED [--mask 0-3,7] [--only LAW] [--mutant N]";
+       holdfast-sim shrink SEED [--mask 0-3,7] [--only LAW] [--mutant N]
+       holdfast-sim mutants [--mutant N] [--seeds MOST]";
 
 /// Refuses a word that the command does not know: an hour of seeds is too long to learn of a typo.
 fn expected(words: &[String]) -> Result<(), String> {
     let (numbers, flags): (usize, &[&str]) = match words.first().map(String::as_str) {
         Some("run") => (0, &["--seeds", "--threads", "--ledger", "--commit"]),
         Some("replay" | "shrink") => (1, &["--mask", "--only", "--mutant"]),
-        _ => return Err("the first word is run, replay or shrink".into()),
+        Some("mutants") => (0, &["--mutant", "--seeds"]),
+        _ => return Err("the first word is run, replay, shrink or mutants".into()),
     };
     let mut rest = words.iter().skip(1 + numbers);
     while let Some(word) = rest.next() {
@@ -85,12 +87,16 @@ fn command(words: &[String]) -> Result<ExitCode, String> {
                 None => None,
             };
             let mutant = mutant_named(value("--mutant"))?;
-            Ok(replay(RunOptions { seed: seed()?, mask, verbose, only }, mutant))
+            Ok(replay(RunOptions { seed: seed()?, mask, verbose, only, all: false }, mutant))
         }
         Some("shrink") => {
             let passed = ["--only", "--mutant"].into_iter();
             let passed = passed.filter_map(|flag| Some([flag.to_string(), value(flag)?]));
             shrink(seed()?, mask, &passed.flatten().collect::<Vec<_>>())
+        }
+        Some("mutants") => {
+            let most = value("--seeds").and_then(|text| text.parse().ok());
+            matrix(mutant_named(value("--mutant"))?, most)
         }
         _ => Err("what shall be done?".into()),
     }
@@ -155,6 +161,41 @@ fn plant(mutant: u16) {
 
 #[cfg(not(feature = "mutants"))]
 fn plant(_mutant: u16) {}
+
+/// Prints who catches which bug after how many seeds, and who else would have at that seed.
+#[cfg(feature = "mutants")]
+fn matrix(wanted: u16, most: Option<u64>) -> Result<ExitCode, String> {
+    use holdfast_sim::mutants::{MUTANTS, SEEDS_MAX, SEEDS_MOST};
+    std::panic::set_hook(Box::new(|_| {}));
+    let most = most.unwrap_or(SEEDS_MAX);
+    let (mut late, mut survivors) = (0, 0);
+    println!(
+        "| mutant | what is wrong | checker | seeds | noticed as well by |\n|---|---|---|---|---|"
+    );
+    let all = MUTANTS.iter().filter(|mutant| wanted == 0 || mutant.number == wanted);
+    for mutant in all.clone() {
+        let (number, checker, what) = (mutant.number, mutant.checker, mutant.what);
+        let (seeds, others) = match mutant.hunt(0, most) {
+            Some(report) => {
+                late += usize::from(report.seed >= SEEDS_MOST);
+                ((report.seed + 1).to_string(), mutant.noticed_by(report.seed).join(" "))
+            }
+            None => {
+                survivors += 1;
+                (format!("more than {most}"), String::new())
+            }
+        };
+        println!("| M{number} | {what} | {checker} | {seeds} | {others} |");
+    }
+    let all = all.count();
+    println!("\n{all} mutants, {survivors} survived, {late} took more than {SEEDS_MOST} seeds");
+    Ok(verdict(survivors == 0 && late * 10 <= all))
+}
+
+#[cfg(not(feature = "mutants"))]
+fn matrix(_: u16, _: Option<u64>) -> Result<ExitCode, String> {
+    Err("mutants needs a build with --features mutants".into())
+}
 
 fn replay(options: RunOptions, mutant: u16) -> ExitCode {
     let seed = options.seed;

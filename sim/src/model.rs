@@ -143,10 +143,11 @@ impl Model {
     /// Applies the next command of the log under the identity that it carries.
     pub fn apply_by(&mut self, who: &Identity, op: &Op) -> &Step {
         let (before, changes) = (self.revision, self.changes.len());
-        let permitted = match space::refusal(&self.alarms, op) {
+        let named = self.users.may_begin(who, op);
+        let permitted = named.and_then(|()| match space::refusal(&self.alarms, op) {
             Some(rejection) => Err(rejection),
             None => self.users.may(who, op, &|id| self.lease_keys(id)),
-        };
+        });
         let verdict = permitted.and_then(|()| self.perform(op));
         self.count(changes, matches!(op, Op::Compact { .. }));
         if self.revision != before {

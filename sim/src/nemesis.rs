@@ -90,6 +90,9 @@ pub enum FaultKind {
     Pause {
         /// Who.
         target: Target,
+        /// Not before it has asked others to confirm a read, and then at once: what they say, and what
+        /// clients ask meanwhile, it finds together.
+        asking: bool,
     },
     /// A member is cut off from the others.
     Isolate {
@@ -136,6 +139,13 @@ pub enum FaultKind {
         /// The other.
         b: usize,
     },
+    /// A copy of a member that belongs to another cluster dials another one.
+    Stranger {
+        /// Whom it dials.
+        target: Target,
+        /// Whose copy it is.
+        copy: usize,
+    },
     /// Over HTTP/2 only: the connections of a member's clients break.
     Sever {
         /// Whose.
@@ -163,9 +173,22 @@ pub enum FaultKind {
     LeftBehind {
         /// Who.
         target: Target,
-        /// Crash it during the snapshot.
-        crash: bool,
+        /// Another is away for as long.
+        both: bool,
+        /// What happens to it when it is back.
+        then: Then,
     },
+}
+
+/// What becomes of a follower that needs a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// It gets it.
+    Nothing,
+    /// It loses its power while it receives it.
+    Crash,
+    /// It is cut off again while it installs it, and its disk takes longer for that than an election.
+    Stall,
 }
 
 /// One fault of the schedule.
@@ -300,7 +323,7 @@ fn draw(rng: &mut Rng, swarm: &Swarm) -> (FaultKind, Duration) {
     match kind.expect("the ticket is below the sum of the weights") {
         0 => crash(rng, swarm),
         1 => (FaultKind::PowerCut, millis(rng, 50, 2_000)),
-        2 => (FaultKind::Pause { target: target(rng, swarm) }, pause_length(rng)),
+        2 => pause(rng, swarm),
         3 => cut(rng, swarm),
         4 => disk(rng, swarm),
         5 => drift(rng, swarm),
@@ -321,6 +344,11 @@ fn target(rng: &mut Rng, swarm: &Swarm) -> Target {
 
 fn millis(rng: &mut Rng, low: u64, high: u64) -> Duration {
     Duration::from_millis(rng.between(low, high))
+}
+
+fn pause(rng: &mut Rng, swarm: &Swarm) -> (FaultKind, Duration) {
+    let (target, lasts) = (target(rng, swarm), pause_length(rng));
+    (FaultKind::Pause { target, asking: rng.chance(50) }, lasts)
 }
 
 fn pause_length(rng: &mut Rng) -> Duration {
@@ -368,6 +396,10 @@ fn drift(rng: &mut Rng, swarm: &Swarm) -> (FaultKind, Duration) {
 }
 
 fn reset(rng: &mut Rng, swarm: &Swarm) -> (FaultKind, Duration) {
+    if rng.chance(40) {
+        let copy = rng.below(swarm.members as u64) as usize;
+        return (FaultKind::Stranger { target: target(rng, swarm), copy }, Duration::ZERO);
+    }
     let a = rng.below(swarm.members as u64) as usize;
     let b = (a + 1 + rng.below(swarm.members as u64 - 1) as usize) % swarm.members;
     (FaultKind::Reset { a, b }, Duration::ZERO)
@@ -393,7 +425,13 @@ fn recipe(rng: &mut Rng, swarm: &Swarm) -> (FaultKind, Duration) {
     if rng.chance(40) {
         return (FaultKind::Storm, millis(rng, 2_000, 5_000));
     }
-    let kind = FaultKind::LeftBehind { target: Target::Follower(member), crash: rng.chance(40) };
+    let then = match rng.below(10) {
+        0..=3 => Then::Crash,
+        4..=6 => Then::Stall,
+        _ => Then::Nothing,
+    };
+    let both = swarm.members > 4 && rng.chance(50);
+    let kind = FaultKind::LeftBehind { target: Target::Follower(member), both, then };
     (kind, millis(rng, 4_000, 10_000))
 }
 

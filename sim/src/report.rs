@@ -42,6 +42,8 @@ pub struct Counts {
     pub members_changed: u64,
     /// Removed members that have stopped.
     pub members_stopped: u64,
+    /// Members of another cluster that were refused.
+    pub strangers_refused: u64,
     /// Bytes written and lost because they were not synced.
     pub bytes_lost: u64,
     /// Checkpoints made.
@@ -95,6 +97,8 @@ pub struct Report {
     pub counts: Counts,
     /// The law that was broken.
     pub violation: Option<Violation>,
+    /// The first violation of each law, of a run that goes on after one.
+    pub broken: BTreeMap<&'static str, Violation>,
 }
 
 impl Report {
@@ -181,6 +185,7 @@ impl Counts {
             (&mut self.halts, other.halts),
             (&mut self.members_changed, other.members_changed),
             (&mut self.members_stopped, other.members_stopped),
+            (&mut self.strangers_refused, other.strangers_refused),
             (&mut self.bytes_lost, other.bytes_lost),
             (&mut self.checkpoints, other.checkpoints),
             (&mut self.snapshots, other.snapshots),
@@ -218,7 +223,7 @@ impl fmt::Display for Counts {
              cut off, {} halts on a full disk, {} unsynced bytes lost, {} checkpoints, {} snapshots \
              installed ({} of several chunks), {} leases expired, {} peer messages, {} watch \
              events, {} register windows searched ({} undecided), {} changes of members, {} removed \
-             members stopped; {} seeds over HTTP/2: {} calls, {} watch events, {} connections, {} of \
+             members stopped, {} strangers refused; {} seeds over HTTP/2: {} calls, {} watch events, {} connections, {} of \
              them broken, {} hostile clients, {} stops; comparisons {}",
             self.simulated.as_secs(),
             self.events,
@@ -243,6 +248,7 @@ impl fmt::Display for Counts {
             self.windows_undecided,
             self.members_changed,
             self.members_stopped,
+            self.strangers_refused,
             self.over_http2,
             self.calls,
             self.watch_events_http2,

@@ -58,6 +58,8 @@ pub enum Stream {
     Membership,
     /// Quotas, and what clients do about alarms.
     Space,
+    /// How many edges members have.
+    Edges,
     /// How much a member applies in one turn.
     Apply,
 }
@@ -119,6 +121,8 @@ pub struct WorkMix {
     pub alarms: bool,
     /// Whether clients are users whose rights change.
     pub users: bool,
+    /// Members that there may be.
+    pub places: usize,
 }
 
 /// What the log and the engine are given.
@@ -163,6 +167,10 @@ pub struct Swarm {
     pub work: WorkMix,
     /// The shipped transport between clients and members, in seeds that have it.
     pub transport: Option<TransportMix>,
+    /// How many edges each member has: in half of the seeds one, in the others up to three.
+    pub edges: Vec<usize>,
+    /// How late the further ones may come to what they were woken for.
+    pub edge_delay: Duration,
 }
 
 impl Swarm {
@@ -191,6 +199,8 @@ impl Swarm {
             chunk_bytes: *pick(&mut rng, &[4 << 10, 4 << 10, 8 << 10, 16 << 10]),
             capacity: 256 << 20,
         };
+        let mut edge_rng = Stream::Edges.rng(seed);
+        let edges = draw_edges(&mut edge_rng, members + spares);
         let mut quality = Stream::Quality.rng(seed);
         let mut work = draw_work(&mut Stream::Workload.rng(seed));
         let quotas = draw_quotas(&mut Stream::Space.rng(seed), members + spares, &mut work);
@@ -215,9 +225,12 @@ impl Swarm {
                 users: transport.is_none() && Stream::Users.rng(seed).chance(40),
                 // Some of them will talk to members that are gone, or not there yet.
                 clients: work.clients + spares,
+                places: members + spares,
                 ..work
             },
             transport,
+            edges,
+            edge_delay: Duration::from_micros(*pick(&mut edge_rng, &[100, 2_000, 40_000])),
         }
     }
 
@@ -350,7 +363,13 @@ fn draw_work(rng: &mut Rng) -> WorkMix {
         registers: rng.between(20, 60),
         alarms: false,
         users: false,
+        places: 0,
     }
+}
+
+fn draw_edges(rng: &mut Rng, members: usize) -> Vec<usize> {
+    let several = rng.chance(50);
+    (0..members).map(|_| if several { rng.between(1, 3) as usize } else { 1 }).collect()
 }
 
 /// A third of the seeds that compact has quotas that are too small, not the same for every member.
@@ -370,7 +389,7 @@ impl fmt::Display for Swarm {
         write!(
             f,
             "{} members (+{}), {}s chaos, heartbeat {}ms, election {}ms, checkpoint {}, catch-up {}, \
-             segment {}K, chunk {}K, {} clients, {} watchers, values to {}, fault every {}ms{}{}",
+             segment {}K, chunk {}K, {} clients, {} watchers, values to {}, fault every {}ms{}{}, edges {:?}",
             self.members,
             self.spares,
             self.chaos.as_secs(),
@@ -386,6 +405,7 @@ impl fmt::Display for Swarm {
             self.faults.every.as_millis(),
             if self.transport.is_some() { ", over HTTP/2" } else { "" },
             if self.work.users { ", users" } else { "" },
+            self.edges,
         )
     }
 }

@@ -19,6 +19,7 @@ use holdfast_core::rng::Rng;
 
 use crate::clock::Moment;
 use crate::swarm::{Stream, Swarm, WorkMix};
+use crate::world::member_id;
 
 pub mod hostile;
 pub mod kv;
@@ -50,6 +51,8 @@ pub struct Client {
     again: Option<Query>,
     leases: Vec<i64>,
     grants: i64,
+    /// For options of reads, and for what is asked rarely.
+    extra: Rng,
     /// For what it does about alarms: a generator of its own, so that seeds without stay as they were.
     space: space::Worries,
     /// Who it is, in seeds with users.
@@ -69,6 +72,7 @@ impl Client {
             again: None,
             leases: Vec::new(),
             grants: 0,
+            extra: Stream::Workload.rng(swarm.seed).fork(2_000 + number as u64),
             space: space::Worries::new(swarm, number),
             account: swarm.work.users.then(|| {
                 let rng = Stream::Users.rng(swarm.seed).fork(100 + number as u64);
@@ -89,6 +93,10 @@ impl Client {
         }
         if let Some(query) = self.account.as_mut().and_then(users::Account::wish) {
             return query;
+        }
+        if self.extra.below(150) == 0 {
+            let to = member_id(self.extra.below(mix.places as u64) as usize);
+            return Query::MoveLeader { to };
         }
         if self.rng.chance(mix.registers) {
             return register::draw(self, now);

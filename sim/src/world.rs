@@ -43,6 +43,7 @@ use crate::workload::watch::WatchClient;
 
 mod client;
 mod doing;
+mod edges;
 mod fault;
 mod front;
 mod host;
@@ -53,6 +54,7 @@ mod member;
 pub(crate) mod operator;
 mod peer;
 mod served;
+mod stranger;
 mod tap;
 mod watch;
 
@@ -73,6 +75,8 @@ pub struct RunOptions {
     pub only: Option<&'static str>,
     /// Print what happens.
     pub verbose: bool,
+    /// Go on after a law is broken, and note the first violation of each.
+    pub all: bool,
 }
 
 /// Something that will happen.
@@ -241,7 +245,7 @@ impl World {
             history: History::default(),
             log: Vec::new(),
             requests: Requests::default(),
-            checkers: Checkers::new(options.only),
+            checkers: Checkers::new(options.only).going_on(options.all),
             liveness: Liveness::default(),
             counts: Counts { over_http2: swarm.transport.is_some().into(), ..Counts::default() },
             trace: 0xcbf2_9ce4_8422_2325,
@@ -388,7 +392,10 @@ impl World {
     fn broke(&mut self, checker: &'static str, what: impl Into<String>) {
         if self.checkers.listens_to(checker) {
             let violation = Violation { checker, at: self.now, what: what.into() };
-            self.violation.get_or_insert(violation);
+            match self.options.all {
+                true => drop(self.checkers.broken.entry(checker).or_insert(violation)),
+                false => drop(self.violation.get_or_insert(violation)),
+            }
         }
     }
 
@@ -433,6 +440,7 @@ impl World {
             trace: self.trace,
             counts: self.counts,
             violation: self.violation,
+            broken: self.checkers.broken,
         }
     }
 }

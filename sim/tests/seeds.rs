@@ -60,6 +60,7 @@ fn seeds_break_no_law_and_do_enough() {
         assert!(totals.sum.watch_events > 10_000, "{} watch events", totals.sum.watch_events);
         assert!(totals.sum.leases_expired > 100, "{} leases expired", totals.sum.leases_expired);
         assert!(totals.sum.recoveries_cut > 0, "no recovery is cut off");
+        assert!(totals.sum.strangers_refused > 10, "{} strangers", totals.sum.strangers_refused);
         over_http2(&totals);
         for (law, compared) in &totals.sum.compared {
             assert!(*compared >= 100, "{law} had something to compare only {compared} times");

@@ -3,7 +3,8 @@
 //! Freezing takes a published root and the records not yet in files; nothing pauses. Then, one
 //! disk order at a time: the value segment (if there are records for one), the pages of the tree,
 //! the manifest. The superblock that makes it the member's state is written by the engine, last.
-//! Until then nothing refers to the new files, so abandoning one means removing them.
+//! Until then nothing refers to the new files, so abandoning one means removing them. What is written is made
+//! where it is written, on the disk's thread: nothing of it depends on what happens meanwhile.
 //!
 //! ```text
 //! manifest   magic "HFMANIFS" | format u32 = 1 | segments u32 | id u64 | cluster u64
@@ -19,16 +20,18 @@
 //! Worked example: nothing but table rows changed since the last one: no value segment, a page
 //! file, a manifest that lists the same segments as before.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use holdfast_core::id::ClusterId;
 use holdfast_core::message::SnapshotMeta;
+use holdfast_core::mutant;
 use holdfast_core::store::Mark;
 
-use crate::disk::{BLOCK, Buffer, DiskOp, FileName};
+use crate::disk::{BLOCK, Buffer, DiskOp, FileName, Job};
 use crate::engine::files::{DataFile, Kind, PIECE_BYTES};
 use crate::engine::numbers::{Reader, put_u32, put_u64};
 use crate::segment::active::Run;
+use crate::segment::block::BLOCK_BYTES;
 use crate::segment::cache::BlockCache;
 use crate::segment::sealed::Sealed;
 use crate::segment::writer::SegmentWriter;
@@ -175,6 +178,13 @@ pub(crate) struct Frozen {
 
 /// A checkpoint under way.
 pub(crate) struct Writing {
+    id: u64,
+    state: Arc<Mutex<State>>,
+}
+
+/// What is shared with the thread that makes a piece. One order is under way at a time, so nobody waits for
+/// it but who abandons the checkpoint.
+struct State {
     frozen: Frozen,
     phase: Phase,
     output: Output,
@@ -186,20 +196,21 @@ enum Phase {
     Values(Box<SegmentWriter>),
     Pages(Box<PageFile>),
     Manifest(Box<Manifest>, ManifestRef),
+    Over,
 }
 
 /// What comes next.
 pub(crate) enum Next {
     /// This order; ask again when it has completed.
-    Order(DiskOp, Box<Writing>),
+    Order(DiskOp),
     /// All files are durable.
     Written(Box<Written>),
 }
 
 impl Writing {
     /// Freezes; no order is given yet.
-    pub(crate) fn new(frozen: Frozen) -> Box<Writing> {
-        let [values, pages, _] = frozen.ids;
+    pub(crate) fn new(frozen: Frozen) -> Writing {
+        let [values, pages, id] = frozen.ids;
         let (phase, output) = match frozen.run.len() {
             0 => (Phase::pages(&frozen), Output::new(Kind::Pages.file(pages))),
             _ => {
@@ -207,43 +218,53 @@ impl Writing {
                 (Phase::Values(Box::new(writer)), Output::new(Kind::Values.file(values)))
             }
         };
-        Box::new(Writing { frozen, phase, output, created: Vec::new(), sealed: None })
+        let state = State { frozen, phase, output, created: Vec::new(), sealed: None };
+        Writing { id, state: Arc::new(Mutex::new(state)) }
     }
 
-    /// What comes next.
-    pub(crate) fn next(mut self: Box<Self>, cache: &BlockCache) -> Next {
+    /// What comes next. Not to be asked again after [`Next::Written`].
+    pub(crate) fn next(&self, cache: &Arc<BlockCache>) -> Next {
+        let mut state = lock(&self.state);
         loop {
-            if !self.output.created {
-                self.created.push(self.output.file.clone());
-                return Next::Order(self.output.create(), self);
+            if !state.output.created {
+                let file = state.output.file.clone();
+                state.created.push(file);
+                return Next::Order(state.output.create());
             }
-            if !self.output.finished {
-                return Next::Order(self.piece(cache), self);
+            if !state.output.finished {
+                let (state, cache) = (self.state.clone(), cache.clone());
+                return Next::Order(DiskOp::Make(Job::new(move || lock(&state).piece(&cache))));
             }
-            self = match self.end_phase() {
-                Ok(next) => next,
-                Err(written) => return Next::Written(written),
-            };
+            if let Some(written) = state.end_phase() {
+                return Next::Written(written);
+            }
         }
     }
 
     /// What it is told apart by.
     pub(crate) fn id(&self) -> u64 {
-        self.frozen.ids[2]
+        self.id
     }
 
     /// The file it is at.
     pub(crate) fn place(&self) -> String {
-        self.output.file.to_string()
+        lock(&self.state).output.file.to_string()
     }
 
     /// The files it may have made, to be removed when it is abandoned.
     pub(crate) fn into_created(self) -> Vec<FileName> {
-        self.created
+        std::mem::take(&mut lock(&self.state).created)
     }
+}
 
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().expect("what makes a piece does not panic")
+}
+
+impl State {
     fn piece(&mut self, cache: &BlockCache) -> DiskOp {
-        let mut buffer = Buffer::with_capacity(PIECE_BYTES);
+        // The last block of values goes over the piece.
+        let mut buffer = Buffer::with_capacity(PIECE_BYTES + BLOCK_BYTES + BLOCK);
         let last = match &mut self.phase {
             Phase::Values(writer) => writer.next(cache, &mut buffer),
             Phase::Pages(pages) => pages.next(&mut buffer),
@@ -251,19 +272,22 @@ impl Writing {
                 buffer.extend(&manifest.encode().0);
                 true
             }
+            Phase::Over => unreachable!("the last phase has given its only piece"),
         };
         self.output.write(buffer, last)
     }
 
     /// The file at hand is complete: on to the next, or done.
-    fn end_phase(mut self: Box<Self>) -> Result<Box<Writing>, Box<Written>> {
+    fn end_phase(&mut self) -> Option<Box<Written>> {
         let [_, pages_id, manifest_id] = self.frozen.ids;
-        match self.phase {
+        match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Values(writer) => {
                 let end = writer.end();
-                self.sealed = Some((Arc::new(writer.finish(self.output.file)), end));
+                let name = self.output.file.clone();
+                self.sealed = Some((Arc::new(writer.finish(name)), end));
                 self.phase = Phase::pages(&self.frozen);
                 self.output = Output::new(Kind::Pages.file(pages_id));
+                None
             }
             Phase::Pages(pages) => {
                 let (root, pages) = pages.finish(pages_id, self.output.offset);
@@ -271,13 +295,14 @@ impl Writing {
                 let (_, reference) = manifest.encode();
                 self.phase = Phase::Manifest(Box::new(manifest), reference);
                 self.output = Output::new(Kind::Manifest.file(manifest_id));
+                None
             }
             Phase::Manifest(manifest, manifest_ref) => {
-                let (meta, sealed) = (self.frozen.meta, self.sealed);
-                return Err(Box::new(Written { meta, manifest: *manifest, manifest_ref, sealed }));
+                let (meta, sealed) = (self.frozen.meta.clone(), self.sealed.take());
+                Some(Box::new(Written { meta, manifest: *manifest, manifest_ref, sealed }))
             }
+            Phase::Over => unreachable!("it is not asked again after its end"),
         }
-        Ok(self)
     }
 }
 
@@ -323,6 +348,7 @@ impl Output {
         let offset = self.offset;
         self.offset += buffer.len() as u64;
         self.finished = last;
-        DiskOp::Write { file: self.file.clone(), parts: vec![(offset, buffer)], sync: last }
+        let sync = last && !mutant::on(65);
+        DiskOp::Write { file: self.file.clone(), parts: vec![(offset, buffer)], sync }
     }
 }

@@ -113,6 +113,46 @@ pub enum DiskOp {
         /// How many bytes; fewer are an error of kind `UnexpectedEof`.
         len: usize,
     },
+    /// An order whose bytes take a while to make: they are made where it is performed.
+    Make(Job),
+}
+
+impl DiskOp {
+    /// The order itself: what performs orders calls this first.
+    pub fn made(self) -> DiskOp {
+        match self {
+            DiskOp::Make(Job(make)) => make().made(),
+            op => op,
+        }
+    }
+
+    /// The file, as far as it is known; of a rename the present name.
+    pub fn file(&self) -> Option<&FileName> {
+        match self {
+            DiskOp::Create { file, .. }
+            | DiskOp::Write { file, .. }
+            | DiskOp::Rename { from: file, .. }
+            | DiskOp::Remove { file }
+            | DiskOp::Read { file, .. } => Some(file),
+            DiskOp::Make(_) => None,
+        }
+    }
+}
+
+/// Makes an order on the thread that performs it.
+pub struct Job(Box<dyn FnOnce() -> DiskOp + Send>);
+
+impl Job {
+    /// `make` must not wait for anything that its submitter does.
+    pub fn new(make: impl FnOnce() -> DiskOp + Send + 'static) -> Job {
+        Job(Box::new(make))
+    }
+}
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Job")
+    }
 }
 
 /// Names an order until it completes.

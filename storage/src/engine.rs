@@ -130,7 +130,7 @@ pub struct Engine {
     published: Snapshot,
     durable: Durable,
     sequence: u64,
-    writing: Option<Box<Writing>>,
+    writing: Option<Writing>,
     committing: Option<(Superblock, Box<Written>)>,
     installing: Option<Box<Staged>>,
     limbo: Vec<Arc<DataFile>>,

@@ -20,6 +20,7 @@
 //! remove `b`: the tree counts 1, the root still 2.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
 
@@ -41,6 +42,7 @@ pub use write::{PageRef, PageWriter};
 use frame::{Frame, Frames, Pinned, View};
 use loose::Loose;
 use page::{PageMut, SIZE};
+use search::Path;
 
 /// The writer's root.
 ///
@@ -57,6 +59,15 @@ pub struct Tree {
     frames: Frames,
     top: Top,
     scratch: Loose,
+    /// The way that was gone last: who looks at a key often writes it next.
+    memo: RefCell<Memo>,
+}
+
+/// The way to a key, while nothing has changed since.
+#[derive(Default)]
+struct Memo {
+    key: Vec<u8>,
+    path: Option<Path>,
 }
 
 /// A published root: immutable, cheap to clone, readable from any thread.
@@ -114,12 +125,29 @@ impl Tree {
         let root = frames.take();
         PageMut(frames.image_mut(root)).format(0, &[]);
         let top = Top { root, keys: 0, live: 0, pages: 1 };
-        Tree { frames, top, scratch: Loose::default() }
+        Tree::of(frames, top)
+    }
+
+    fn of(frames: Frames, top: Top) -> Tree {
+        Tree { frames, top, scratch: Loose::default(), memo: RefCell::default() }
     }
 
     /// The value of `key`.
     pub fn get(&self, key: &[u8]) -> Option<Value<'_>> {
-        search::get(self.view(), self.top, key)
+        let path = search::locate(self.view(), self.top, key);
+        let (found, leaf) = (path.found, path.leaf());
+        let mut memo = self.memo.borrow_mut();
+        memo.key.clear();
+        memo.key.extend_from_slice(key);
+        memo.path = Some(path);
+        found.then(|| Value(search::value_of(self.view(), &self.page(leaf.frame).entry(leaf.at))))
+    }
+
+    /// The way to `key`, to change something there.
+    fn way(&mut self, key: &[u8]) -> Path {
+        let memo = self.memo.get_mut();
+        let known = memo.path.take().filter(|_| memo.key == key);
+        known.unwrap_or_else(|| search::locate(self.frames.view(), self.top, key))
     }
 
     /// Stores `value` under `key`, replacing what was there. Only `live` entries are counted.

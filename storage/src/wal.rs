@@ -81,7 +81,7 @@ pub struct WalOptions {
 
 impl Default for WalOptions {
     fn default() -> WalOptions {
-        WalOptions { segment_bytes: 64 << 20, depth: 2 }
+        WalOptions { segment_bytes: 64 << 20, depth: 3 }
     }
 }
 
@@ -186,6 +186,8 @@ pub struct Wal {
     spans: Spans,
     queue: VecDeque<Pending>,
     queue_bytes: usize,
+    /// The file that was written last: a name is made once.
+    named: Option<(u64, FileName)>,
     flights: VecDeque<Flight>,
     orders: BTreeMap<u64, Order>,
     next_order: u64,
@@ -261,6 +263,7 @@ impl Wal {
             spans: Spans::default(),
             queue: VecDeque::new(),
             queue_bytes: 0,
+            named: None,
             flights: VecDeque::new(),
             orders: BTreeMap::new(),
             next_order: 1,

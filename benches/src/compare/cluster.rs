@@ -48,6 +48,8 @@ pub struct Cluster {
     binary: PathBuf,
     folder: PathBuf,
     members: Vec<Member>,
+    /// More flags of each, which win over the usual ones.
+    flags: Vec<String>,
     /// Clients' addresses, the leader's first.
     endpoints: Vec<SocketAddr>,
 }
@@ -58,6 +60,19 @@ impl Cluster {
     /// # Errors
     /// A binary that does not start, or servers that do not answer.
     pub fn start(side: Side, binary: &Path, data: &Path, count: usize) -> Result<Cluster, String> {
+        Cluster::start_with(side, binary, (data, count), Vec::new())
+    }
+
+    /// The same with more flags.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub fn start_with(
+        side: Side,
+        binary: &Path,
+        (data, count): (&Path, usize),
+        flags: Vec<String>,
+    ) -> Result<Cluster, String> {
         let folder = data.join(side.name());
         if folder.exists() {
             fs::remove_dir_all(&folder).map_err(|error| in_file(&folder, &error))?;
@@ -75,6 +90,7 @@ impl Cluster {
             binary: binary.to_owned(),
             folder,
             members: members.collect(),
+            flags,
             endpoints: Vec::new(),
         };
         cluster.restart()?;
@@ -92,7 +108,7 @@ impl Cluster {
             self.members.iter().map(|member| format!("{}=http://{}", member.name, member.peer));
         let peers = peers.collect::<Vec<_>>().join(",");
         for member in &mut self.members {
-            member.child = Some(spawn((&self.binary, &self.folder), member, &peers)?);
+            member.child = Some(spawn((&self.binary, &self.folder), member, &peers, &self.flags)?);
         }
         for member in &self.members {
             let ready = loadgen::wait_ready(member.client, READY);
@@ -184,7 +200,12 @@ impl Drop for Cluster {
     }
 }
 
-fn spawn((binary, folder): (&Path, &Path), member: &Member, peers: &str) -> Result<Child, String> {
+fn spawn(
+    (binary, folder): (&Path, &Path),
+    member: &Member,
+    peers: &str,
+    flags: &[String],
+) -> Result<Child, String> {
     let (client, peer) = (format!("http://{}", member.client), format!("http://{}", member.peer));
     let log = folder.join(format!("{}.log", member.name));
     let log = OpenOptions::new().create(true).append(true).open(&log);
@@ -197,6 +218,7 @@ fn spawn((binary, folder): (&Path, &Path), member: &Member, peers: &str) -> Resu
         .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
         .args(["--initial-cluster", peers])
         .args(["--quota-backend-bytes", "8589934592"])
+        .args(flags)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

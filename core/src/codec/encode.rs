@@ -3,8 +3,6 @@
 //!
 //! Worked example: `Writer::counting()` given a put of "a" to "b" ends with `len() == 25`.
 
-use bytes::Bytes;
-
 use crate::alarm::AlarmOp;
 use crate::command::Command;
 use crate::kv::{put_varint, varint_len};
@@ -24,16 +22,17 @@ impl Writer {
         Writer { out: None, len: 0 }
     }
 
-    pub(super) fn writing(capacity: usize) -> Writer {
-        Writer { out: Some(Vec::with_capacity(capacity)), len: 0 }
+    /// Behind what is in `out`, which does not count.
+    pub(super) fn appending(out: Vec<u8>) -> Writer {
+        Writer { out: Some(out), len: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    pub(super) fn finish(self) -> Bytes {
-        self.out.unwrap_or_default().into()
+    pub(super) fn finish(self) -> Vec<u8> {
+        self.out.unwrap_or_default()
     }
 
     pub(super) fn byte(&mut self, byte: u8) {

@@ -132,10 +132,12 @@ impl Guard {
             }
             Op::Txn(txn) => self.txn(view, who, txn),
             Op::Compact { .. } | Op::Member(_) => self.admin(view, who),
-            Op::LeaseGrant { .. }
-            | Op::AlarmList
-            | Op::Alarm(AlarmOp::List(_) | AlarmOp::Nothing) => self.identified(who),
-            Op::Alarm(AlarmOp::Raise { .. } | AlarmOp::Clear { .. }) => self.admin(view, who),
+            Op::LeaseGrant { .. } | Op::AlarmList | Op::Alarm(AlarmOp::List(_)) => {
+                self.identified(who)
+            }
+            Op::Alarm(AlarmOp::Raise { .. } | AlarmOp::Clear { .. } | AlarmOp::Nothing) => {
+                self.admin(view, who)
+            }
             Op::LeaseRevoke { id } => {
                 self.identified(who)?;
                 self.lease(view, who, *id)

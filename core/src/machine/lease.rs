@@ -28,6 +28,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::id::{Index, LeaseId};
 use crate::machine::LeaseChange;
+use crate::machine::compact::compaction_cursor;
 use crate::machine::delete::DELETION_KEYS;
 use crate::machine::draft::Draft;
 use crate::mvcc::Budget;
@@ -189,11 +190,13 @@ impl Revocation {
             ends.push(names.len());
             ControlFlow::Continue(())
         });
-        let mut start = 0;
-        for end in ends {
-            delete(draft, id, &names[start..end]);
-            start = end;
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let mut keys: Vec<&[u8]> =
+            starts.zip(&ends).map(|(start, end)| &names[start..*end]).collect();
+        if crate::mutant::on(55) && compaction_cursor(draft.view()).main.0 % 2 == 1 {
+            keys.reverse();
         }
+        keys.into_iter().for_each(|key| delete(draft, id, key));
         if ended {
             budget.spend(1, 0);
             draft.clear(Table::Leases, Bytes::copy_from_slice(&key_of(id)));

@@ -18,6 +18,7 @@ use crate::machine::delete::Removal;
 use crate::machine::draft::Draft;
 use crate::machine::precheck::{self, Compared, Path};
 use crate::machine::put;
+use crate::mutant;
 use crate::mvcc::{Budget, ReadError};
 use crate::request::{Txn, TxnOp};
 use crate::response::{OpDone, TxnDone};
@@ -99,6 +100,9 @@ impl Run {
             };
             if matches!(op, TxnOp::Put(_) | TxnOp::DeleteRange(_)) && !draft.is_empty() {
                 return Ok(None); // law 4
+            }
+            if mutant::on(39) {
+                draft.split_revision();
             }
             let done = match op {
                 TxnOp::Range(range) => OpDone::Range {

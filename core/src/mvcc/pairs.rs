@@ -31,6 +31,9 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// Pairs of at least this many bytes are shared.
 const SHARED_BYTES: usize = 16 << 10;
 
+/// The most that follows the chunks of an answer that is complete.
+const REST_BYTES_MAX: usize = 4 << 10;
+
 /// See the module.
 #[derive(Clone, Default)]
 pub struct Pairs {
@@ -63,6 +66,13 @@ impl Pairs {
         }
         self.bytes += here;
         self.count += 1;
+    }
+
+    /// All were added: what would be dear to copy once more becomes a chunk.
+    pub fn finish(&mut self) {
+        if self.last.len() >= REST_BYTES_MAX {
+            self.close();
+        }
     }
 
     fn close(&mut self) {

@@ -26,6 +26,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::id::{LeaseId, RevSub, Revision};
 use crate::kv::KeyValue;
+use crate::mutant;
 use crate::mvcc::{Budget, Look, Pairs, ReadError, decode};
 use crate::query::RangeAnswer;
 use crate::rejection::Rejection;
@@ -89,6 +90,8 @@ pub struct RangeScan {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
+    /// Looking at the only row that there may be.
+    Point,
     /// Looking at rows.
     Scan,
     /// Reading the values to sort by; so many are read.
@@ -117,6 +120,13 @@ struct Found {
     kv: Option<Bytes>,
 }
 
+/// Whether a read is of one key and of no more than its pair.
+fn is_point(range: &Range) -> bool {
+    let Range { keys_only, count_only, mod_min, mod_max, create_min, create_max, .. } = *range;
+    let filters = [mod_min, mod_max, create_min, create_max] != [0; 4];
+    range.keys.end == RangeEnd::Single && !keys_only && !count_only && !filters
+}
+
 impl RangeScan {
     /// A read at the revision it names, or the newest of `view`.
     pub fn new(view: &dyn View, range: &Range) -> Result<RangeScan, Rejection> {
@@ -135,7 +145,13 @@ impl RangeScan {
 
     fn bounded(view: &dyn View, range: &Range, below: RevSub) -> RangeScan {
         let newest = below >= view.mark().revision.after();
-        let count = if newest { view.count(&range.keys) as i64 } else { 0 };
+        let point = newest && is_point(range);
+        let count = if newest && !point { view.count(&range.keys) as i64 } else { 0 };
+        let phase = match newest {
+            true if point => Phase::Point,
+            true if range.count_only => Phase::Done,
+            _ => Phase::Scan,
+        };
         RangeScan {
             below,
             pinned: false,
@@ -151,7 +167,7 @@ impl RangeScan {
             pairs: Pairs::default(),
             sorted: BTreeMap::new(),
             more: false,
-            phase: if newest && range.count_only { Phase::Done } else { Phase::Scan },
+            phase,
             range: range.clone(),
         }
     }
@@ -164,6 +180,7 @@ impl RangeScan {
         }
         while self.phase != Phase::Done {
             match self.phase {
+                Phase::Point => self.point(view, budget),
                 Phase::Scan => self.scan(view, budget)?,
                 Phase::Values(next) => self.read_sort_value(view, next, budget)?,
                 Phase::Sort => self.sort(budget),
@@ -182,8 +199,9 @@ impl RangeScan {
     }
 
     /// The answer of a complete scan.
-    pub fn into_answer(self) -> RangeAnswer {
+    pub fn into_answer(mut self) -> RangeAnswer {
         assert!(self.phase == Phase::Done, "step said that the scan is complete");
+        self.pairs.finish();
         RangeAnswer { kvs: self.pairs, more: self.more, count: self.count }
     }
 
@@ -192,7 +210,7 @@ impl RangeScan {
         let range = &self.range;
         let all = range.order != SortOrder::None || range.limit <= 0 || self.filters();
         let limit = usize::try_from(range.limit).unwrap_or(usize::MAX);
-        let one_more = if crate::mutant::on(51) { 0 } else { 1 };
+        let one_more = if mutant::on(51) { 0 } else { 1 };
         (!all).then(|| limit.saturating_add(one_more))
     }
 
@@ -204,6 +222,23 @@ impl RangeScan {
     /// Whether the answer can be made from rows alone (law 4).
     fn index_only(&self) -> bool {
         self.range.keys_only && self.range.target != SortTarget::Value
+    }
+
+    /// Looks at the row of a key whose newest version is wanted.
+    fn point(&mut self, view: &dyn View, budget: &mut Budget) {
+        let row = view.row(&self.range.keys.start);
+        if row.is_some_and(|row| row.modified >= self.below) {
+            // The view is newer than the one that the scan began on.
+            (self.counting, self.phase) = (true, Phase::Scan);
+            return;
+        }
+        budget.spend(1, 0);
+        if let Some(row) = row.filter(|row| !row.is_tombstone()) {
+            self.count = 1;
+            let (created, version) = (row.created, row.version);
+            self.found.push(Found { at: row.modified, created, version, kv: None });
+        }
+        self.phase = Phase::Fetch(0);
     }
 
     /// Looks at the rows that are there, or fetches some. A count forbids stopping early.
@@ -458,7 +493,7 @@ impl RangeScan {
         let descend = self.range.order == SortOrder::Descend;
         while let Some(found) = self.found.pop() {
             let place = self.found.len() as i64;
-            let place = if descend { -place } else { place };
+            let place = if descend != mutant::on(52) { -place } else { place };
             self.sorted.insert((sort_key(self.range.target, &found), place), found);
             if self.limit().is_some_and(|limit| self.sorted.len() > limit) {
                 let _ = if descend { self.sorted.pop_first() } else { self.sorted.pop_last() };

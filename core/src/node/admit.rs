@@ -1,6 +1,5 @@
 //! From a request to a proposal: bounds, deadlines, and entries of many commands.
 
-use crate::codec;
 use crate::command::Command;
 use crate::fact::Fact;
 use crate::id::RequestId;
@@ -12,14 +11,15 @@ use crate::response::{Body, Response};
 use crate::status::Role;
 use crate::time::Instant;
 
-use super::{Node, Pending, Reader};
+use super::pending::Waiting;
+use super::{Node, Reader};
 
 impl Node {
     /// Takes a session's request; what cannot be admitted is answered at the end of the turn.
     pub(super) fn admit(&mut self, now: Instant, request: Request) {
         let Request { id, identity, ask, deadline } = request;
         let is_proposal = matches!(ask, Ask::Propose(_));
-        self.pending.push(id.sequence, Pending { deadline, is_proposal });
+        self.pending.push(id.sequence, Waiting { deadline, is_proposal });
         if self.pending.len() > self.config.limits.pending_commands_max {
             return self.answer(id, Err(Rejection::TooManyRequests));
         }
@@ -34,15 +34,13 @@ impl Node {
                 if self.over_quota(id, &op) {
                     return;
                 }
-                let command = Command { id, identity, op };
-                let bytes = codec::encoded_len(&command);
-                if bytes > self.config.limits.request_bytes_max {
-                    return self.answer(id, Err(Rejection::RequestTooLarge));
+                let mut command = Command { id, identity, op };
+                if mutant::on(20) && self.raft.role() != Role::Leader {
+                    command.id.sequence = 0;
                 }
-                if self.queue.bytes() + bytes > self.config.limits.queued_bytes_max {
-                    return self.answer(id, Err(Rejection::TooManyRequests));
+                if let Err(rejection) = self.queue.admit(&command, &self.config.limits) {
+                    self.answer(id, Err(rejection));
                 }
-                self.queue.push(command, bytes);
             }
             Ask::ReadIndex if mutant::on(6) && self.raft.role() == Role::Leader => {
                 self.early_read(id);
@@ -98,26 +96,24 @@ impl Node {
         if self.raft.role() != Role::Leader {
             // An expiry is this member's decision as the leader, and so is what it noted: its successor
             // has given the lease more time, and must not be handed the decision of before.
-            let decided = |command: &Command| {
-                let lease = matches!(command.op, Op::LeaseRevoke { .. } | Op::LeaseCheckpoint(_));
-                lease && command.id.sequence == 0
-            };
-            self.queue.retain(|command| !decided(command));
+            self.queue.retain(|waiting| !waiting.is_of_lessor || waiting.id.sequence != 0);
         }
         let mut proposed = 0;
-        while !self.queue.is_empty()
-            && proposed < self.config.limits.turn_bytes_max
+        while proposed < self.config.limits.turn_bytes_max
+            && !self.queue.is_empty()
             && self.may_propose()
         {
-            let (mut commands, bytes) = self.queue.take_entry(&self.config.limits);
-            let own = commands.len();
-            commands.extend(self.audit());
-            if !self.raft.propose(codec::encode_entry(&commands)) {
-                commands.truncate(own);
-                self.queue.put_back(commands);
+            let audit = self.audit();
+            let Some(next) = self.queue.next(audit.as_ref(), &self.config.limits) else { return };
+            proposed += next.bytes;
+            if self.raft.propose(next.entry.clone()) && !mutant::on(19) {
+                self.queue.proposed(&next);
+            } else {
                 self.dropped = true;
             }
-            proposed += bytes;
+            if mutant::on(19) {
+                self.queue.retain(|waiting| waiting.id.sequence != 0);
+            }
         }
     }
 
@@ -136,10 +132,7 @@ impl Node {
             Rejection::Timeout
         };
         let mut failed = 0;
-        while let Some((sequence, first)) = self.pending.first() {
-            if first.deadline > now {
-                break;
-            }
+        while let Some((sequence, first)) = self.pending.first_late(now) {
             failed += usize::from(first.is_proposal);
             let id = RequestId { member, incarnation, sequence };
             let late = if self.waited_for_alarm(sequence) { Rejection::NoSpace } else { late };
@@ -151,7 +144,7 @@ impl Node {
         let pending = &self.pending;
         self.members.expire(now, |sequence| pending.contains(sequence));
         self.queue
-            .retain(|command| command.id.sequence == 0 || pending.contains(command.id.sequence));
+            .retain(|waiting| waiting.id.sequence == 0 || pending.contains(waiting.id.sequence));
         self.reads.retain(|reader| match reader {
             Reader::Request(id) => pending.contains(id.sequence),
             Reader::Lease(work) => work.deadline > now,

@@ -26,7 +26,7 @@ use crate::codec;
 use crate::command::Command;
 use crate::entry::{Entry, EntryKind};
 use crate::fact::Fact;
-use crate::id::{LeaseId, MemberId, Position, RequestId, Term};
+use crate::id::{Index, LeaseId, MemberId, Position, RequestId, Term};
 use crate::machine::{self, Applied, LeaseChange};
 use crate::message::SnapshotMeta;
 use crate::mutant;
@@ -76,6 +76,8 @@ pub(super) struct Held {
     /// They were too many to be handed on: whoever watches reads them from the store.
     untold: bool,
     tokens: Vec<TokenChange>,
+    leases: Vec<LeaseChange>,
+    /// Leases whose revocation was decided, or noted time changed.
     lease_outcomes: Vec<LeaseId>,
     answers: Vec<(RequestId, Result<Response, Rejection>)>,
 }
@@ -95,6 +97,11 @@ impl Backlog {
     /// Bytes that wait.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// The last entry that is applied or waits.
+    pub(super) fn last(&self) -> Index {
+        self.entries.back().map_or(self.settled.applied.index, |entry| entry.at.index)
     }
 
     /// Whether everything committed is applied.
@@ -238,29 +245,12 @@ impl Node {
         if let Op::LeaseRevoke { id } = command.op {
             begun.held.lease_outcomes.push(id);
         }
-        self.conclude(now, command.id, applied, &mut begun.held);
+        self.conclude(command.id, applied, &mut begun.held);
     }
 
-    /// The lessor learns at once what a command did, its asker with the end of the entry.
-    pub(super) fn conclude(
-        &mut self,
-        now: Instant,
-        id: RequestId,
-        applied: &mut Applied,
-        held: &mut Held,
-    ) {
-        for change in applied.leases.drain(..) {
-            match change {
-                LeaseChange::Granted { id, ttl, granted } => {
-                    self.lessor.granted(now, id, (ttl, granted));
-                }
-                LeaseChange::Noted { id, left } => {
-                    self.lessor.noted(id, left);
-                    held.lease_outcomes.push(id);
-                }
-                LeaseChange::Revoked { id } => self.lessor.revoked(id),
-            }
-        }
+    /// What a command did is told to the lessor and to its asker with the end of the entry.
+    pub(super) fn conclude(&mut self, id: RequestId, applied: &mut Applied, held: &mut Held) {
+        held.leases.append(&mut applied.leases);
         let term = self.raft.term();
         let revision = applied.revision;
         let result = std::mem::replace(&mut applied.result, Ok(Body::Publish));
@@ -278,9 +268,10 @@ impl Node {
         mut held: Held,
         (store, out): (&impl Store, &mut Output),
     ) {
+        self.tell_lessor(now, &mut held);
         self.turn.tell(&mut held);
         self.backlog.settle(store.mark());
-        self.raft.applied(entry.at.index);
+        self.raft.applied(entry.at.index.min(self.raft.commit()));
         self.note_digest(entry.at.index);
         self.applied_bytes += entry.data.len() as u64;
         let own_term = entry.at.term == self.raft.term() && self.raft.role() == Role::Leader;
@@ -294,6 +285,21 @@ impl Node {
             digest: crc32fast::hash(&entry.data),
             revision: store.mark().revision,
         });
+    }
+
+    fn tell_lessor(&mut self, now: Instant, held: &mut Held) {
+        for change in held.leases.drain(..) {
+            match change {
+                LeaseChange::Granted { id, ttl, granted } => {
+                    self.lessor.granted(now, id, (ttl, granted));
+                }
+                LeaseChange::Noted { id, left } => {
+                    self.lessor.noted(id, left);
+                    held.lease_outcomes.push(id);
+                }
+                LeaseChange::Revoked { id } => self.lessor.revoked(id),
+            }
+        }
     }
 
     /// A snapshot is complete on this member's disk: it waits for what is being applied.

@@ -13,6 +13,7 @@ use crate::output::{Effect, Output};
 use crate::request::Op;
 use crate::response::Body;
 use crate::status::Role;
+use crate::store::Store;
 use crate::time::Instant;
 
 use super::{Node, Reader};
@@ -143,9 +144,12 @@ impl Node {
     }
 
     /// Answers everybody whose read index is applied, and the renewals that waited for a revocation.
-    pub(super) fn finish_reads(&mut self, now: Instant, out: &mut Output) {
+    pub(super) fn finish_reads(&mut self, now: Instant, store: &impl Store, out: &mut Output) {
         let settled = self.backlog.settled().applied.index;
         let applied = if mutant::on(9) { Index(u64::MAX) } else { settled };
+        if mutant::on(59) {
+            self.answer_from_memory(store);
+        }
         let mut work = self.take_concluded();
         for reader in self.reads.take_ready(applied) {
             match reader {
@@ -179,6 +183,16 @@ impl Node {
         }
         let waiting = outcomes.iter().filter_map(|id| self.expiring.remove(id));
         waiting.flatten().collect()
+    }
+
+    /// Only a mutant answers renewals from what this member has applied.
+    fn answer_from_memory(&mut self, store: &impl Store) {
+        let known = |forwarded: &Forwarded| {
+            let ttl = crate::machine::lease_ttl(store, forwarded.ask.id)?;
+            forwarded.ask.renew.then_some((forwarded.request, Body::LeaseKeepAlive { ttl }))
+        };
+        let answers: Vec<_> = self.forwarded.values().filter_map(known).collect();
+        self.turn.lease_answers.extend(answers);
     }
 
     /// Law 4 of the node: the read index has confirmed the leadership, and the lessor is primary only

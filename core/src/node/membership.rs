@@ -349,7 +349,7 @@ impl Node {
             let (at, change) = (entry.at, change.clone());
             out.facts.push(Fact::MembersChanged { at, change });
         }
-        self.conclude(now, command.id, &mut applied, held);
+        self.conclude(command.id, &mut applied, held);
         Ok(())
     }
 

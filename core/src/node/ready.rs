@@ -31,7 +31,10 @@ impl Node {
         let (asks, after_sync): (Vec<_>, Vec<_>) =
             persisted.into_iter().partition(promises_nothing);
         at_once.extend(asks);
-        let committed = ready.take_committed_entries();
+        let mut committed = ready.take_committed_entries();
+        if mutant::on(5) {
+            committed = not_committed(&ready, committed, self.backlog.last());
+        }
         if ready.snapshot().get_metadata().index != 0 {
             let meta = message::meta_from_raft(ready.snapshot());
             out.effects.push(Effect::Install { meta, hard_state: self.raft.hard_state() });
@@ -119,8 +122,28 @@ impl Node {
     }
 }
 
+/// Mutant M5: what is to be applied, and behind it what was only appended.
+fn not_committed(
+    ready: &Ready,
+    mut entries: Vec<raft::eraftpb::Entry>,
+    applied: Index,
+) -> Vec<raft::eraftpb::Entry> {
+    entries.retain(|entry| entry.index > applied.0);
+    let mut next = entries.last().map_or(applied, |last| Index(last.index)).next();
+    for entry in ready.entries().iter().filter(|entry| !entry.data.is_empty()) {
+        if entry.index == next.0 {
+            next = next.next();
+            entries.push(entry.clone());
+        }
+    }
+    entries
+}
+
 /// A follower's questions say nothing about its log, yet the crate holds all of a follower's messages
 /// back until its log is durable; its clients would wait for its disk on top of the leader's.
 fn promises_nothing(message: &RaftMessage) -> bool {
+    if mutant::on(3) && message.kind == RaftKind::RequestVoteResponse {
+        return true;
+    }
     matches!(message.kind, RaftKind::Propose | RaftKind::ReadIndex)
 }

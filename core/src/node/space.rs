@@ -19,7 +19,6 @@
 use std::collections::BTreeSet;
 
 use crate::alarm::{AlarmOp, crosses};
-use crate::codec;
 use crate::command::Command;
 use crate::fact::Fact;
 use crate::id::{Index, MemberId, RequestId};
@@ -189,7 +188,6 @@ impl Node {
         let (member, incarnation) = (self.config.member, self.config.incarnation);
         let id = RequestId { member, incarnation, sequence: 0 };
         let command = Command { id, identity: Identity::SYSTEM, op };
-        let bytes = codec::encoded_len(&command);
-        self.queue.push(command, bytes);
+        self.queue.push(&command);
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::id::{Incarnation, Index, MemberId};
+use crate::mutant;
 use crate::time::Instant;
 
 /// Batches under way at the same time; more would only split what can go together.
@@ -83,7 +84,8 @@ impl<T> Reads<T> {
         if !self.asked.contains_key(&number) {
             return; // asked again meanwhile
         }
-        let later = self.asked.split_off(&(number + 1));
+        let upto = if mutant::on(66) { u64::MAX } else { number + 1 };
+        let later = self.asked.split_off(&upto);
         let done = std::mem::replace(&mut self.asked, later);
         let readers = done.into_values().flat_map(|batch| batch.readers).collect();
         self.indexed.push((index, readers));

@@ -19,6 +19,7 @@ use std::ops::ControlFlow;
 use super::log::EventLog;
 use crate::id::{RevSub, Revision};
 use crate::kv::KeyValue;
+use crate::mutant;
 use crate::response::Event;
 use crate::store::{Fault, Record, View};
 
@@ -76,7 +77,9 @@ pub(super) fn read(
         return Ok(pass.finish());
     }
     let mut fault = None;
-    view.records(from, &mut |record| {
+    let skipped = mutant::on(42) && from.sub == 0 && from.main == view.mark().compacted;
+    let first = if skipped { RevSub { main: from.main.next(), sub: 0 } } else { from };
+    view.records(first, &mut |record| {
         if record.at.main > to || !pass.admits(record.at) {
             return ControlFlow::Break(());
         }
@@ -84,6 +87,9 @@ pub(super) fn read(
             fault = Some(unreadable(record));
             return ControlFlow::Break(());
         };
+        if mutant::on(41) && record.tombstone && view.row(kv.key).is_none() {
+            return ControlFlow::Continue(());
+        }
         pass.take(kv.key, record.at.main, record.tombstone, wanted);
         pass.hand_out(record.kv.len(), || event_of(record, &kv));
         ControlFlow::Continue(())

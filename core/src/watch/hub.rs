@@ -27,6 +27,7 @@ use super::stream::{Stream, Turn};
 use super::{WatchRequest, WatchResponse, WatchStreamId};
 use crate::id::{RevSub, Revision};
 use crate::kv::KeyValue;
+use crate::mutant;
 use crate::mvcc::Budget;
 use crate::response::Event;
 use crate::rng::Rng;
@@ -201,19 +202,22 @@ impl Hub {
     /// mark may move alone (compaction). Called before anybody is shown the state. Events that the
     /// hub began after are skipped; if some are missing, since they were too many, they are announced from
     /// the store: see [`Hub::announce`].
-    pub fn published(&mut self, _now: Instant, events: &[Event], mark: Mark) {
+    pub fn published(&mut self, _now: Instant, mut events: Vec<Event>, mark: Mark) {
         let known = self.told.revision;
-        let fresh = &events[events.partition_point(|event| event.at.main <= known)..];
+        events.drain(..events.partition_point(|event| event.at.main <= known));
         if mark.revision < known {
             return;
         }
         self.told = Mark { compacted: mark.compacted.max(self.told.compacted), ..mark };
-        if self.announcing.is_some() || !continues(fresh, known, mark.revision) {
-            self.arrived += fresh.len();
+        if self.announcing.is_some() || !continues(&events, known, mark.revision) {
+            self.arrived += events.len();
             self.announcing.get_or_insert(known.after());
             return;
         }
-        for event in fresh {
+        for event in events {
+            if mutant::on(43) && event.at.sub == 1 {
+                self.route(event.clone());
+            }
             self.route(event);
         }
         self.log.trim();
@@ -367,6 +371,11 @@ impl Hub {
         }
     }
 
+    /// Whether there are streams.
+    pub fn is_open(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
     /// How much is watched.
     pub fn counts(&self) -> HubCounts {
         let mut counts = HubCounts { streams: self.streams.len(), ..HubCounts::default() };
@@ -392,10 +401,11 @@ impl Hub {
         self.announcing.is_some()
     }
 
-    fn route(&mut self, event: &Event) {
-        let seq = self.log.push(event.clone());
+    fn route(&mut self, event: Event) {
         let targets = &mut self.targets;
         self.routes.find(&event.key, &mut |target| targets.push(target));
+        let seq = self.log.push(event);
+        let event = self.log.get(seq);
         let runs_max = self.options.queue_runs_max;
         for target in self.targets.drain(..) {
             let stream = self.streams.get_mut(&target.stream).expect("routes name open streams");

@@ -13,10 +13,12 @@ use std::iter::Peekable;
 
 use bytes::Bytes;
 
+use super::log::EventLog;
 use super::watcher::Watcher;
 use super::{WatchEvent, WatchResponse};
-use crate::id::Revision;
+use crate::id::{RevSub, Revision};
 use crate::kv::varint_len;
+use crate::mutant;
 use crate::mvcc::Budget;
 use crate::response::Event;
 use crate::store::{Fault, View};
@@ -41,17 +43,23 @@ pub(super) fn compacted(compacted: Revision, id: i64) -> WatchResponse {
     response
 }
 
-/// Makes of an event what a watcher gets, and spends what that takes to read.
+/// Makes of an event what a watcher gets, and spends what that takes to read. `logged` is where the log has
+/// it, if it does.
 pub(super) fn event(
     watcher: &Watcher,
-    event: &Event,
+    (event, logged): (&Event, Option<(&EventLog, u64)>),
     view: &dyn View,
     budget: &mut Budget,
 ) -> Result<WatchEvent, Fault> {
     let readable = watcher.prev_kv && event.at.main > view.mark().compacted;
     let prev_kv = match event.prev.filter(|_| readable) {
         Some(prev) => {
-            let kv = view.record(prev)?.kv;
+            let prev = older(prev, view)?;
+            let read = || view.record(prev).map(|record| record.kv);
+            let kv = match logged {
+                Some((log, seq)) => log.previous(seq, read)?,
+                None => read()?,
+            };
             budget.spend(1, kv.len());
             Some(kv)
         }
@@ -75,6 +83,15 @@ pub(super) fn piece(
     (piece, bytes)
 }
 
+/// The change before `prev`, where there is one, for mutant M50 alone.
+fn older(prev: RevSub, view: &dyn View) -> Result<RevSub, Fault> {
+    if !mutant::on(50) {
+        return Ok(prev);
+    }
+    let before = view.record(prev)?.prev;
+    Ok(before.filter(|at| at.main > view.mark().compacted).unwrap_or(prev))
+}
+
 /// Appends a response to `out`, in pieces smaller than `limit` bytes as far as single events are.
 pub(super) fn fragments(mut whole: WatchResponse, limit: usize, out: &mut Vec<WatchResponse>) {
     let size = |events: &[WatchEvent]| HEADER_BYTES + events.iter().map(event_len).sum::<usize>();
@@ -85,7 +102,7 @@ pub(super) fn fragments(mut whole: WatchResponse, limit: usize, out: &mut Vec<Wa
     let mut rest = std::mem::take(&mut whole.events).into_iter().peekable();
     while rest.peek().is_some() {
         let (events, _) = piece(&mut rest, limit);
-        let fragment = rest.peek().is_some();
+        let fragment = rest.peek().is_some() && !mutant::on(49);
         out.push(WatchResponse { events, fragment, ..control(whole.revision, whole.id) });
     }
 }

@@ -255,6 +255,7 @@ impl Stream {
         for id in gone {
             let watcher = self.watchers.get(&id).expect("just collected");
             let next = watcher.next(old);
+            let next = if mutant::on(46) { Revision(next.0.max(9) - 8) } else { next };
             self.set_behind(id, next, routes);
         }
     }
@@ -390,7 +391,7 @@ impl Stream {
             let watcher = &self.watchers[id];
             let own: &mut Vec<WatchEvent> = made.entry(*id).or_default();
             for event in events {
-                own.push(send::event(watcher, event, turn.view, turn.budget)?);
+                own.push(send::event(watcher, (event, None), turn.view, turn.budget)?);
             }
         }
         if let Some(next) = stretch.torn {
@@ -433,10 +434,11 @@ impl Stream {
             let limit = if watcher.fragment { turn.options.fragment_bytes } else { usize::MAX };
             let (events, bytes) = send::piece(&mut leaving.events, limit);
             turn.budget.spend(events.len(), bytes);
-            let fragment = leaving.events.peek().is_some();
+            let more = leaving.events.peek().is_some();
+            let fragment = more && !mutant::on(49);
             let response = send::control(leaving.header, id);
             turn.out.push(WatchResponse { events, fragment, ..response });
-            if fragment {
+            if more {
                 self.leaving.push_front(leaving);
             }
         }
@@ -499,7 +501,7 @@ impl Stream {
                 break;
             }
             last = main;
-            made.push(send::event(watcher, event, turn.view, turn.budget)?);
+            made.push(send::event(watcher, (event, None), turn.view, turn.budget)?);
         }
         if !made.is_empty() {
             self.hand_out(id, turn.mark.revision, made, turn);
@@ -683,7 +685,8 @@ fn take_front(
         }
         taken += event.kv.len();
         turn.budget.spend(1, event.kv.len());
-        made.push(send::event(watcher, event, turn.view, turn.budget)?);
+        let logged = Some((turn.log, seq));
+        made.push(send::event(watcher, (event, logged), turn.view, turn.budget)?);
         queue.pop();
     }
     Ok((made, newest, taken))

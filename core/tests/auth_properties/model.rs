@@ -69,9 +69,9 @@ impl Model {
                 self.may_write(who, &op)
             }
             Op::Compact { .. } | Op::Member(_) => self.root_only(who),
-            Op::LeaseGrant { .. }
-            | Op::AlarmList
-            | Op::Alarm(AlarmOp::List(_) | AlarmOp::Nothing) => known_caller(who),
+            Op::LeaseGrant { .. } | Op::AlarmList | Op::Alarm(AlarmOp::List(_)) => {
+                known_caller(who)
+            }
             Op::Alarm(_) => self.root_only(who),
             Op::LeaseRevoke { id } => {
                 known_caller(who)?;

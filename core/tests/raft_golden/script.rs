@@ -284,7 +284,7 @@ impl Script {
 
 fn cluster(words: &[&str]) -> Result<World, String> {
     let (members, options) = words.split_first().ok_or("how many?")?;
-    let mut limits = Limits::default();
+    let mut limits = Limits { batches_in_flight_max: 2, ..Limits::default() };
     let mut tells = false;
     for option in options {
         let (name, value) = option.split_once('=').ok_or("an option is name=value")?;

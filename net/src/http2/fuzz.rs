@@ -7,6 +7,7 @@
 //! (3) the output is whole frames, and DATA stays within the connection's window; (4) how bytes are
 //! cut into reads changes no event.
 
+use bytes::BytesMut;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -174,10 +175,10 @@ impl Run {
             Reply::End { stream, status: GrpcStatus { code: Code::NotFound, message: "%".into() } }
         } else {
             // Of a large one, half is shared.
-            let mut message = Assembly::sharing();
+            let mut message = Assembly::sharing(BytesMut::new());
             message.extend_from_slice(&vec![1; size - size / 2]);
             message.share(&vec![1; size / 2].into());
-            Reply::Message { stream, message: message.finish(), last }
+            Reply::Message { stream, message: message.finish().0, last }
         };
         let taken = self.connection.reply(slot, reply);
         if last {

@@ -1,7 +1,7 @@
 //! The Cluster service. Its headers carry no revision (surface 1.1).
 //!
 //! Leaves out whether a change may be made. Peer URLs are checked as Go's `types.NewURLs` does: a scheme,
-//! a host with a port, no path; they are sorted.
+//! a host with a port, no path; those of a new member are sorted, those of an update stay as they are.
 //!
 //! Worked example: `http://10.0.0.1:2380/` has a path, `/`, and is refused.
 
@@ -24,7 +24,10 @@ pub(super) fn decode_member_list(message: &Bytes) -> Result<Query, GrpcStatus> {
 
 pub(super) fn decode_member_add(message: &Bytes) -> Result<Query, GrpcStatus> {
     let request: pb::MemberAddRequest = decode(message)?;
-    let peer_urls = peer_urls(request.peer_ur_ls)?;
+    let mut peer_urls: Vec<String> =
+        request.peer_ur_ls.iter().map(|url| url.trim().to_owned()).collect();
+    check_peer_urls(&peer_urls)?;
+    peer_urls.sort();
     Ok(Query::MemberAdd { peer_urls, is_learner: request.is_learner })
 }
 
@@ -35,7 +38,8 @@ pub(super) fn decode_member_remove(message: &Bytes) -> Result<Query, GrpcStatus>
 
 pub(super) fn decode_member_update(message: &Bytes) -> Result<Query, GrpcStatus> {
     let request: pb::MemberUpdateRequest = decode(message)?;
-    let (id, peer_urls) = (MemberId(request.id), peer_urls(request.peer_ur_ls)?);
+    check_peer_urls(&request.peer_ur_ls)?;
+    let (id, peer_urls) = (MemberId(request.id), request.peer_ur_ls);
     Ok(Query::MemberChange(MemberChange::Update { id, peer_urls }))
 }
 
@@ -44,15 +48,11 @@ pub(super) fn decode_member_promote(message: &Bytes) -> Result<Query, GrpcStatus
     Ok(Query::MemberChange(MemberChange::Promote { id: MemberId(request.id) }))
 }
 
-fn peer_urls(mut urls: Vec<String>) -> Result<Vec<String>, Rejection> {
-    for url in &mut urls {
-        *url = url.trim().to_owned();
-    }
+fn check_peer_urls(urls: &[String]) -> Result<(), Rejection> {
     if urls.is_empty() || !urls.iter().all(|url| is_peer_url(url)) {
         return Err(Rejection::MemberBadUrls);
     }
-    urls.sort();
-    Ok(urls)
+    Ok(())
 }
 
 fn is_peer_url(url: &str) -> bool {
@@ -107,20 +107,34 @@ fn member(member: &Member) -> pb::Member {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+
     use super::*;
 
     #[test]
     fn peer_urls_are_checked_as_go_checks_them() {
         for good in ["http://a:2380", "https://10.0.0.1:2380", "http://[::1]:2380", "unix://a:1"] {
-            assert!(peer_urls(vec![good.to_string()]).is_ok(), "{good}");
+            assert!(check_peer_urls(&[good.to_string()]).is_ok(), "{good}");
         }
         let bad =
             ["", "a:2380", "http://a", "http://a:2380/", "ftp://a:1", "http://a:x", "http://::1:2"];
         for bad in bad {
-            assert_eq!(peer_urls(vec![bad.into()]), Err(Rejection::MemberBadUrls), "{bad}");
+            assert_eq!(check_peer_urls(&[bad.into()]), Err(Rejection::MemberBadUrls), "{bad}");
         }
-        assert_eq!(peer_urls(Vec::new()), Err(Rejection::MemberBadUrls));
-        let sorted = peer_urls(vec!["http://b:1".into(), " http://a:1 ".into()]);
-        assert_eq!(sorted, Ok(vec!["http://a:1".to_string(), "http://b:1".to_string()]));
+        assert_eq!(check_peer_urls(&[]), Err(Rejection::MemberBadUrls));
+    }
+
+    #[test]
+    fn a_new_members_urls_are_sorted_and_an_updates_are_not() {
+        let urls = vec![" http://b:1".to_owned(), "http://a:1 ".to_owned()];
+        let add = pb::MemberAddRequest { peer_ur_ls: urls, is_learner: false };
+        let add = decode_member_add(&add.encode_to_vec().into()).expect("good URLs");
+        let Query::MemberAdd { peer_urls, .. } = add else { panic!("{add:?}") };
+        assert_eq!(peer_urls, ["http://a:1", "http://b:1"]);
+        let urls = vec!["http://b:1".to_owned(), "http://a:1".to_owned()];
+        let update = pb::MemberUpdateRequest { id: 7, peer_ur_ls: urls.clone() };
+        let update = decode_member_update(&update.encode_to_vec().into()).expect("good URLs");
+        let change = MemberChange::Update { id: MemberId(7), peer_urls: urls };
+        assert_eq!(update, Query::MemberChange(change));
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! Worked example: a put with an empty key *and* a value beside `ignore_value` is refused for its key.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use holdfast_core::id::LeaseId;
 use holdfast_core::query::{DeleteAnswer, Header, Query, RangeAnswer};
 use holdfast_core::rejection::Rejection;
@@ -130,7 +130,7 @@ pub(super) fn encode_range(
     range: &RangeAnswer,
     out: &mut Assembly,
 ) {
-    out.reserve(origin.len(header) + range_len(range));
+    out.reserve(origin.len(header) + range_len(range) - range_shared(range, out));
     origin.write(header, out);
     write_range(range, out);
 }
@@ -142,20 +142,20 @@ pub(super) fn encode_range_piece(
     range: &RangeAnswer,
 ) -> Payload {
     let len = header.map_or(0, |header| origin.len(header)) + range_len(range);
-    let mut out = Assembly::sharing();
-    out.reserve(write::framed_len(RANGE_RESPONSE, len));
+    let mut out = Assembly::sharing(BytesMut::new());
+    out.reserve(write::framed_len(RANGE_RESPONSE, len) - range_shared(range, &out));
     write::open(&mut out, RANGE_RESPONSE, len);
     if let Some(header) = header {
         origin.write(header, &mut out);
     }
     write_range(range, &mut out);
-    out.finish()
+    out.finish().0
 }
 
 const RANGE_RESPONSE: u32 = 1;
 
 pub(super) fn encode_put(origin: Origin, header: Header, prev: Option<&Bytes>, out: &mut Assembly) {
-    out.reserve(origin.len(header) + put_len(prev));
+    out.reserve(origin.len(header) + put_len(prev) - put_shared(prev, out));
     origin.write(header, out);
     write_put(prev, out);
 }
@@ -166,7 +166,7 @@ pub(super) fn encode_delete_range(
     delete: &DeleteAnswer,
     out: &mut Assembly,
 ) {
-    out.reserve(origin.len(header) + delete_len(delete));
+    out.reserve(origin.len(header) + delete_len(delete) - delete_shared(delete, out));
     origin.write(header, out);
     write_delete(delete, out);
 }
@@ -186,6 +186,11 @@ pub(super) fn range_len(range: &RangeAnswer) -> usize {
     range.kvs.encoded_len() + write::flag_len(3, range.more) + write::int_len(4, range.count)
 }
 
+/// Bytes of it that are shared.
+pub(super) fn range_shared(range: &RangeAnswer, out: &Assembly) -> usize {
+    range.kvs.chunks().iter().map(|chunk| out.shared_len(chunk)).sum()
+}
+
 pub(super) fn write_put(prev: Option<&Bytes>, out: &mut Assembly) {
     if let Some(prev) = prev {
         write::message(out, 2, prev);
@@ -196,6 +201,10 @@ pub(super) fn put_len(prev: Option<&Bytes>) -> usize {
     prev.map_or(0, |prev| write::framed_len(2, prev.len()))
 }
 
+pub(super) fn put_shared(prev: Option<&Bytes>, out: &Assembly) -> usize {
+    prev.map_or(0, |prev| out.shared_len(prev))
+}
+
 pub(super) fn write_delete(delete: &DeleteAnswer, out: &mut Assembly) {
     write::int(out, 2, delete.deleted);
     write::messages(out, 3, &delete.prev_kvs);
@@ -203,4 +212,8 @@ pub(super) fn write_delete(delete: &DeleteAnswer, out: &mut Assembly) {
 
 pub(super) fn delete_len(delete: &DeleteAnswer) -> usize {
     write::int_len(2, delete.deleted) + write::messages_len(3, &delete.prev_kvs)
+}
+
+pub(super) fn delete_shared(delete: &DeleteAnswer, out: &Assembly) -> usize {
+    delete.prev_kvs.iter().map(|prev| out.shared_len(prev)).sum()
 }

@@ -3,7 +3,6 @@
 use bytes::{Bytes, BytesMut};
 use holdfast_core::id::LeaseId;
 use holdfast_core::query::{Header, Query};
-use holdfast_core::rejection::Rejection;
 
 use super::header::Origin;
 use super::status::malformed_stream;
@@ -11,14 +10,8 @@ use super::{decode, read, write};
 use crate::call::GrpcStatus;
 use crate::proto::etcdserverpb as pb;
 
-/// Longest TTL that etcd grants, in seconds.
-const TTL_MAX: i64 = 9_000_000_000;
-
 pub(super) fn decode_grant(message: &Bytes) -> Result<Query, GrpcStatus> {
     let request: pb::LeaseGrantRequest = decode(message)?;
-    if request.ttl > TTL_MAX {
-        return Err(Rejection::LeaseTtlTooLarge.into());
-    }
     Ok(Query::LeaseGrant { id: LeaseId(request.id), ttl: request.ttl })
 }
 

@@ -257,7 +257,7 @@ const RESPONSES: u32 = 3;
 pub(super) fn encode(origin: Origin, header: Header, answer: &TxnAnswer, out: &mut Assembly) {
     let mut sizes = Vec::new();
     let body = measure(answer, &mut sizes);
-    out.reserve(origin.len(header) + body);
+    out.reserve(origin.len(header) + body - shared(answer, out));
     origin.write(header, out);
     write_txn(answer, &mut sizes.into_iter(), out);
 }
@@ -274,6 +274,17 @@ fn measure(answer: &TxnAnswer, sizes: &mut Vec<usize>) -> usize {
         len += write::framed_len(RESPONSES, write::framed_len(op_field(op), size));
     }
     len
+}
+
+/// Bytes of it that are shared.
+fn shared(answer: &TxnAnswer, out: &Assembly) -> usize {
+    let of_op = |op: &OpAnswer| match op {
+        OpAnswer::Range(_, range) => kv::range_shared(range, out),
+        OpAnswer::Put(_, prev) => kv::put_shared(prev.as_ref(), out),
+        OpAnswer::DeleteRange(_, delete) => kv::delete_shared(delete, out),
+        OpAnswer::Txn(txn) => shared(txn, out),
+    };
+    answer.ops.iter().map(of_op).sum()
 }
 
 fn measure_op(op: &OpAnswer, sizes: &mut Vec<usize>) -> usize {

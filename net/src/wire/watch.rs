@@ -55,10 +55,17 @@ fn own(bytes: &Bytes) -> Bytes {
 }
 
 /// One message of a Watch stream.
-pub fn watch_payload(origin: Origin, term: Term, response: &WatchResponse) -> Payload {
-    let mut out = Assembly::sharing();
+pub fn watch_payload(
+    origin: Origin,
+    term: Term,
+    response: &WatchResponse,
+    chunk: &mut BytesMut,
+) -> Payload {
+    let mut out = Assembly::sharing(std::mem::take(chunk));
     assemble(origin, term, response, &mut out);
-    out.finish()
+    let (payload, left) = out.finish();
+    *chunk = left;
+    payload
 }
 
 /// Appends one message of a Watch stream to `out`.
@@ -75,8 +82,11 @@ pub fn encode_watch_response(
 
 fn assemble(origin: Origin, term: Term, response: &WatchResponse, out: &mut Assembly) {
     let header = Header { revision: response.revision, term };
-    let events: usize =
-        response.events.iter().map(|event| write::framed_len(EVENTS, event_len(event))).sum();
+    let copied = |event: &WatchEvent| {
+        let previous = event.prev_kv.as_ref().map_or(0, |previous| out.shared_len(previous));
+        write::framed_len(EVENTS, event_len(event)) - out.shared_len(&event.kv) - previous
+    };
+    let events: usize = response.events.iter().map(copied).sum();
     out.reserve(origin.len(header) + fields_len(response) + events);
     origin.write(header, out);
     write::int(out, 2, response.id);

@@ -252,6 +252,14 @@ pub const FLAGS: &[Flag] = &[
         "How the log is written: io_uring, pool (threads), or auto: io_uring where the kernel lets it. \
          Holdfast's own.",
     ),
+    flag(
+        "experimental-edge-threads",
+        Text,
+        Served,
+        "auto",
+        "Threads that serve clients beside the one that drives the log: a number, or auto: none on one or two \
+         cores, else half of the cores, at most 8. Holdfast's own.",
+    ),
     flag("listen-metrics-urls", Urls, Served, "", "More URLs for /metrics and health checks."),
     flag("logger", Text, Served, "zap", "Only zap: JSON lines."),
     flag(

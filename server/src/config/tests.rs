@@ -96,6 +96,7 @@ fn every_served_flag_has_its_effect() {
         "--compaction-batch-limit=11",
         "--listen-metrics-urls=http://127.0.0.1:4",
         "--experimental-disk-driver=pool",
+        "--experimental-edge-threads=3",
         "--log-level=debug",
         "--log-outputs=stdout,/tmp/x.log,stderr",
         "--logger=zap",
@@ -135,7 +136,7 @@ fn every_served_flag_has_its_effect() {
         ..Http2Options::default()
     };
     assert_eq!(config.connections, connections);
-    assert_eq!(config.disk_driver, DiskDriver::Pool);
+    assert_eq!((config.disk_driver, config.edge_threads), (DiskDriver::Pool, Some(3)));
     assert_eq!(config.log_level, Level::Debug);
     let outputs = [Output::File("/tmp/x.log".into()), Output::Stderr, Output::Stdout];
     assert_eq!(config.log_outputs, outputs);
@@ -398,6 +399,14 @@ const BAD_VALUES: &[(Args, &str)] = &[
     (
         &["--experimental-disk-driver=uring"],
         "--experimental-disk-driver \"uring\" is none of auto, io_uring, pool",
+    ),
+    (
+        &["--experimental-edge-threads=128"],
+        "--experimental-edge-threads \"128\" is neither auto nor a number up to 127",
+    ),
+    (
+        &["--experimental-edge-threads=-1"],
+        "--experimental-edge-threads \"-1\" is neither auto nor a number up to 127",
     ),
     (&["start"], "\"start\" is not a valid flag"),
     (&["--name=x", "--", "--name=y"], "\"--name=y\" is not a valid flag"),

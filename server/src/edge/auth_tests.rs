@@ -164,7 +164,9 @@ impl Rig {
         for (id, body) in replies {
             self.edge.replied(id, body.map(|body| Response { revision, term: Term(1), body }));
         }
-        for (call, answer) in self.edge.take_answers(self.now) {
+        let mut answers = Vec::new();
+        self.edge.take_answers(self.now, &mut answers);
+        for (call, answer) in answers {
             let twice = self.answered.insert(call, answer.map(|answer| answer.body));
             assert_eq!(twice, None, "{call:?} is answered twice");
         }

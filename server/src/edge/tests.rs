@@ -86,10 +86,8 @@ impl Rig {
     fn publish(&mut self) {
         let events = std::mem::take(&mut self.events);
         let snapshot = self.engine.publish();
-        self.edge.published(
-            self.now,
-            Publication { snapshot, events, tokens: Vec::new(), restored: false },
-        );
+        let publication = Publication { snapshot, events, tokens: Vec::new(), restored: false };
+        self.edge.published(self.now, publication);
     }
 
     fn ask(&mut self, call: u64, query: Query) {
@@ -115,8 +113,14 @@ impl Rig {
         self.edge.replied(id, Ok(response));
     }
 
+    fn taken(&mut self) -> Vec<(StreamId, Answered)> {
+        let mut answers = Vec::new();
+        self.edge.take_answers(self.now, &mut answers);
+        answers
+    }
+
     fn answers(&mut self) -> Vec<(u64, Answer)> {
-        let answers = self.edge.take_answers(self.now).into_iter();
+        let answers = self.taken().into_iter();
         answers.map(|(call, answer)| (call.0, answer.expect("not refused"))).collect()
     }
 
@@ -380,7 +384,7 @@ fn the_keys_of_a_lease_wait_for_what_the_leader_has_applied() {
     assert!(rig.answers().is_empty(), "one entry is missing yet");
     // The first one's time is over.
     rig.now = rig.now + Limits::default().request_timeout - Duration::from_secs(2);
-    let late = rig.edge.take_answers(rig.now);
+    let late = rig.taken();
     assert_eq!(late, [(StreamId(1), Err(Rejection::Timeout))]);
     let Op::Put(attached) = put(2) else { unreachable!() };
     rig.apply(Op::Put(Put { lease: id, ..attached }));
@@ -433,7 +437,7 @@ fn what_the_driver_never_answers_is_refused_late() {
     rig.now = rig.now + limits.request_timeout;
     assert!(rig.answers().is_empty(), "the driver may still say why");
     rig.now = rig.now + limits.election_timeout;
-    let answers = rig.edge.take_answers(rig.now);
+    let answers = rig.taken();
     let refused = |call| (StreamId(call), Err(Rejection::Timeout));
     assert_eq!(answers, (1..=5).map(refused).collect::<Vec<_>>());
     assert_eq!((rig.edge.waiting.len(), rig.edge.indexing), (0, 0));
@@ -446,7 +450,7 @@ fn more_than_may_wait_is_refused() {
     let limits = Limits { pending_commands_max: 4, edge_slice_keys: 8, ..Limits::default() };
     let mut rig = Rig::with_limits(100, limits);
     let refused = |rig: &mut Rig| {
-        let answers = rig.edge.take_answers(rig.now).into_iter();
+        let answers = rig.taken().into_iter();
         let refused = answers.filter(|(_, answer)| *answer == Err(Rejection::TooManyRequests));
         refused.map(|(call, _)| call.0).collect::<Vec<_>>()
     };

@@ -41,7 +41,7 @@ impl Probe for Fake {
         self.versions.clone()
     }
 
-    fn metrics(&self) -> String {
+    async fn metrics(&self) -> String {
         "etcd_server_has_leader 1\n".to_owned()
     }
 

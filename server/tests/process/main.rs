@@ -22,6 +22,7 @@ mod worker;
 
 mod commands;
 mod disk_driver;
+mod edges;
 mod faults;
 mod flags;
 mod hostile;

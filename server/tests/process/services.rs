@@ -330,6 +330,10 @@ async fn an_election_is_won_proclaimed_observed_and_resigned() {
     let text = "\"leader\" field must be provided";
     refused(client.proclaim(proclaim(None, "c")).await, Code::Unknown, text);
     refused(client.resign(epb::ResignRequest { leader: None }).await, Code::Unknown, text);
+    let nowhere = || Some(epb::LeaderKey::default());
+    let text = "etcdserver: key is not provided";
+    refused(client.proclaim(proclaim(nowhere(), "c")).await, Code::Unknown, text);
+    refused(client.resign(epb::ResignRequest { leader: nowhere() }).await, Code::Unknown, text);
     client.resign(epb::ResignRequest { leader: Some(leader.clone()) }).await.expect("resigns");
     client.resign(epb::ResignRequest { leader: Some(leader.clone()) }).await.expect("twice, too");
     let lost = client.proclaim(proclaim(Some(leader), "d")).await;

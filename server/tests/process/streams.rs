@@ -21,15 +21,15 @@ use pb::watch_request::RequestUnion;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A Watch stream.
-struct Watching {
+pub struct Watching {
     requests: mpsc::Sender<pb::WatchRequest>,
-    responses: Streaming<pb::WatchResponse>,
+    pub responses: Streaming<pb::WatchResponse>,
 }
 
 impl Watching {
     /// Opens a stream with its first watcher: as with etcd, the answer to the call begins with the first
     /// message, so that a client which waits for it must have asked for something.
-    async fn open(
+    pub async fn open(
         channel: Channel,
         request: pb::WatchCreateRequest,
     ) -> (Watching, pb::WatchResponse) {
@@ -62,7 +62,7 @@ impl Watching {
     }
 
     /// The next events, as revision, kind, key, value and previous value.
-    async fn events(&mut self, count: usize) -> Vec<String> {
+    pub async fn events(&mut self, count: usize) -> Vec<String> {
         let mut events = Vec::new();
         while events.len() < count {
             let response = self.next().await;
@@ -81,7 +81,7 @@ impl Watching {
     }
 }
 
-fn watch(key: &str, start_revision: i64) -> pb::WatchCreateRequest {
+pub fn watch(key: &str, start_revision: i64) -> pb::WatchCreateRequest {
     pb::WatchCreateRequest { key: key.to_owned().into(), start_revision, ..Default::default() }
 }
 
@@ -254,7 +254,24 @@ async fn operators_learn_how_a_member_is() {
 async fn a_member_that_stops_says_so_to_those_who_watch() {
     let mut server = Server::start("watch-stop", &[]).await;
     let (mut watching, _) = Watching::open(server.channel().await, watch("a", 0)).await;
+    let mut health = hpb::health_client::HealthClient::new(server.channel().await);
+    let mut told = Vec::new();
+    for service in ["", "no such"] {
+        let request = hpb::HealthCheckRequest { service: service.into() };
+        let mut stream = health.watch(request).await.expect("opens").into_inner();
+        told.push((stream.message().await.expect("goes on").expect("says something"), stream));
+    }
     server.member.as_ref().expect("it runs").terminate();
+    use hpb::health_check_response::ServingStatus::{NotServing, ServiceUnknown, Serving};
+    for ((first, mut stream), expected) in told.into_iter().zip([Serving, ServiceUnknown]) {
+        assert_eq!(first.status(), expected);
+        if expected == Serving {
+            let second = stream.message().await.expect("goes on").expect("says something");
+            assert_eq!(second.status(), NotServing);
+        }
+        // What is not there does not stop serving.
+        assert_eq!(stream.message().await.expect_err("ends").code(), Code::Unavailable);
+    }
     let ended = tokio::time::timeout(PATIENCE, watching.responses.message()).await;
     let status = ended.expect("in time").expect_err("the stream ends with a status");
     assert_eq!(

@@ -22,7 +22,7 @@ const CHEAP: &[&str] = &["--bcrypt-cost=4"];
 
 const DENIED: &str = "etcdserver: permission denied";
 
-fn with<T>(token: &str, request: T) -> Request<T> {
+pub fn with<T>(token: &str, request: T) -> Request<T> {
     let mut request = Request::new(request);
     let token = token.parse::<MetadataValue<_>>().expect("tokens are text");
     request.metadata_mut().insert("authorization", token);
@@ -44,7 +44,7 @@ async fn grant_role(auth: &mut AuthClient<Channel>, user: &str, role: &str) -> R
     auth.user_grant_role(pb::AuthUserGrantRoleRequest { user, role }).await.map(drop)
 }
 
-async fn log_in(channel: &Channel, name: &str, password: &str) -> Result<String, Status> {
+pub async fn log_in(channel: &Channel, name: &str, password: &str) -> Result<String, Status> {
     let mut auth = AuthClient::new(channel.clone());
     let (name, password) = (name.to_owned(), password.to_owned());
     let answer = auth.authenticate(pb::AuthenticateRequest { name, password }).await?;
@@ -60,7 +60,7 @@ fn read_write(key: &str, range_end: &str) -> authpb::Permission {
 }
 
 /// Root with password "r"; bob, with "b", may read and write `[a, c)`; then authentication is on.
-async fn populate(channel: &Channel) {
+pub async fn populate(channel: &Channel) {
     let mut auth = AuthClient::new(channel.clone());
     for (name, password) in [("root", "r"), ("bob", "b")] {
         add_user(&mut auth, name, password).await.expect("is added");
@@ -172,6 +172,13 @@ async fn streams_are_their_openers() {
         Err(status) => Err(status),
     };
     refused(refusal, Code::PermissionDenied, DENIED);
+    // What was asked before is answered before the stream ends.
+    let renewals = [404, 7, 405].map(|id| pb::LeaseKeepAliveRequest { id });
+    let both = lease.lease_keep_alive(with(&bob, tokio_stream_of(renewals.to_vec()))).await;
+    let mut both = both.expect("opens").into_inner();
+    let first = both.message().await.expect("goes on").expect("says something");
+    assert_eq!((first.id, first.ttl), (404, 0));
+    refused(both.message().await, Code::PermissionDenied, DENIED);
     let revoke = pb::LeaseRevokeRequest { id: 7 };
     refused(lease.lease_revoke(with(&bob, revoke)).await, Code::PermissionDenied, DENIED);
     // What has begun goes on, whatever becomes of the right.

@@ -1,4 +1,5 @@
-//! W4: the changes of one revision come in one response.
+//! W4: the changes of one revision come in one response, or in pieces that say so: the client has put those
+//! together before it shows them.
 
 use std::collections::BTreeMap;
 

@@ -68,6 +68,15 @@ impl Users {
             && txn.success.iter().chain(&txn.failure).all(reads)
     }
 
+    /// Whether a command comes so far that alarms are looked at: who grants or revokes a lease says first who he is.
+    pub(super) fn may_begin(&self, who: &Identity, op: &Op) -> Decision {
+        let of_leases = matches!(op, Op::LeaseGrant { .. } | Op::LeaseRevoke { .. });
+        if self.enabled && of_leases && *who == Identity::default() {
+            return Err(Rejection::UserEmpty);
+        }
+        Ok(())
+    }
+
     /// Whether a command may be carried out.
     pub(super) fn may(&self, who: &Identity, op: &Op, attached: Attached<'_>) -> Decision {
         if !self.enabled || *who == Identity::SYSTEM {
@@ -83,9 +92,7 @@ impl Users {
             }
             Op::Txn(txn) => self.may_txn(who, txn, attached),
             Op::Compact { .. } | Op::Member(_) => self.root(who),
-            Op::LeaseGrant { .. }
-            | Op::AlarmList
-            | Op::Alarm(AlarmOp::List(_) | AlarmOp::Nothing) => named,
+            Op::LeaseGrant { .. } | Op::AlarmList | Op::Alarm(AlarmOp::List(_)) => named,
             Op::Alarm(_) => self.root(who),
             Op::LeaseRevoke { id } => named.and_then(|()| self.may_take(who, *id, attached)),
             Op::Publish { .. }

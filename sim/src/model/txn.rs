@@ -16,14 +16,7 @@ struct Path {
 /// Runs a transaction that goes through the log.
 pub(super) fn perform(model: &mut Model, txn: &Txn) -> Verdict {
     let path = choose(model, txn);
-    check(model, txn, &path, &mut |model, op| match op {
-        TxnOp::Put(put) => check_put(model, put),
-        _ => Ok(()),
-    })?;
-    check(model, txn, &path, &mut |model, op| match op {
-        TxnOp::Range(range) => check_range(model, range),
-        _ => Ok(()),
-    })?;
+    check(model, txn, &path)?;
     let mut at = RevSub { main: model.revision.next(), sub: 0 };
     let answer = run(model, txn, &path, &mut at);
     if at.sub > 0 {
@@ -63,20 +56,18 @@ fn choose(model: &Model, txn: &Txn) -> Path {
     path
 }
 
-fn check(
-    model: &Model,
-    txn: &Txn,
-    path: &Path,
-    rule: &mut dyn FnMut(&Model, &TxnOp) -> Result<(), Rejection>,
-) -> Result<(), Rejection> {
+/// In the order of the operations, as etcd does since 3.6; before, all puts came first.
+fn check(model: &Model, txn: &Txn, path: &Path) -> Result<(), Rejection> {
     let mut nested = path.nested.iter();
     for op in branch(txn, path) {
         match op {
             TxnOp::Txn(inner) => {
                 let inner_path = nested.next().expect("each nested transaction has its path");
-                check(model, inner, inner_path, rule)?;
+                check(model, inner, inner_path)?;
             }
-            _ => rule(model, op)?,
+            TxnOp::Put(put) => check_put(model, put)?,
+            TxnOp::Range(range) => check_range(model, range)?,
+            TxnOp::DeleteRange(_) => {}
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ use holdfast_core::request::{
     Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, Put, Range, RangeEnd, SortOrder,
     SortTarget, Txn, TxnOp,
 };
+use holdfast_core::rng::Rng;
 
 use super::{Client, Told};
 use crate::swarm::WorkMix;
@@ -25,11 +26,11 @@ pub(super) fn draw(client: &mut Client, mix: &WorkMix, told: Told) -> Query {
             let prev_kv = client.rng.chance(50);
             Query::DeleteRange(DeleteRange { keys: doomed(client, mix), prev_kv })
         }
-        71..=92 => Query::Txn(txn(client, mix)),
+        71..=92 => Query::Txn(txn(client, mix, told)),
         93..=94 => Query::MemberList { linearizable: client.rng.chance(50) },
         95 => Query::Status,
         96 => Query::AlarmList,
-        _ => read_txn(client, mix),
+        _ => read_txn(client, mix, told),
     }
 }
 
@@ -92,24 +93,10 @@ fn range(client: &mut Client, mix: &WorkMix, told: Told) -> Range {
     range.keys_only = rng.chance(20);
     range.count_only = rng.chance(10);
     if rng.chance(30) {
-        range.order =
-            [SortOrder::None, SortOrder::Ascend, SortOrder::Descend][rng.below(3) as usize];
-        range.target = [
-            SortTarget::Key,
-            SortTarget::Version,
-            SortTarget::Create,
-            SortTarget::Mod,
-            SortTarget::Value,
-        ][rng.below(5) as usize];
+        (range.order, range.target) = sorting(rng);
     }
     if rng.chance(15) {
-        let bound = (told.revision - rng.below(50) as i64).max(1);
-        match rng.below(4) {
-            0 => range.mod_min = bound,
-            1 => range.mod_max = bound,
-            2 => range.create_min = bound,
-            _ => range.create_max = bound,
-        }
+        filter(rng, &mut range, told);
     }
     range
 }
@@ -134,10 +121,11 @@ fn compare(client: &mut Client, mix: &WorkMix) -> Compare {
     Compare { keys, result, target }
 }
 
-fn txn(client: &mut Client, mix: &WorkMix) -> Txn {
+fn txn(client: &mut Client, mix: &WorkMix, told: Told) -> Txn {
     let compares = (0..client.rng.below(3)).map(|_| compare(client, mix)).collect();
-    let success = branch(client, mix, &mut BTreeSet::new(), 1);
-    let failure = branch(client, mix, &mut BTreeSet::new(), 1);
+    let depth = if client.extra.chance(10) { 3 } else { 1 };
+    let success = branch(client, (mix, told), &mut BTreeSet::new(), depth);
+    let failure = branch(client, (mix, told), &mut BTreeSet::new(), depth);
     Txn { compares, success, failure }
 }
 
@@ -145,7 +133,7 @@ fn txn(client: &mut Client, mix: &WorkMix) -> Txn {
 /// those of nested transactions included.
 fn branch(
     client: &mut Client,
-    mix: &WorkMix,
+    (mix, told): (&WorkMix, Told),
     used: &mut BTreeSet<Bytes>,
     depth: u32,
 ) -> Vec<TxnOp> {
@@ -168,26 +156,71 @@ fn branch(
             }
             6 if depth > 0 => {
                 let compares = vec![compare(client, mix)];
-                let success = branch(client, mix, used, depth - 1);
-                let failure = branch(client, mix, used, depth - 1);
+                let success = branch(client, (mix, told), used, depth - 1);
+                let failure = branch(client, (mix, told), used, depth - 1);
                 ops.push(TxnOp::Txn(Box::new(Txn { compares, success, failure })));
             }
             _ => {
                 let mut range = Range::of(keys(client, mix));
                 range.limit = client.rng.below(5) as i64;
                 range.keys_only = client.rng.chance(20);
-                ops.push(TxnOp::Range(range));
+                ops.push(TxnOp::Range(embellished(client, range, told)));
             }
         }
     }
     ops
 }
 
-fn read_txn(client: &mut Client, mix: &WorkMix) -> Query {
+/// A range inside a transaction with options. One that names a revision which cannot be read has the whole
+/// transaction refused, so most can be.
+fn embellished(client: &mut Client, mut range: Range, told: Told) -> Range {
+    let rng = &mut client.extra;
+    if rng.chance(20) {
+        let readable = (told.revision - told.compacted.max(1)).max(1) as u64;
+        range.revision = match rng.below(12) {
+            0 => told.revision + rng.below(30) as i64,
+            1 => (told.compacted - rng.below(3) as i64).max(1),
+            2 => -(rng.below(3) as i64),
+            _ => told.revision - rng.below(readable) as i64,
+        };
+    }
+    range.count_only = rng.chance(10);
+    if rng.chance(40) {
+        (range.order, range.target) = sorting(rng);
+    }
+    if rng.chance(20) {
+        filter(rng, &mut range, told);
+    }
+    range
+}
+
+fn sorting(rng: &mut Rng) -> (SortOrder, SortTarget) {
+    let order = [SortOrder::None, SortOrder::Ascend, SortOrder::Descend][rng.below(3) as usize];
+    let target = [
+        SortTarget::Key,
+        SortTarget::Version,
+        SortTarget::Create,
+        SortTarget::Mod,
+        SortTarget::Value,
+    ][rng.below(5) as usize];
+    (order, target)
+}
+
+fn filter(rng: &mut Rng, range: &mut Range, told: Told) {
+    let bound = (told.revision - rng.below(50) as i64).max(1);
+    match rng.below(4) {
+        0 => range.mod_min = bound,
+        1 => range.mod_max = bound,
+        2 => range.create_min = bound,
+        _ => range.create_max = bound,
+    }
+}
+
+fn read_txn(client: &mut Client, mix: &WorkMix, told: Told) -> Query {
     let serializable = client.rng.chance(20);
     let read = |client: &mut Client| {
         let range = Range { serializable, ..Range::of(keys(client, mix)) };
-        TxnOp::Range(range)
+        TxnOp::Range(embellished(client, range, told))
     };
     let compares = vec![compare(client, mix)];
     let (success, failure) = (vec![read(client), read(client)], vec![read(client)]);

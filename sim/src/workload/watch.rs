@@ -37,6 +37,8 @@ pub struct WatchSpec {
     pub prev_kv: bool,
     /// Ask for periodic progress.
     pub progress_notify: bool,
+    /// Large responses may come in pieces.
+    pub fragment: bool,
 }
 
 impl WatchSpec {
@@ -96,11 +98,24 @@ struct Watcher {
     lived: bool,
     /// Whether it was ended by the member on the present stream.
     ended: bool,
+    /// The pieces of a response whose last has not come.
+    pieces: Vec<Told>,
+}
+
+impl Watcher {
+    fn new(spec: WatchSpec, next: Revision) -> Watcher {
+        let pieces = Vec::new();
+        Watcher { spec, next, alive: false, lived: false, ended: false, pieces }
+    }
 }
 
 /// One client and its stream.
 pub struct WatchClient {
     rng: Rng,
+    /// For watchers that come later.
+    extra: Rng,
+    /// Plain keys in use.
+    keys: u64,
     number: usize,
     watchers: Vec<Watcher>,
     /// The member it speaks to.
@@ -115,18 +130,18 @@ impl WatchClient {
     pub fn new(swarm: &Swarm, number: usize) -> WatchClient {
         let mut rng = Stream::Workload.rng(swarm.seed).fork(1_000 + number as u64);
         let count = rng.between(1, 4) as usize;
-        let watchers = (0..count).map(|place| Watcher {
-            spec: draw_spec(&mut rng, (number, place), swarm),
-            next: Revision(0),
-            alive: false,
-            lived: false,
-            ended: false,
+        let mut extra = Stream::Workload.rng(swarm.seed).fork(3_000 + number as u64);
+        let watchers = (0..count).map(|place| {
+            let spec = draw_spec(&mut rng, (number, place), swarm);
+            Watcher::new(WatchSpec { fragment: extra.chance(50), ..spec }, Revision(0))
         });
         WatchClient {
             watchers: watchers.collect(),
+            keys: swarm.work.keys,
             member: rng.below(swarm.members as u64) as usize,
             number,
             rng,
+            extra,
             stream: None,
             streams: 0,
         }
@@ -139,6 +154,7 @@ impl WatchClient {
         self.stream = Some(self.streams);
         for watcher in &mut self.watchers {
             (watcher.alive, watcher.ended) = (false, false);
+            watcher.pieces.clear();
         }
         (0..self.watchers.len()).map(|place| self.create(place)).collect()
     }
@@ -149,12 +165,14 @@ impl WatchClient {
     }
 
     /// What it does now and then on a living stream: `None` to leave it for another member.
-    pub fn act(&mut self) -> Option<Vec<WatchRequest>> {
-        match self.rng.below(100) {
-            0..=3 => None,
-            4..=40 => Some(vec![WatchRequest::Progress]),
-            _ => Some(self.revive()),
-        }
+    pub fn act(&mut self, told: super::Told) -> Option<Vec<WatchRequest>> {
+        let mut requests = match self.rng.below(100) {
+            0..=3 => return None,
+            4..=40 => vec![WatchRequest::Progress],
+            _ => self.revive(),
+        };
+        requests.extend(self.come_late(told));
+        Some(requests)
     }
 
     /// Asks again for watchers that ended.
@@ -179,8 +197,26 @@ impl WatchClient {
             no_put: watcher.spec.no_put,
             no_delete: watcher.spec.no_delete,
             prev_kv: watcher.spec.prev_kv,
-            fragment: false,
+            fragment: watcher.spec.fragment,
         })
+    }
+
+    /// One more watcher, which wants everything that can still be had: history from the very revision
+    /// that was compacted last, or from a little later.
+    fn come_late(&mut self, told: super::Told) -> Option<WatchRequest> {
+        let place = self.watchers.len();
+        if place >= WATCHERS_MAX || told.compacted < 1 || !self.extra.chance(25) {
+            return None;
+        }
+        let later = if self.extra.chance(70) { 0 } else { self.extra.below(20) as i64 };
+        let start = (told.compacted + later).min(told.revision);
+        let spec = WatchSpec {
+            id: (self.number, place),
+            fragment: self.extra.chance(50),
+            ..spec_of(&mut self.extra, self.keys)
+        };
+        self.watchers.push(Watcher::new(spec, Revision(start)));
+        Some(self.create(place))
     }
 
     /// The watchers and the first revision that each has not been told about.
@@ -226,6 +262,7 @@ impl Watcher {
             }
             let notice = Notice::Created { from: self.next, resumed: self.lived };
             (self.alive, self.lived) = (true, true);
+            self.pieces.clear();
             notices.push((self.spec.clone(), notice));
         } else if response.canceled {
             if response.compact_revision.0 > 0 {
@@ -238,10 +275,16 @@ impl Watcher {
             self.alive = false;
         } else if !self.alive {
             return Err(format!("watcher {:?} is told something before it lives", self.spec.id));
+        } else if response.events.is_empty() && !self.pieces.is_empty() {
+            return Err(format!("watcher {:?} is told of progress amid a response", self.spec.id));
         } else if response.events.is_empty() {
             self.progress(response.revision, notices);
         } else {
-            let told = told(response)?;
+            self.pieces.extend(told(response)?);
+            if response.fragment {
+                return Ok(());
+            }
+            let told = std::mem::take(&mut self.pieces);
             let last = told.iter().map(|event| event.revision).max();
             self.next = self.next.max(last.expect("there are events").next());
             notices.push((self.spec.clone(), Notice::Events(told)));
@@ -274,7 +317,14 @@ fn wire_id(place: usize) -> i64 {
     place as i64 + 1
 }
 
+/// Watchers of one client, those included that come late.
+const WATCHERS_MAX: usize = 8;
+
 fn draw_spec(rng: &mut Rng, id: WatcherId, swarm: &Swarm) -> WatchSpec {
+    WatchSpec { id, ..spec_of(rng, swarm.work.keys) }
+}
+
+fn spec_of(rng: &mut Rng, plain: u64) -> WatchSpec {
     let prefix = |from: &'static str, to: &'static str| KeyRange {
         start: Bytes::from_static(from.as_bytes()),
         end: RangeEnd::Before(Bytes::from_static(to.as_bytes())),
@@ -282,16 +332,17 @@ fn draw_spec(rng: &mut Rng, id: WatcherId, swarm: &Swarm) -> WatchSpec {
     let keys = match rng.below(5) {
         0 => KeyRange { start: Bytes::from_static(b"\0"), end: RangeEnd::Open },
         1 => prefix(lease::PREFIX, "lease0"),
-        2 => KeyRange::single(format!("{}{:02}", kv::PREFIX, rng.below(swarm.work.keys))),
+        2 => KeyRange::single(format!("{}{:02}", kv::PREFIX, rng.below(plain))),
         _ => prefix(kv::PREFIX, "k0"),
     };
     let no_put = rng.chance(10);
     WatchSpec {
-        id,
+        id: (0, 0),
         keys,
         no_put,
         no_delete: !no_put && rng.chance(10),
         prev_kv: rng.chance(40),
         progress_notify: rng.chance(50),
+        fragment: false,
     }
 }

@@ -93,10 +93,11 @@ impl World {
             let refused = Err(holdfast_core::rejection::Rejection::NotSupportedForLearner);
             return self.send_answer(member, op, refused);
         }
-        match life.map(|life| &mut life.front) {
+        let place = life.as_ref().map_or(0, |life| life.edges.place_of(op.0));
+        match life.map(|life| life.edges.front(place)) {
             Some(Front::Direct(direct)) => {
                 direct.asks.push((op, query, by));
-                self.poke(member);
+                self.poke_edge(member, place);
             }
             _ => {
                 // Connection refused: known at once, but not whether an earlier try got through.

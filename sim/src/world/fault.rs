@@ -9,7 +9,7 @@ use super::operator::Goal;
 use super::{Happening, Phase, World, place_of};
 use crate::checker::Seen;
 use crate::clock::Moment;
-use crate::nemesis::{Direction, Fault, FaultKind, MemberOrder, Target, When};
+use crate::nemesis::{Direction, Fault, FaultKind, MemberOrder, Target, Then, When};
 use crate::network::Quality;
 
 /// What has to be undone when a fault ends.
@@ -23,8 +23,8 @@ pub(crate) struct Active {
     disk: bool,
     /// A clock that goes wrong.
     clock: bool,
-    /// Lose the power during the snapshot that follows.
-    crash_receiving: bool,
+    /// What happens during the snapshot that follows.
+    then: Option<Then>,
 }
 
 /// How long clients go on after chaos has ended.
@@ -68,10 +68,16 @@ impl World {
                 self.begin_crash(fault);
                 return;
             }
-            FaultKind::Pause { target } => {
+            FaultKind::Pause { target, asking } => {
                 let member = self.resolve(target);
-                self.pause(member, self.now.after(fault.lasts));
+                match asking {
+                    true => self.members[member].stiffens = Some(fault.lasts),
+                    false => self.pause(member, self.now.after(fault.lasts)),
+                }
                 return;
+            }
+            FaultKind::Stranger { target, copy } => {
+                return self.stranger(self.resolve(target), copy);
             }
             FaultKind::Reset { a, b } => return self.disconnect(a, b),
             FaultKind::Sever { target } => return self.cut_lines(self.resolve(target)),
@@ -173,10 +179,16 @@ impl World {
                 let cuts = self.around(member, Direction::Both);
                 Active { member, cuts, ..Active::default() }
             }
-            FaultKind::LeftBehind { target, crash } => {
+            FaultKind::LeftBehind { target, both, then } => {
                 let member = self.resolve(target);
-                let cuts = self.around(member, Direction::Both);
-                Active { member, cuts, crash_receiving: crash, ..Active::default() }
+                let mut cuts = self.around(member, Direction::Both);
+                if both {
+                    let other = self.resolve(Target::Follower((member + 1) % self.members.len()));
+                    cuts.extend(self.around(other, Direction::Both));
+                    cuts.sort_unstable();
+                    cuts.dedup();
+                }
+                Active { member, cuts, then: Some(then), ..Active::default() }
             }
             _ => Active::default(),
         }
@@ -226,10 +238,29 @@ impl World {
             let rate = self.members[member].rate;
             self.set_rate(member, rate);
         }
-        if active.crash_receiving && self.phase == Phase::Chaos {
-            let lasts = Duration::from_millis(200);
-            self.members[member].armed = Some(Armed { power: true, lasts, receiving: true });
+        if self.phase != Phase::Chaos {
+            return;
         }
+        match active.then {
+            Some(Then::Crash) => {
+                let lasts = Duration::from_millis(200);
+                self.members[member].armed = Some(Armed { power: true, lasts, receiving: true });
+            }
+            Some(Then::Stall) => self.members[member].stalls = Some(place),
+            Some(Then::Nothing) | None => {}
+        }
+    }
+
+    /// A member that was left behind installs its snapshot, alone and slowly.
+    pub(super) fn stall(&mut self, member: usize, place: usize) {
+        self.say(|| format!("m{member} installs a snapshot, and is cut off"));
+        let cuts = self.around(member, Direction::Both);
+        for (from, to) in &cuts {
+            self.network.link(*from, *to).cut();
+        }
+        self.members[member].disk.set_slowdown(300);
+        self.active.insert(place, Active { member, cuts, disk: true, ..Active::default() });
+        self.after(self.swarm.limits.election_timeout * 4, Happening::End(place));
     }
 
     /// Cuts a member off and takes it back, in the rhythm of election timeouts.
@@ -264,7 +295,13 @@ impl World {
         let others: Vec<usize> = (0..self.members.len()).filter(|n| *n != active.member).collect();
         let struck = others[self.chance.below(others.len() as u64) as usize];
         let lasts = Duration::from_millis(self.chance.between(1, 40));
-        self.crash(struck, true, lasts);
+        if self.chance.chance(50) {
+            // While it writes: what it writes down now are votes.
+            let armed = Armed { power: true, lasts, receiving: false };
+            self.members[struck].armed = Some(armed);
+        } else {
+            self.crash(struck, true, lasts);
+        }
         let timeout = self.swarm.limits.election_timeout.as_millis() as u64;
         let delay = Duration::from_millis(self.chance.between(20, timeout / 2));
         self.after(delay, Happening::Flap { fault: place, on: true });
@@ -288,6 +325,8 @@ impl World {
         for member in 0..self.members.len() {
             let slot = &mut self.members[member];
             slot.armed = None;
+            slot.stalls = None;
+            slot.stiffens = None;
             slot.relapses = 0;
             slot.full = false;
             slot.disk.set_slowdown(1);

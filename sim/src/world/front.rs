@@ -1,20 +1,15 @@
-//! What stands between a member's driver and its clients: the edge alone, or the shipped sessions and
+//! What stands between a member's driver and clients: an edge alone, or the shipped sessions and
 //! transport around it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_core::fact::Fact;
-use holdfast_core::id::RequestId;
 use holdfast_core::query::Query;
-use holdfast_core::rejection::Rejection;
-use holdfast_core::response::Response;
-use holdfast_core::status::Status;
 use holdfast_core::time::Instant;
 use holdfast_core::watch::{WatchRequest, WatchStreamId};
 use holdfast_net::call::StreamId;
 use holdfast_server::auth::Credential;
 use holdfast_server::edge::{Asked, Edge};
-use holdfast_server::host::{Event, Publication};
+use holdfast_server::host::Event;
 
 use super::served::Served;
 use crate::checker::Requests;
@@ -87,25 +82,16 @@ impl Front {
         }
     }
 
-    pub(super) fn published(&mut self, now: Instant, publication: Publication) {
+    pub(super) fn with_edge<T>(&mut self, look: impl FnOnce(&mut Edge) -> T) -> T {
         match self {
-            Front::Direct(direct) => direct.edge.published(now, publication),
-            Front::Served(served) => served.with_edge(|edge| edge.published(now, publication)),
+            Front::Direct(direct) => look(&mut direct.edge),
+            Front::Served(served) => served.with_edge(look),
         }
     }
 
-    pub(super) fn replied(&mut self, id: RequestId, result: Result<Response, Rejection>) {
-        match self {
-            Front::Direct(direct) => direct.edge.replied(id, result),
-            Front::Served(served) => served.with_edge(|edge| edge.replied(id, result)),
-        }
-    }
-
-    pub(super) fn turned(&mut self, status: Status, facts: &[Fact]) {
-        match self {
-            Front::Direct(direct) => direct.edge.turned(status, facts),
-            Front::Served(served) => served.with_edge(|edge| edge.turned(status, facts)),
-        }
+    /// Whether a connection's task waits for its turn.
+    pub(super) fn is_woken(&self) -> bool {
+        matches!(self, Front::Served(served) if served.is_woken())
     }
 
     /// When there is something to do without a turn of the driver.

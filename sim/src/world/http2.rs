@@ -406,12 +406,14 @@ impl World {
     pub(super) fn leave(&mut self, member: usize, lasts: Duration) {
         let slot = &mut self.members[member];
         let (now, life, asked) = (slot.clock.read(self.now), slot.life_number, self.now);
-        let Some(Front::Served(served)) = slot.life.as_mut().map(|life| &mut life.front) else {
-            return;
-        };
-        served.stop(now);
+        let Some(living) = &mut slot.life else { return };
+        for (_, front) in living.edges.fronts_mut() {
+            let Front::Served(served) = front else { return };
+            served.stop(now);
+        }
+        let edges = living.edges.fronts().count();
         self.counts.stops += 1;
-        self.poke(member);
+        (0..edges).for_each(|place| self.poke_edge(member, place));
         self.after(STOP_LOOKS, Doing::Left { member, life, asked, lasts });
     }
 
@@ -423,15 +425,13 @@ impl World {
     /// A member that was told to stop ends when all its connections have, or has had its time.
     pub(super) fn left(&mut self, member: usize, life: u64, asked: Moment, lasts: Duration) {
         let slot = &self.members[member];
-        let Some(Front::Served(served)) = slot.life.as_ref().map(|life| &life.front) else {
-            return;
-        };
+        let Some((_, _, connections)) = slot.held() else { return };
         if !slot.lives(life) {
             return;
         }
         let paused = slot.paused_until > asked;
         let over = self.now >= asked.after(self.stopped_within());
-        if served.held().2 > 0 && !over {
+        if connections > 0 && !over {
             return self.after(STOP_LOOKS, Doing::Left { member, life, asked, lasts });
         }
         if !paused {
@@ -443,11 +443,7 @@ impl World {
     }
 
     fn emptied(&mut self, member: usize, stopped: bool) {
-        let Some(Front::Served(served)) = self.members[member].life.as_ref().map(|l| &l.front)
-        else {
-            return;
-        };
-        let (calls, watches, connections) = served.held();
+        let Some((calls, watches, connections)) = self.members[member].held() else { return };
         let connections = if stopped { connections } else { 0 };
         self.see(&Seen::Emptied { member, calls, watches, connections });
     }

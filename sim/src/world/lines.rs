@@ -41,6 +41,8 @@ pub(super) struct Line {
     pub member: usize,
     /// The member's run that has taken it.
     pub life: u64,
+    /// The edge of it that serves it.
+    place: usize,
     pub who: Who,
     up: Shared,
     down: Shared,
@@ -122,6 +124,7 @@ impl World {
             host,
             member,
             life: 0,
+            place: 0,
             up: pipe(),
             down: pipe(),
             latest: [self.now; 2],
@@ -180,11 +183,12 @@ impl World {
         line.phase = Taken::Served;
         let member = line.member;
         let socket = Socket { up: line.up.clone(), down: line.down.clone() };
-        if let Some(life) = &mut self.members[member].life
-            && let Front::Served(served) = &mut life.front
-        {
+        let Some(life) = &mut self.members[member].life else { return };
+        let place = life.edges.place_of_connection();
+        line.place = place;
+        if let Front::Served(served) = life.edges.front(place) {
             served.accept(number, socket, first);
-            self.poke(member);
+            self.poke_edge(member, place);
         }
     }
 
@@ -261,12 +265,10 @@ impl World {
 
     /// A task was woken: its member looks at it soon.
     pub(super) fn poke_woken(&mut self, member: usize) {
-        let woken = match &self.members[member].life {
-            Some(life) => matches!(&life.front, Front::Served(served) if served.is_woken()),
-            None => false,
-        };
-        if woken {
-            self.poke(member);
+        let Some(life) = &self.members[member].life else { return };
+        let woken = life.edges.fronts().filter(|(_, front)| front.is_woken());
+        for place in woken.map(|(place, _)| place).collect::<Vec<_>>() {
+            self.poke_edge(member, place);
         }
     }
 
@@ -331,10 +333,14 @@ impl World {
 
     /// What a member's turn has made its connections say, and end.
     pub(super) fn pump_member(&mut self, member: usize) {
-        let (ended, polled) = match self.members[member].life.as_mut().map(|life| &mut life.front) {
-            Some(Front::Served(served)) => (served.take_ended(), served.take_polled()),
-            _ => return,
-        };
+        let Some(life) = &mut self.members[member].life else { return };
+        let (mut ended, mut polled) = (Vec::new(), Vec::new());
+        for (_, front) in life.edges.fronts_mut() {
+            if let Front::Served(served) = front {
+                ended.append(&mut served.take_ended());
+                polled.extend(served.take_polled());
+            }
+        }
         for (line, result) in ended {
             if let Err(error) = result {
                 self.say(|| format!("m{member} ends connection {line}: {error}"));

@@ -2,7 +2,7 @@
 //!
 //! | id | law |
 //! |---|---|
-//! | V1 | a leader that everybody knows, within four election timeouts |
+//! | V1 | a leader that everybody knows, within four election timeouts; who is told to campaign does so |
 //! | V2 | a write is answered within a second more, and a client's patience |
 //! | V3 | all members have applied everything and are equal |
 //! | V4 | no request is left without an answer |
@@ -10,8 +10,11 @@
 
 use std::time::Duration;
 
+use holdfast_core::fact::Fact;
+use holdfast_core::id::Term;
 use holdfast_core::status::Role;
 
+use super::member::Life;
 use super::{Happening, Phase, World, place_of};
 use crate::clock::{Moment, RATE_TRUE};
 
@@ -66,6 +69,24 @@ impl World {
         }
         if self.phase == Phase::Heal || self.liveness.write.is_none() {
             self.after(Duration::from_millis(50), Happening::Probe);
+        }
+    }
+
+    /// V1: a member that is told to campaign at once has done so by the end of the turn, unless it knows
+    /// better meanwhile, or has no say. Otherwise each hand-over costs an election timeout.
+    pub(super) fn check_order(
+        &mut self,
+        member: usize,
+        (life, term): (&Life, Term),
+        facts: &[Fact],
+    ) {
+        let (status, node) = (life.driver.host().status, life.driver.node());
+        // It may not, while it still has to apply what could take its vote away.
+        let applies = facts.iter().any(|fact| matches!(fact, Fact::Applied { .. }))
+            || status.applied.index != status.commit;
+        let excused = applies || node.is_installing() || status.role == Role::Learner;
+        if status.term == term && status.role == Role::Follower && !excused {
+            self.broke("V1", format!("member {member} is told to campaign in {term} and does not"));
         }
     }
 

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_core::id::{Incarnation, MemberId, RequestId};
+use holdfast_core::id::{Incarnation, MemberId, RequestId, Term};
 use holdfast_core::limits::Limits;
 use holdfast_core::machine;
 use holdfast_core::membership::Membership;
@@ -25,32 +26,34 @@ use holdfast_server::boot::{BootConfig, boot};
 use holdfast_server::driver::Driver;
 use holdfast_server::edge::{Edge, EdgeConfig};
 use holdfast_server::host::Event;
+use holdfast_server::router::MailBounds;
 use holdfast_storage::disk::{DiskOp, Token};
 use holdfast_storage::engine::EngineOptions;
+use holdfast_storage::snapshot::Snapshot;
 use holdfast_storage::wal::WalOptions;
 
+use super::edges::{Edges, SimPost};
 use super::front::{Direct, Front};
 use super::host::{Order, SimHost};
-use super::served::{Served, ServedConfig};
+use super::served::{Held, Served, ServedConfig};
 use super::tap::LogOf;
 use super::{CLUSTER, Happening, World, member_id};
 use crate::checker::Seen;
 use crate::clock::{Clock, Moment};
 use crate::disk::SimDisk;
-use crate::history::OpId;
 use crate::swarm::{Stream, Swarm};
 
 /// A running process.
 pub(super) struct Life {
     pub driver: Driver<SimHost>,
-    pub front: Front,
+    pub edges: Edges,
     pub inbox: Vec<Event>,
 }
 
 impl Life {
     /// Whether the process was told to stop.
     pub(super) fn is_stopping(&self) -> bool {
-        matches!(&self.front, Front::Served(served) if served.stopping)
+        matches!(&self.edges.first, Front::Served(served) if served.stopping)
     }
 }
 
@@ -88,6 +91,12 @@ pub(super) struct Slot {
     /// Until when the process stands still.
     pub paused_until: Moment,
     pub armed: Option<Armed>,
+    /// The fault that strikes when it next installs a snapshot.
+    pub stalls: Option<usize>,
+    /// How long it stands still once it has asked for a read.
+    pub stiffens: Option<Duration>,
+    /// It was told to campaign at once, in this term, and has not had its turn since.
+    pub ordered: Option<Term>,
     /// How often the power goes again during the next attempts to recover.
     pub relapses: u8,
     /// Whether a fault has filled the disk.
@@ -98,7 +107,7 @@ pub(super) struct Slot {
     pub chunks: u64,
     ticket: u64,
     turn_at: Moment,
-    rng: Rng,
+    pub rng: Rng,
     boot_id: u128,
     /// What is panicking or halting more often than it may is left down.
     pub failures: u32,
@@ -125,6 +134,9 @@ impl Slot {
             life: None,
             paused_until: Moment(0),
             armed: None,
+            stalls: None,
+            stiffens: None,
+            ordered: None,
             relapses: 0,
             full: false,
             greeted: BTreeMap::new(),
@@ -140,6 +152,17 @@ impl Slot {
     /// Whether the process with this number runs.
     pub(super) fn lives(&self, life: u64) -> bool {
         self.life.is_some() && self.life_number == life
+    }
+
+    /// What all its edges hold, where clients have connections.
+    pub(super) fn held(&self) -> Option<Held> {
+        let mut sum = (0, 0, 0);
+        for (_, front) in self.life.as_ref()?.edges.fronts() {
+            let Front::Served(served) = front else { return None };
+            let held = served.held();
+            sum = (sum.0 + held.0, sum.1 + held.1, sum.2 + held.2);
+        }
+        Some(sum)
     }
 
     fn config(&mut self, swarm: &Swarm, genesis: &[holdfast_core::response::Member]) -> BootConfig {
@@ -206,17 +229,12 @@ impl World {
         let booted = catch_unwind(AssertUnwindSafe(|| boot(disk, &config, now)));
         match booted {
             Ok(Ok(booted)) => {
-                let edge = edge_config(&config);
                 let state = booted.engine.snapshot();
                 slot.known = machine::membership(&state);
-                let vault = Box::new(InlineVault::new(config.seed ^ 3));
-                let mut edge = Edge::new(edge, state, vault);
-                let mut inbox = Vec::new();
-                edge.propose(now, OWN, publish(member), &mut inbox);
-                let front = self.front(member, now, edge);
+                let (edges, inbox) = self.edges(member, now, (&config, &state));
                 let host = SimHost { now, ..SimHost::default() };
                 let driver = Driver::new(booted, host);
-                self.born(member, Life { driver, front, inbox });
+                self.born(member, Life { driver, edges, inbox });
             }
             Ok(Err(fault)) => self.stillborn(member, &fault),
             Err(panic) => {
@@ -229,13 +247,40 @@ impl World {
         }
     }
 
-    /// What a member's clients speak to.
-    fn front(&self, member: usize, now: Instant, edge: Edge) -> Front {
+    /// A member's edges, and what it asks first.
+    fn edges(
+        &self,
+        member: usize,
+        now: Instant,
+        (config, state): (&BootConfig, &Snapshot),
+    ) -> (Edges, Vec<Event>) {
+        let edge = |place: usize| {
+            let vault = Box::new(InlineVault::new(config.seed ^ 3 ^ (place as u64) << 8));
+            Edge::new(edge_config(config, place), state.clone(), vault)
+        };
+        let (mut first, mut inbox) = (edge(0), Vec::new());
+        first.propose(now, OWN, publish(member), &mut inbox);
+        let further = (1..self.swarm.edges[member]).map(|place| {
+            let post = SimPost::new(MailBounds::of(&edge_config(config, place)));
+            let own = (member, place, Some(post.clone()));
+            (self.front(own, now, edge(place)), post)
+        });
+        let further = further.collect();
+        (Edges::new(self.front((member, 0, None), now, first), further), inbox)
+    }
+
+    /// What a member's clients speak to at one of its edges.
+    fn front(
+        &self,
+        (member, place, post): (usize, usize, Option<Rc<SimPost>>),
+        now: Instant,
+        edge: Edge,
+    ) -> Front {
         let Some(mix) = &self.swarm.transport else {
             return Front::Direct(Box::new(Direct::new(edge)));
         };
         let origin = Origin { cluster: CLUSTER, member: member_id(member) };
-        let config = ServedConfig { origin, limits: &self.swarm.limits, mix };
+        let config = ServedConfig { origin, limits: &self.swarm.limits, mix, place, post };
         Front::Served(Box::new(Served::new(edge, now, &config)))
     }
 
@@ -333,15 +378,17 @@ impl World {
         let slot = &mut self.members[member];
         let Some(life) = slot.life.take() else { return };
         slot.armed = None;
+        slot.ordered = None;
         slot.paused_until = Moment(0);
         slot.turn_at = Moment::NEVER;
         slot.greeted.clear();
         slot.chunks = 0;
         slot.life_number += 1;
-        let streams: Vec<_> = match &life.front {
+        let streams = life.edges.fronts().flat_map(|(_, front)| match front {
             Front::Direct(direct) => direct.streams.values().copied().collect(),
             Front::Served(_) => Vec::new(),
-        };
+        });
+        let streams: Vec<(usize, u64)> = streams.collect();
         drop(life);
         self.disconnect_all(member);
         self.cut_lines(member);
@@ -368,7 +415,8 @@ impl World {
         let mut inbox = std::mem::take(&mut life.inbox);
         let requests = &mut self.requests;
         let turned = catch_unwind(AssertUnwindSafe(|| {
-            life.front.collect(now, &mut inbox, requests);
+            life.edges.first.collect(now, &mut inbox, requests);
+            life.edges.collect_offered(&mut inbox);
             life.driver.turn(&mut inbox)
         }));
         inbox.clear();
@@ -376,12 +424,14 @@ impl World {
         match turned {
             Ok(Ok(())) => {
                 let acted = catch_unwind(AssertUnwindSafe(|| self.act(member, &mut life, now)));
-                let mut deadline = life.driver.deadline().min(life.front.deadline());
-                if let Front::Served(served) = &life.front
-                    && served.is_woken()
-                {
+                if acted.is_ok() {
+                    self.run_edges(member, &mut life, now);
+                }
+                let mut deadline = life.driver.deadline().min(life.edges.first.deadline());
+                if life.edges.first.is_woken() || life.edges.has_offered() {
                     deadline = now;
                 }
+                let due = life.edges.next_due();
                 self.members[member].life = Some(life);
                 if let Err(panic) = acted {
                     self.broke("P0", format!("member {member} panics: {}", text_of(&*panic)));
@@ -393,6 +443,7 @@ impl World {
                 let busy = if slot.rng.chance(10) { slot.rng.below(3_000_000) } else { 0 };
                 let pause = Duration::from_nanos(20_000 + busy);
                 self.wake(member, when.max(self.now.after(pause)));
+                self.wake(member, due);
                 self.pump_member(member);
             }
             Ok(Err(fault)) => {
@@ -427,6 +478,14 @@ impl World {
         let orders = std::mem::take(&mut life.driver.host_mut().orders);
         self.learn(member, life, &facts);
         self.observe_leader(member, life);
+        if life.driver.node().is_installing()
+            && let Some(fault) = self.members[member].stalls.take()
+        {
+            self.stall(member, fault);
+        }
+        if let Some(term) = self.members[member].ordered.take() {
+            self.check_order(member, (life, term), &facts);
+        }
         for order in orders {
             match order {
                 Order::Submit(token, op) => self.submit(member, token, op),
@@ -434,7 +493,8 @@ impl World {
                 Order::Publish(publication) => {
                     let view = publication.snapshot.clone();
                     let restored = publication.restored;
-                    life.front.published(now, publication);
+                    let Edges { first, router, .. } = &mut life.edges;
+                    first.with_edge(|edge| router.published(now, publication, edge));
                     self.see(&Seen::Published { member, view: &view, restored });
                 }
                 Order::Membership(membership) => {
@@ -443,23 +503,15 @@ impl World {
                 }
                 Order::Reply(id, result) => {
                     let acknowledged = result.is_ok();
-                    life.front.replied(id, result);
+                    let Edges { first, router, .. } = &mut life.edges;
+                    first.with_edge(|edge| router.replied((id, result), edge));
                     self.replied(id, acknowledged);
                 }
             }
         }
-        life.front.turned(life.driver.host().status, &facts);
-        match &mut life.front {
-            Front::Direct(direct) => {
-                for (call, answered) in direct.edge.take_answers(now) {
-                    if call != OWN {
-                        self.send_answer(member, OpId(call.0 as usize), answered);
-                    }
-                }
-                self.serve_watches(member, direct, now);
-            }
-            Front::Served(served) => served.deliver(now),
-        }
+        let (status, Edges { first, router, .. }) = (life.driver.host().status, &mut life.edges);
+        first.with_edge(|edge| router.turned(status, &facts, edge));
+        self.deliver(member, first, now);
     }
 
     fn replied(&mut self, id: RequestId, acknowledged: bool) {
@@ -500,7 +552,7 @@ impl World {
 }
 
 /// The call of a member's own publication.
-const OWN: StreamId = StreamId(u64::MAX);
+pub(super) const OWN: StreamId = StreamId(u64::MAX);
 
 fn publish(member: usize) -> Op {
     Op::Publish {
@@ -517,11 +569,13 @@ fn id_of_urls(urls: &[String]) -> MemberId {
     member_id(place.unwrap_or(usize::from(u16::MAX)))
 }
 
-fn edge_config(config: &BootConfig) -> EdgeConfig {
+fn edge_config(config: &BootConfig, place: usize) -> EdgeConfig {
+    // The first edge has the seeds that it would have alone.
+    let own = (place as u64) << 32;
     EdgeConfig {
         member: config.member,
         incarnation: config.incarnation,
-        sequence_base: 0,
+        sequence_base: RequestId::first_of(place),
         limits: config.limits.clone(),
         hub: HubOptions {
             progress_interval: Duration::from_secs(2),
@@ -529,12 +583,12 @@ fn edge_config(config: &BootConfig) -> EdgeConfig {
             catchup_bytes: 8 << 10,
             log_bytes: 16 << 10,
             catchup_watchers: 2,
+            fragment_bytes: 400,
             stream_responses_max: 4,
             queue_runs_max: 8,
-            seed: config.seed ^ 1,
-            ..HubOptions::default()
+            seed: config.seed ^ 1 ^ own,
         },
-        seed: config.seed ^ 2,
+        seed: config.seed ^ 2 ^ own,
         quota: 0,
         auto_compaction: None,
         auth: AuthOptions {

@@ -122,6 +122,11 @@ impl World {
     /// A member gives a message to the network.
     pub(super) fn send(&mut self, from: usize, to: MemberId, message: &Message) {
         self.see(&Seen::Said { member: from, to, message });
+        if asks_for_a_read(message)
+            && let Some(lasts) = self.members[from].stiffens.take()
+        {
+            self.pause(from, self.now.after(lasts));
+        }
         let Some(place) = place_of(to).filter(|place| *place < self.members.len()) else {
             return self.broke("P2", format!("member {from} sends to {to}, which does not exist"));
         };
@@ -152,6 +157,12 @@ impl World {
         let Some(message) = decode(frame) else {
             return self.broke("P2", format!("what member {from} sent cannot be read"));
         };
+        if let Message::Raft(raft) = &message
+            && raft.kind == RaftKind::TimeoutNow
+            && raft.term == life.driver.host().status.term
+        {
+            slot.ordered = Some(raft.term);
+        }
         let chunk = matches!(&message, Message::Transfer(Transfer::Chunk { .. }));
         life.inbox.push(Event::Message { from: member_id(from), message });
         if chunk {
@@ -173,6 +184,13 @@ impl World {
         slot.paused_until = slot.paused_until.max(until);
         self.wake(member, until);
     }
+}
+
+/// Whether others shall confirm a read.
+fn asks_for_a_read(message: &Message) -> bool {
+    let Message::Raft(raft) = message else { return false };
+    let round = raft.kind == RaftKind::Heartbeat && !raft.context.is_empty();
+    raft.kind == RaftKind::ReadIndex || round
 }
 
 fn decode(frame: &[u8]) -> Option<Message> {

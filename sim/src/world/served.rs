@@ -29,6 +29,7 @@ use holdfast_server::edge::Edge;
 use holdfast_server::host::Event;
 use holdfast_server::session::{Sessions, SessionsConfig};
 
+use super::edges::SimPost;
 use crate::checker::Requests;
 use crate::history::OpId;
 use crate::pipe::Socket;
@@ -38,11 +39,16 @@ use crate::wire::request::op_of;
 /// How often one turn may come back to a task that goes on waking itself.
 const PASSES: usize = 4;
 
+/// Calls that wait for a reply, watch streams, connections.
+pub(super) type Held = (usize, usize, usize);
+
 /// See the module.
 pub(super) struct Served {
     sessions: Rc<RefCell<Sessions>>,
     streams: Rc<Streams>,
     alarms: Rc<Alarms>,
+    /// Where a further edge finds what the driver has for it.
+    post: Option<Rc<SimPost>>,
     asked: Rc<RefCell<Vec<(RequestId, OpId)>>>,
     options: GrpcOptions,
     tasks: BTreeMap<u64, Task>,
@@ -62,12 +68,15 @@ pub(super) struct ServedConfig<'a> {
     pub origin: Origin,
     pub limits: &'a Limits,
     pub mix: &'a TransportMix,
+    /// Which of its edges this is, and where it finds what the driver has for it.
+    pub place: usize,
+    pub post: Option<Rc<SimPost>>,
 }
 
 impl Served {
     pub(super) fn new(edge: Edge, now: Instant, config: &ServedConfig<'_>) -> Served {
         let alarms = Rc::new(Alarms::new(now));
-        let streams = Rc::new(Streams::new(0, config.mix.stream_bytes_max));
+        let streams = Rc::new(Streams::new(config.place as u8, config.mix.stream_bytes_max));
         let clock = alarms.clone();
         let limits = config.limits;
         let sessions = SessionsConfig {
@@ -88,6 +97,7 @@ impl Served {
             sessions: Rc::new(RefCell::new(Sessions::new(edge, sessions))),
             streams,
             alarms,
+            post: config.post.clone(),
             asked: Rc::default(),
             options,
             tasks: BTreeMap::new(),
@@ -99,7 +109,12 @@ impl Served {
 
     /// A client has connected; `first` was read from it already.
     pub(super) fn accept(&mut self, connection: u64, socket: Socket, first: Bytes) {
-        let tap = Tap { sessions: self.sessions.clone(), asked: self.asked.clone() };
+        let tap = Tap {
+            sessions: self.sessions.clone(),
+            post: self.post.clone(),
+            alarms: self.alarms.clone(),
+            asked: self.asked.clone(),
+        };
         let services: Rc<RefCell<dyn Services>> = Rc::new(RefCell::new(tap));
         let options = self.options.clone();
         let future = Box::pin(serve(socket, first, services, self.streams.clone(), options));
@@ -155,20 +170,23 @@ impl Served {
         self.run(now);
     }
 
-    pub(super) fn with_edge(&mut self, look: impl FnOnce(&mut Edge)) {
-        look(self.sessions.borrow_mut().edge());
+    pub(super) fn with_edge<T>(&mut self, look: impl FnOnce(&mut Edge) -> T) -> T {
+        look(self.sessions.borrow_mut().edge())
     }
 
     /// What a process does that is told to stop.
     pub(super) fn stop(&mut self, now: Instant) {
         self.alarms.now.set(now);
         self.stopping = true;
+        if self.post.is_none() {
+            self.sessions.borrow_mut().hand_over();
+        }
         self.sessions.borrow_mut().stop();
         self.streams.drain();
     }
 
     /// What it holds: calls that wait for a reply, watch streams, connections.
-    pub(super) fn held(&self) -> (usize, usize, usize) {
+    pub(super) fn held(&self) -> Held {
         let watches = self.sessions.borrow_mut().edge().watches().0.counts().streams;
         (self.streams.open(), watches, self.streams.connections())
     }
@@ -181,6 +199,8 @@ impl Served {
 /// Sits in front of the services and notes which request was made of which message.
 struct Tap {
     sessions: Rc<RefCell<Sessions>>,
+    post: Option<Rc<SimPost>>,
+    alarms: Rc<Alarms>,
     asked: Rc<RefCell<Vec<(RequestId, OpId)>>>,
 }
 
@@ -192,6 +212,10 @@ impl Services for Tap {
             _ => None,
         };
         let mut sessions = self.sessions.borrow_mut();
+        if let Some(post) = &self.post {
+            // As `EdgeWorker` does it, before a client is listened to.
+            post.take_up(self.alarms.now.get(), sessions.edge());
+        }
         let before = sessions.view().last_request();
         sessions.handle(event);
         let after = sessions.view().last_request();

@@ -126,7 +126,7 @@ impl World {
                 }
             }
             let (id, who, op) = (command.id, &command.identity, &command.op);
-            self.see(&Seen::Committed { id, who, op, step });
+            self.see(&Seen::Committed { id, who, op, step, at });
         }
     }
 }

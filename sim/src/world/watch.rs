@@ -11,6 +11,7 @@ use super::front::{Direct, Front};
 use super::{Happening, Phase, World};
 use crate::checker::Seen;
 use crate::clock::Moment;
+use crate::workload::Told;
 
 /// Responses under way on one stream at most; beyond that the member must wait, as it does for a
 /// slow client.
@@ -50,7 +51,8 @@ impl World {
             self.streams[client] = StreamState::default();
             return self.watch_send(client, true, requests);
         }
-        match self.watchers[client].act() {
+        let told = Told { revision: self.model.revision().0, compacted: self.model.compacted().0 };
+        match self.watchers[client].act(told) {
             Some(requests) => self.watch_send(client, false, requests),
             None => {
                 self.leave_watch(client);
@@ -87,11 +89,12 @@ impl World {
         let member = self.watchers[client].member;
         let id = WatchStreamId((client as u64) << 32 | stream);
         let life = self.members[member].life.as_mut().filter(|life| !life.is_learner());
-        match life.map(|life| &mut life.front) {
+        let place = life.as_ref().map_or(0, |life| life.edges.place_of(client + stream as usize));
+        match life.map(|life| life.edges.front(place)) {
             Some(Front::Direct(direct)) if open || direct.streams.contains_key(&id) => {
                 direct.streams.insert(id, (client, stream));
                 direct.watch_asks.push((id, open, requests));
-                self.poke(member);
+                self.poke_edge(member, place);
             }
             // The member restarted, or has not seen the opening: it resets the stream.
             _ => self.after(Duration::from_millis(2), Happening::WatchBroken { client, stream }),
@@ -175,7 +178,10 @@ impl World {
         }
         self.streams[client].in_flight -= 1;
         if self.streams[client].in_flight + 1 == WINDOW {
-            self.poke(self.watchers[client].member);
+            let member = self.watchers[client].member;
+            let life = self.members[member].life.as_ref();
+            let place = life.map_or(0, |life| life.edges.place_of(client + stream as usize));
+            self.poke_edge(member, place);
         }
         if self.streams[client].dead != Some(stream) {
             self.watch_heard(client, stream, response);

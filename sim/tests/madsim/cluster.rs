@@ -26,8 +26,11 @@ use holdfast_net::grpc::{Http2Options, Sleep};
 use holdfast_server::auth::AuthOptions;
 use holdfast_server::auth::vault::InlineVault;
 use holdfast_server::boot::BootConfig;
-use holdfast_server::member::{Disks, Gate, Member, MemberConfig};
+use holdfast_server::edge_worker::{Counted, EdgePost, EdgeSeed, EdgeWorker};
+use holdfast_server::member::{Disks, Gate, Member, MemberConfig, Spread};
 use holdfast_server::observer::Observer;
+use holdfast_server::router::least_loaded;
+use holdfast_server::runtime::Runtime;
 use holdfast_sim::clock::{Clock, RATE_TRUE};
 use holdfast_sim::disk::{Latency, Loss, SimDisk};
 use holdfast_storage::engine::EngineOptions;
@@ -57,6 +60,8 @@ pub struct Shape {
     pub chunk_bytes: usize,
     /// Each member's clock rate.
     pub rates: [u64; MEMBERS],
+    /// Edges of each member beside the first.
+    pub further_edges: [usize; MEMBERS],
 }
 
 impl Shape {
@@ -78,6 +83,7 @@ impl Shape {
             segment_bytes: pick(&[64 << 10, 128 << 10, 256 << 10]),
             chunk_bytes: pick(&[4 << 10, 16 << 10]) as usize,
             rates: std::array::from_fn(|_| RATE_TRUE - DRIFT_PPM + rng.below(2 * DRIFT_PPM + 1)),
+            further_edges: std::array::from_fn(|_| rng.below(3) as usize),
         }
     }
 }
@@ -209,10 +215,12 @@ impl Seat {
         let config = self.config(&mut rng);
         let vault = Box::new(InlineVault::new(config.boot.seed));
         let runtime = MadsimRuntime::new(clock);
-        let member = Member::start(runtime, disks, vault, config, observer).await;
+        let seed = config.boot.seed;
+        let member = Member::start(runtime.clone(), disks, vault, config, observer).await;
         let member = member.unwrap_or_else(|fault| self.halt(&fault));
+        let neighbours = Neighbours::start(member.take_further(), seed, runtime);
         let serve = async {
-            let served = member.serve_clients(Rc::new(NoGate)).await;
+            let served = member.serve_clients(Rc::new(NoGate), Rc::new(neighbours)).await;
             served.unwrap_or_else(|fault| self.halt(&fault));
             std::future::pending::<()>().await;
         };
@@ -271,6 +279,7 @@ impl Seat {
             quota: 0,
             auto_compaction: None,
             auth: AuthOptions::default(),
+            further_edges: self.shape.further_edges[self.number],
         }
     }
 }
@@ -309,6 +318,42 @@ impl Observer for Watcher {
     fn ready(&self, _: &[String]) {
         self.seat.shared.note(&self.seat.name(), "ready");
         self.seat.shared.board().is_ready[self.seat.number] = true;
+    }
+}
+
+/// The workers of further edges, as tasks beside the driver's.
+struct Neighbours {
+    workers: Vec<(Arc<EdgePost>, Rc<EdgeWorker<MadsimRuntime>>)>,
+    runtime: MadsimRuntime,
+}
+
+impl Neighbours {
+    fn start(seeds: Vec<EdgeSeed>, seed: u64, runtime: MadsimRuntime) -> Neighbours {
+        let workers = seeds.into_iter().map(|own| {
+            let vault = Box::new(InlineVault::new(seed ^ own.number as u64));
+            let post = own.post.clone();
+            let worker = EdgeWorker::new(own, runtime.clone(), vault);
+            let running = worker.clone();
+            runtime.spawn(async move { running.run().await });
+            (post, worker)
+        });
+        Neighbours { workers: workers.collect(), runtime }
+    }
+}
+
+impl Spread<Stream> for Neighbours {
+    fn give(&self, own: usize, io: Stream, first: Bytes) -> Option<(Stream, Bytes)> {
+        let counts = self.workers.iter().map(|(post, _)| post.connections());
+        let place = least_loaded(std::iter::once(own).chain(counts));
+        let Some((post, worker)) = place.checked_sub(1).map(|place| &self.workers[place]) else {
+            return Some((io, first));
+        };
+        let (counted, worker) = (Counted::new(post), worker.clone());
+        self.runtime.spawn(async move {
+            worker.serve(io, first).await;
+            drop(counted);
+        });
+        None
     }
 }
 

@@ -43,6 +43,11 @@ impl Buffer {
         self.len = end;
     }
 
+    /// Keeps the first `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
     /// Empties it, keeping the memory.
     pub fn clear(&mut self) {
         self.len = 0;

@@ -324,7 +324,7 @@ impl Disk for FileDisk {
     }
 
     fn perform(&self, op: DiskOp) -> io::Result<Done> {
-        match op {
+        match op.made() {
             DiskOp::Create { file, len } => self.create(&file, len).map(|()| Done::default()),
             DiskOp::Write { file, parts, sync } => {
                 self.write(&file, &parts, sync)?;
@@ -338,6 +338,7 @@ impl Disk for FileDisk {
                 self.read_at(&file, offset, &mut data)?;
                 Ok(Done { data, ..Done::default() })
             }
+            DiskOp::Make(_) => unreachable!("it is made"),
         }
     }
 

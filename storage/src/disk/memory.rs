@@ -99,7 +99,7 @@ impl Disk for MemoryDisk {
     }
 
     fn perform(&self, op: DiskOp) -> io::Result<Done> {
-        match op {
+        match op.made() {
             DiskOp::Create { file, len } => self.create(file, len)?,
             DiskOp::Write { file, parts, sync: _ } => {
                 let mut files = self.files();
@@ -128,6 +128,7 @@ impl Disk for MemoryDisk {
                 self.read(&file, offset, &mut data)?;
                 return Ok(Done { data, ..Done::default() });
             }
+            DiskOp::Make(_) => unreachable!("it is made"),
         }
         Ok(Done::default())
     }

@@ -48,13 +48,13 @@ impl Engine {
     }
 
     fn advance_checkpoint(&mut self) {
-        let Some(writing) = self.writing.take() else { return };
+        let Some(writing) = &self.writing else { return };
         match writing.next(&self.state.values.source.cache) {
-            Next::Order(op, writing) => {
-                self.lane.push(Step::Checkpoint(writing.id()), op);
-                self.writing = Some(writing);
+            Next::Order(op) => self.lane.push(Step::Checkpoint(writing.id()), op),
+            Next::Written(written) => {
+                self.writing = None;
+                self.commit(written);
             }
-            Next::Written(written) => self.commit(written),
         }
     }
 
@@ -91,11 +91,15 @@ impl Engine {
             return;
         }
         self.sequence += 1;
+        let mut mark = written.manifest.mark;
+        if mutant::on(36) {
+            mark = self.state.mark();
+        }
         let superblock = Superblock {
             sequence: self.sequence,
             identity: self.identity,
-            mark: written.manifest.mark,
-            meta: written.meta.clone(),
+            mark,
+            meta: SnapshotMeta { at: mark.applied, ..written.meta.clone() },
             manifest: written.manifest_ref,
             root: written.manifest.root,
             log_restart: self.durable.superblock.log_restart,
@@ -124,7 +128,7 @@ impl Engine {
             let (mark, root) = (self.published.mark(), self.published.root().clone());
             self.published = Snapshot::new(mark, root, values, self.published.bytes());
         }
-        let at = superblock.meta.at;
+        let at = written.meta.at;
         let durable = Durable {
             pair: self.durable.pair.other(),
             manifest: data_file(Kind::Manifest, superblock.manifest.id, superblock.manifest.len),

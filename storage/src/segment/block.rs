@@ -54,51 +54,54 @@ pub(crate) struct BlockAddress {
 pub(crate) struct BlockBuilder {
     bytes: Vec<u8>,
     first: RevSub,
-    count: u32,
+    /// Where each record starts.
+    starts: Vec<u32>,
 }
 
 impl BlockBuilder {
     /// Adds a record unless the block is full; says whether it did. An empty block takes any
     /// record.
     pub(crate) fn push(&mut self, record: &Record) -> bool {
-        if self.count > 0 && self.bytes.len() + encoded_len_max(record) > BLOCK_BYTES {
-            return false;
-        }
-        if self.count == 0 {
+        let len = encoded_len_max(record);
+        if self.starts.is_empty() {
+            self.bytes = Vec::with_capacity(BLOCK_BYTES.max(BLOCK_HEADER + len));
             self.bytes.resize(BLOCK_HEADER, 0);
             self.first = record.at;
+        } else if self.bytes.len() + len > BLOCK_BYTES {
+            return false;
         }
+        self.starts.push(self.bytes.len() as u32);
         encode(record, &mut self.bytes);
-        self.count += 1;
         true
     }
 
     /// The first record, if there is one.
     pub(crate) fn first(&self) -> Option<RevSub> {
-        (self.count > 0).then_some(self.first)
+        (!self.starts.is_empty()).then_some(self.first)
     }
 
     /// The finished block; the builder is empty again.
-    pub(crate) fn finish(&mut self, segment: u64, number: u32) -> Vec<u8> {
+    pub(crate) fn finish(&mut self, segment: u64, number: u32) -> Block {
         let mut block = std::mem::take(&mut self.bytes);
         let mut header = Vec::with_capacity(BLOCK_HEADER);
         put_u32(&mut header, 0);
         put_u32(&mut header, u32::try_from(block.len()).expect("a record is far below 4 GiB"));
         put_u64(&mut header, segment);
         put_u32(&mut header, number);
-        put_u32(&mut header, self.count);
+        put_u32(&mut header, self.starts.len() as u32);
         put_i64(&mut header, self.first.main.0);
         put_u32(&mut header, self.first.sub);
         put_u32(&mut header, 0);
         block[..BLOCK_HEADER].copy_from_slice(&header);
         let crc = crc32fast::hash(&block[4..]);
         block[..4].copy_from_slice(&crc.to_le_bytes());
-        self.count = 0;
-        block
+        let starts = Arc::from(&self.starts[..]);
+        self.starts.clear();
+        Block { bytes: block.into(), starts }
     }
 }
 
-/// A block whose checksum and address were verified.
+/// A block that was made here, or whose checksum and address were verified.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
     bytes: Bytes,
@@ -131,6 +134,11 @@ impl Block {
             Some(_) => Err("the block belongs to another place"),
             None => Err("the block is shorter than its header"),
         }
+    }
+
+    /// As it stands in its file.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
     }
 
     /// Bytes it takes in memory.
@@ -285,8 +293,13 @@ mod tests {
         let mut builder = BlockBuilder::default();
         let records: Vec<Record> = (5..30).map(|main| record(main * 2, 100)).collect();
         assert!(records.iter().all(|record| builder.push(record)));
-        let block = Block::verify(builder.finish(9, 2).into(), address(records[0].at)).unwrap();
+        let built = builder.finish(9, 2);
+        let block = Block::verify(built.bytes.clone(), address(records[0].at)).unwrap();
         assert_eq!(block.count(), 25);
+        assert_eq!(
+            block.starts, built.starts,
+            "a block says the same when it is made and when it is read"
+        );
         for wanted in &records {
             assert_eq!(block.find(wanted.at).unwrap().as_ref(), Some(wanted));
         }
@@ -303,7 +316,7 @@ mod tests {
         let large = record(4, 1 << 20);
         assert!(builder.push(&large));
         assert!(!builder.push(&record(6, 1)));
-        let block = Block::verify(builder.finish(9, 2).into(), address(large.at)).unwrap();
+        let block = Block::verify(builder.finish(9, 2).bytes, address(large.at)).unwrap();
         assert_eq!(block.find(large.at), Ok(Some(large)));
     }
 
@@ -311,7 +324,7 @@ mod tests {
     fn any_flipped_bit_or_wrong_address_is_noticed() {
         let mut builder = BlockBuilder::default();
         assert!(builder.push(&record(4, 50)) && builder.push(&record(5, 50)));
-        let good = builder.finish(9, 2);
+        let good = builder.finish(9, 2).bytes.to_vec();
         let at = address(RevSub::new(4, 1));
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();

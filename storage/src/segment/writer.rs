@@ -11,11 +11,11 @@
 use std::sync::Arc;
 
 use super::active::Run;
-use super::block::{Block, BlockAddress, BlockBuilder};
+use super::block::BlockBuilder;
 use super::cache::BlockCache;
 use super::footer::{BlockRef, Footer};
 use super::sealed::Sealed;
-use crate::disk::BLOCK;
+use crate::disk::{BLOCK, Buffer};
 use crate::engine::files::{DataFile, PIECE_BYTES};
 
 /// The state between two pieces.
@@ -25,7 +25,8 @@ pub(crate) struct SegmentWriter {
     next: u64,
     builder: BlockBuilder,
     footer: Footer,
-    pending: Vec<u8>,
+    /// What did not fill a block of the disk, for the next piece.
+    rest: Vec<u8>,
     written: u64,
     crc: Option<u32>,
 }
@@ -48,20 +49,22 @@ impl SegmentWriter {
             next,
             builder: BlockBuilder::default(),
             footer,
-            pending: Vec::new(),
+            rest: Vec::new(),
             written: 0,
             crc: None,
         }
     }
 
-    /// Appends the next bytes to `out`; says whether they are the last.
-    pub(crate) fn next(&mut self, cache: &BlockCache, out: &mut crate::disk::Buffer) -> bool {
-        while self.pending.len() < PIECE_BYTES && self.crc.is_none() {
-            self.step(cache);
+    /// Appends the next bytes to `out`, which is empty; says whether they are the last.
+    pub(crate) fn next(&mut self, cache: &BlockCache, out: &mut Buffer) -> bool {
+        out.extend(&self.rest);
+        while out.len() < PIECE_BYTES && self.crc.is_none() {
+            self.step(cache, out);
         }
-        let whole = self.pending.len() / BLOCK * BLOCK;
-        out.extend(&self.pending[..whole]);
-        self.pending.drain(..whole);
+        let whole = out.len() / BLOCK * BLOCK;
+        self.rest.clear();
+        self.rest.extend_from_slice(&out[whole..]);
+        out.truncate(whole);
         self.written += whole as u64;
         self.crc.is_some()
     }
@@ -78,10 +81,10 @@ impl SegmentWriter {
         self.run.end()
     }
 
-    fn step(&mut self, cache: &BlockCache) {
-        let Some(record) = self.run.get(self.next) else { return self.close() };
+    fn step(&mut self, cache: &BlockCache, out: &mut Buffer) {
+        let Some(record) = self.run.get(self.next) else { return self.close(out) };
         if !self.builder.push(record) {
-            self.end_block(cache);
+            self.end_block(cache, out);
             return;
         }
         self.next += 1;
@@ -89,26 +92,24 @@ impl SegmentWriter {
         self.footer.tombstones += u64::from(record.tombstone);
         self.footer.kv_bytes += record.kv.len() as u64;
         if self.next == self.run.end() {
-            self.end_block(cache);
+            self.end_block(cache, out);
         }
     }
 
-    fn end_block(&mut self, cache: &BlockCache) {
+    fn end_block(&mut self, cache: &BlockCache, out: &mut Buffer) {
         let first = self.builder.first().expect("a block is ended when it holds a record");
         let number = self.footer.blocks.len() as u32;
         let segment = self.footer.segment;
-        let bytes = self.builder.finish(segment, number);
-        let offset = self.written + self.pending.len() as u64;
-        self.footer.blocks.push(BlockRef { offset, len: bytes.len() as u32, first });
-        self.pending.extend_from_slice(&bytes);
-        let address = BlockAddress { segment, number, first };
-        let block = Block::verify(bytes.into(), address).expect("the block was made this moment");
+        let block = self.builder.finish(segment, number);
+        let (offset, len) = (self.written + out.len() as u64, block.bytes().len() as u32);
+        self.footer.blocks.push(BlockRef { offset, len, first });
+        out.extend(block.bytes());
         cache.insert((segment, number), block);
     }
 
-    fn close(&mut self) {
+    fn close(&mut self, out: &mut Buffer) {
         let (bytes, crc) = self.footer.encode();
-        self.pending.extend_from_slice(&bytes);
+        out.extend(&bytes);
         self.crc = Some(crc);
     }
 }

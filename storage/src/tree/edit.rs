@@ -40,7 +40,7 @@ impl Tree {
         live: bool,
         before: &mut dyn FnMut(&[u8]),
     ) {
-        let mut path = search::locate(self.frames.view(), self.top, key);
+        let mut path = self.way(key);
         self.own(&mut path);
         if path.found {
             let leaf = path.leaf();
@@ -59,7 +59,7 @@ impl Tree {
     }
 
     pub(super) fn take_out(&mut self, key: &[u8]) -> bool {
-        let mut path = search::locate(self.frames.view(), self.top, key);
+        let mut path = self.way(key);
         if !path.found {
             return false;
         }

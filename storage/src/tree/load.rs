@@ -185,7 +185,7 @@ impl Loader {
         };
         let pages = self.frames.current() as u64;
         let top = Top { root: part.frame, keys, live, pages };
-        Ok(Tree { frames: self.frames, top, scratch: Default::default() })
+        Ok(Tree::of(self.frames, top))
     }
 }
 

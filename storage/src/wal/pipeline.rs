@@ -23,7 +23,7 @@ use super::segment::{self, SegmentHeader, file_name};
 use super::spares::Spare;
 use super::tail::Tail;
 use super::{Flight, Order, Segment, Wal, WalEvent, fold, span_of};
-use crate::disk::{BLOCK, Buffer, Disk, DiskOp, Done, Owner, Token};
+use crate::disk::{BLOCK, Buffer, Disk, DiskOp, Done, FileName, Owner, Token};
 
 /// Buffers kept for reuse of each kind, and the largest that is kept.
 const BUFFERS_MAX: usize = 8;
@@ -111,10 +111,16 @@ impl Wal {
         self.chain = header_crc(&bytes);
         self.next_number += 1;
         self.sealed = header.count == 0 && header.flags == 0 && header.seq == self.issued_seq();
-        let file = file_name(segment.sequence);
+        let file = self.name_of(segment.sequence);
         let order = self.order(Order::Batch, DiskOp::Write { file, parts, sync: true }, ops);
         let sequence = segment.sequence;
         self.flights.push_back(Flight { order, header, sequence, done: false });
+    }
+
+    fn name_of(&mut self, sequence: u64) -> FileName {
+        let known = self.named.take_if(|(named, _)| *named == sequence);
+        let (_, file) = self.named.insert(known.unwrap_or_else(|| (sequence, file_name(sequence))));
+        file.clone()
     }
 
     /// The append of the batch issued last.

@@ -523,13 +523,7 @@ fn write_synced(disk: &dyn Disk, file: &FileName, parts: Vec<(u64, Buffer)>) -> 
 }
 
 fn perform(disk: &dyn Disk, op: DiskOp) -> Result<(), Fault> {
-    let place = match &op {
-        DiskOp::Create { file, .. }
-        | DiskOp::Write { file, .. }
-        | DiskOp::Rename { from: file, .. }
-        | DiskOp::Remove { file }
-        | DiskOp::Read { file, .. } => file.to_string(),
-    };
+    let place = op.file().map(FileName::to_string).unwrap_or_default();
     let done = disk.perform(op);
     done.map(|_| ()).map_err(|error| Fault::new("clean up the log", place, error))
 }

@@ -87,7 +87,7 @@ impl CrashDisk {
     }
 
     fn perform_partly(&self, op: DiskOp, rng: &mut Rng) {
-        match op {
+        match op.made() {
             DiskOp::Write { file, parts, .. } => {
                 for part in parts.into_iter().filter(|_| rng.chance(70)) {
                     let op = DiskOp::Write { file: file.clone(), parts: vec![part], sync: false };
@@ -130,6 +130,7 @@ impl Disk for CrashDisk {
     }
 
     fn perform(&self, op: DiskOp) -> io::Result<Done> {
+        let op = op.made();
         if let DiskOp::Read { file, offset, len } = op {
             let mut data = vec![0; len];
             self.read(&file, offset, &mut data)?;
@@ -162,7 +163,7 @@ impl Disk for CrashDisk {
                 files.insert(to, file);
             }
             DiskOp::Remove { file } => drop(files.remove(&file)),
-            DiskOp::Read { .. } => unreachable!("handled above"),
+            DiskOp::Read { .. } | DiskOp::Make(_) => unreachable!("handled above"),
         }
         Ok(Done::default())
     }

@@ -107,15 +107,33 @@ fn assert_same(read: &impl Read, twin: &Twin, probes: &[Vec<u8>]) {
     }
 }
 
+/// Looks at what is going to be changed, or at its neighbour, or not; the tree remembers the way.
+fn look(tree: &mut Tree, twin: &Twin, key: &[u8], how: usize) {
+    let seen = |tree: &Tree, key: &[u8]| tree.get(key).map(|value| value.into_vec());
+    let there = |key: &[u8]| twin.get(key).map(|(value, _)| value.clone());
+    if how % 2 == 0 {
+        assert_eq!(seen(tree, key), there(key));
+    }
+    if how % 5 == 0 {
+        drop(tree.publish());
+    }
+    if how % 7 == 0 {
+        let other = [key, &b"."[..]].concat();
+        assert_eq!(seen(tree, &other), there(&other));
+    }
+}
+
 /// Changes both; an operation that is no change changes nothing.
 fn apply(op: Op, tree: &mut Tree, twin: &mut Twin) {
     match op {
         Op::Insert(key, value, live) => {
+            look(tree, twin, &key, value.len());
             tree.insert(&key, &value, live);
             twin.insert(key, (value, live));
         }
         Op::Remove(at) if !twin.is_empty() => {
             let key = twin.keys().nth(at % twin.len()).expect("in range").clone();
+            look(tree, twin, &key, at);
             assert!(tree.remove(&key));
             assert!(!tree.remove(&key));
             twin.remove(&key);

@@ -131,9 +131,10 @@ impl Connection {
         true
     }
 
-    fn queue(&mut self, slot: u32, message: Payload) {
+    fn queue(&mut self, slot: u32, mut message: Payload) {
         let Some(stream) = self.slab.get(slot) else { return };
         let length = PREFIX + message.len();
+        message.detach();
         stream.queue.push_back(Piece::new(message));
         stream.queued += length;
         self.unsent += length;
