@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use holdfast_core::auth::AuthQuery;
 use holdfast_core::query::{AnswerBody, Answered, Query};
-use holdfast_server::session::learner::may_answer;
 
 use holdfast_server::auth::Credential;
 
@@ -88,7 +87,7 @@ impl World {
         let record = self.history.record(op);
         let (member, query) = (record.member, record.query.clone());
         let life = self.members[member].life.as_mut();
-        // The sessions in front of the edge would say so.
+        // The sessions in front of the edge would say so (`server/src/session/learner.rs`).
         if life.as_ref().is_some_and(|life| life.is_learner() && !may_answer(&query)) {
             let refused = Err(holdfast_core::rejection::Rejection::NotSupportedForLearner);
             return self.send_answer(member, op, refused);
@@ -205,5 +204,14 @@ impl World {
         self.clients[client].waits_for = None;
         let pause = self.clients[client].think(&self.swarm.work);
         self.after(pause, Happening::Think { client });
+    }
+}
+
+/// What a learner answers.
+fn may_answer(query: &Query) -> bool {
+    match query {
+        Query::Range(range) => range.serializable,
+        Query::Status => true,
+        _ => false,
     }
 }
