@@ -8,6 +8,7 @@
 //! op       := 01 put | 02 delete | 03 txn | 04 revision:int            (put, delete, txn, compact)
 //!           | 05 lease:i64le ttl:int | 06 lease:i64le                  (lease grant, lease revoke)
 //!           | 07 | 08 member:u64le name:bytes urls:list(bytes)         (alarm list, publish)
+//!           | 09 list(lease:i64le granted:varint left:int)                (lease checkpoint)
 //!           | 60 alarm | 61 from:varint digests:list(u32le)              (alarms, audit)
 //! alarm    := 00 | 01 kind | 02 member:u64le kind automatic:(00|01) | 03 member:u64le kind
 //!                                           (nothing, list, raise, clear; kind: 01 space, 02 corrupt)

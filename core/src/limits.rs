@@ -25,7 +25,7 @@ pub struct Limits {
     /// Bytes proposed in one turn, and bytes applied at once; a larger command goes alone. Keeps one
     /// log batch small.
     pub turn_bytes_max: usize,
-    /// Bytes proposed and not yet committed, beyond which proposals wait.
+    /// Bytes proposed and not yet committed, or committed and not yet applied, beyond which proposals wait.
     pub uncommitted_bytes_max: u64,
     /// Append messages on their way to one follower, each at most an entry's bound: what a follower
     /// with a stalled disk must hold.
@@ -45,10 +45,25 @@ pub struct Limits {
     pub catchup_entries: u64,
     /// Bytes of log entries kept in memory; older ones are read back from the log.
     pub log_cache_bytes: usize,
+    /// Keys that apply looks at in one turn, a deletion counting four, or eight of a leased key; what is more goes on in the next,
+    /// and nothing of an entry is shown before its end. Together with the bytes about a millisecond
+    /// (`benches/benches/slice.rs`).
+    pub apply_slice_keys: usize,
+    /// Likewise in bytes of keys and values.
+    pub apply_slice_bytes: usize,
+    /// Events of one entry that are handed to watchers with the new state; of more they learn from the
+    /// store.
+    pub publication_events_max: usize,
     /// Revisions looked at in one slice of a physical compaction (`--compaction-batch-limit`).
     pub compaction_batch: usize,
-    /// Expired leases proposed for revocation at one time.
+    /// Expired leases whose revocation is proposed and not yet applied, at most: as many go on their way
+    /// together, many to an entry, and the next when half of them are gone.
     pub lease_revoke_batch: usize,
+    /// How often the leader notes in the log what is left of a lease that has longer than this, so that
+    /// the next leader does not begin anew; `None` never does.
+    pub lease_checkpoint_interval: Option<Duration>,
+    /// Most leases in one such note, and in one tick.
+    pub lease_checkpoint_batch: usize,
     /// Bytes that may be stored before puts are refused (`--quota-backend-bytes`); `None` without a
     /// limit.
     pub quota_bytes: Option<u64>,
@@ -87,8 +102,13 @@ impl Default for Limits {
             checkpoint_bytes: 128 << 20,
             catchup_entries: 5_000,
             log_cache_bytes: 32 << 20,
+            apply_slice_keys: 4096,
+            apply_slice_bytes: 4 << 20,
+            publication_events_max: 4096,
             compaction_batch: 1000,
-            lease_revoke_batch: 500,
+            lease_revoke_batch: 2048,
+            lease_checkpoint_interval: Some(Duration::from_secs(300)),
+            lease_checkpoint_batch: 1000,
             quota_bytes: None,
             sticky_no_space: false,
             audit_trail: 1 << 14,
@@ -135,7 +155,12 @@ impl Limits {
             ("append messages in flight", self.append_messages_in_flight_max),
             ("--max-request-bytes", self.request_bytes_max),
             ("--max-txn-ops", self.txn_ops_max),
+            ("keys applied in a turn", self.apply_slice_keys),
+            ("bytes applied in a turn", self.apply_slice_bytes),
+            ("events in a publication", self.publication_events_max),
             ("--compaction-batch-limit", self.compaction_batch),
+            ("leases revoked at a time", self.lease_revoke_batch),
+            ("leases noted at a time", self.lease_checkpoint_batch),
             ("remembered digests", self.audit_trail),
             ("keys read in a turn", self.edge_slice_keys),
             ("bytes read in a turn", self.edge_slice_bytes),

@@ -1,8 +1,9 @@
 //! The replicated state machine: the sole author of everything members must agree on.
 //!
 //! [`Machine::apply`] takes one command of a committed entry, decides it on the state so far and
-//! hands the store one [`Batch`]. It is a pure function of the log: no clock, no randomness, no
-//! answer that depends on what this member happens to have in memory.
+//! hands the store its [`Batch`]. It is a pure function of the log: no clock, no randomness, no
+//! answer that depends on what this member happens to have in memory. [`Machine::advance`] does the
+//! same in slices, for commands that touch very many keys.
 //!
 //! Leaves out: consensus, who waits for an answer, values. An answer names coordinates, which the
 //! edge resolves on the published snapshot ([`crate::mvcc::resolve`]); apply itself reads a value
@@ -13,7 +14,8 @@
 //!     0 in the order of its operations. A command that changes none leaves it.
 //!  2. A refused command changes nothing but the applied position.
 //!  3. The applied position moves with every entry, in the same batch as its changes. The commands
-//!     of one entry share a position: publish only when all of them are applied.
+//!     of one entry, and the slices of one command, share a position: publish only when all of them
+//!     are applied.
 //!  4. A key's row names its newest record; a life starts with version 1; a tombstone has version 0.
 //!  5. A key is listed under a lease exactly if its row is attached to that lease.
 //!  6. While an alarm is up, what it forbids is refused before anything else is looked at.
@@ -41,29 +43,35 @@ mod member;
 pub(crate) mod precheck;
 mod put;
 pub mod rights;
+mod task;
 mod txn;
 
 pub use alarm::alarms;
 pub use auth::{auth_state, role, user};
 pub use cluster::{genesis, initial_members, members};
 pub use compact::compaction_cursor;
-pub use lease::{attached_from, lease_keys, lease_keys_from, lease_ttl, leases, leases_from};
+pub use lease::{
+    LeaseRow, attached_from, lease_keys, lease_keys_from, lease_rows, lease_ttl, leases,
+    leases_from,
+};
 pub use ledger::{RECORD_OVERHEAD, applied_digest, stored_bytes};
 pub use member::{cluster_version, is_removed, membership, started};
 
 pub(crate) use compact::PROGRESS_KEY;
+pub(crate) use task::keys_max;
 
 use crate::alarm::{Raised, crosses};
 use crate::auth::TokenChange;
 use crate::command::Command;
-use crate::id::{LeaseId, Position, Revision};
+use crate::id::{Index, LeaseId, Position, Revision};
 use crate::limits::Limits;
 use crate::machine::compact::Compaction;
 use crate::machine::draft::{Draft, Room};
 use crate::machine::guard::{Act, Guard};
-use crate::machine::ledger::Ledger;
+use crate::machine::ledger::{Delta, Ledger};
+use crate::machine::task::Task;
 use crate::mutant;
-use crate::mvcc::ReadError;
+use crate::mvcc::{Budget, ReadError};
 use crate::rejection::Rejection;
 use crate::request::Op;
 use crate::response::{Alarm, Body, Event};
@@ -102,6 +110,15 @@ pub enum LeaseChange {
         id: LeaseId,
         /// Seconds.
         ttl: i64,
+        /// The entry that granted it.
+        granted: Index,
+    },
+    /// What is left of it was noted.
+    Noted {
+        /// Which.
+        id: LeaseId,
+        /// Seconds; `None` when a note was taken back.
+        left: Option<i64>,
     },
     /// The lease and its keys are gone.
     Revoked {
@@ -118,6 +135,8 @@ pub struct Machine {
     room: Room,
     guard: Guard,
     ledger: Ledger,
+    /// The command under way.
+    task: Option<Task>,
     /// All alarms that are up, and whether the member concerned raised it itself.
     alarms: Vec<(Alarm, bool)>,
     raised: Raised,
@@ -135,6 +154,7 @@ impl Machine {
             room: Room::new(view.mark()),
             guard: Guard::load(view),
             ledger: Ledger::load(view),
+            task: None,
             raised: alarm::raised(&alarms),
             alarms,
             quota: limits.quota_bytes,
@@ -159,7 +179,7 @@ impl Machine {
     }
 
     /// Applies one command of the entry at `at` and says in `out` what came of it; what `out` held
-    /// before is overwritten. After a fault nothing was absorbed and the node must halt.
+    /// before is overwritten. After a fault nothing more may be asked and the node must halt.
     pub fn apply(
         &mut self,
         at: Position,
@@ -167,21 +187,67 @@ impl Machine {
         store: &mut impl Store,
         out: &mut Applied,
     ) -> Result<(), Fault> {
-        out.events.clear();
-        out.leases.clear();
-        out.tokens.clear();
-        let permitted = self.permit(&*store, command);
-        let mut draft = Draft::new(&*store, at, (&mut self.room, out));
-        let decided = match permitted {
-            Ok(()) => decide(&mut draft, &command.op),
-            Err(rejection) => Err(rejection.into()),
-        };
-        let result = match decided {
-            Ok(body) => Ok(body),
-            Err(ReadError::Rejection(rejection)) => Err(rejection),
-            Err(ReadError::Fault(fault)) => return Err(fault),
-        };
-        let delta = draft.close();
+        while !self.advance((at, command), store, out, &mut Budget::unbounded())? {}
+        Ok(())
+    }
+
+    /// Like [`Machine::apply`], but stops once the budget is spent, and says whether the command is done.
+    /// If not, the same call goes on with it, with the same `out`: its events may be taken meanwhile, its
+    /// result is there at the end. Until then nothing is to be published.
+    ///
+    /// A key that is looked at, a value that is compared, a put, each spend one key, and a deletion four, or
+    /// eight of a key that hangs on a lease.
+    pub fn advance(
+        &mut self,
+        (at, command): (Position, &Command),
+        store: &mut impl Store,
+        out: &mut Applied,
+        budget: &mut Budget,
+    ) -> Result<bool, Fault> {
+        let mut permitted = Ok(());
+        if self.task.is_none() {
+            out.events.clear();
+            out.leases.clear();
+            out.tokens.clear();
+            permitted = self.permit(&*store, command);
+        }
+        let mut task = self.task.take().unwrap_or_else(|| Task::new(&command.op));
+        loop {
+            let mut draft = Draft::new(&*store, (at, task.next), (&mut self.room, out));
+            let stepped = match permitted {
+                Ok(()) => task.step(&mut draft, &command.op, budget),
+                Err(rejection) => Err(rejection.into()),
+            };
+            let (next, delta) = draft.close();
+            task.next = Some(next);
+            task.delta.add(delta);
+            let result = match stepped {
+                Ok(None) => {
+                    self.ledger.note(&self.room.batch);
+                    store.absorb(&mut self.room.batch);
+                    if budget.is_spent() {
+                        self.task = Some(task);
+                        return Ok(false);
+                    }
+                    continue;
+                }
+                Ok(Some(body)) => Ok(body),
+                Err(ReadError::Rejection(rejection)) => Err(rejection),
+                Err(ReadError::Fault(fault)) => return Err(fault),
+            };
+            self.end_command(command, task.delta, result, (store, out));
+            return Ok(true);
+        }
+    }
+
+    /// The last step of a command has been drafted.
+    fn end_command(
+        &mut self,
+        command: &Command,
+        delta: Delta,
+        result: Result<Body, Rejection>,
+        (store, out): (&mut impl Store, &mut Applied),
+    ) {
         let batch = &mut self.room.batch;
         let refused_clean = result.is_ok() || batch.changes().is_empty();
         assert!(refused_clean, "a refused command changes nothing (law 2)");
@@ -200,7 +266,6 @@ impl Machine {
         if matches!(command.op, Op::Auth(_)) {
             self.guard.refresh(&*store);
         }
-        Ok(())
     }
 
     /// Whether a command would be allowed now; apply decides again, on the state of then.
@@ -266,14 +331,18 @@ impl Machine {
     }
 }
 
-fn decide(draft: &mut Draft<'_>, op: &Op) -> Result<Body, ReadError> {
+/// What is one step.
+fn decide(draft: &mut Draft<'_>, op: &Op, budget: &mut Budget) -> Result<Body, ReadError> {
+    budget.spend(1, 0);
     Ok(match op {
         Op::Put(request) => {
+            budget.spend(0, request.value.len());
             precheck::check_plain_put(draft.view(), request)?;
             Body::Put(put::put(draft, request)?)
         }
-        Op::DeleteRange(request) => Body::DeleteRange(delete::delete_range(draft, request)),
-        Op::Txn(request) => Body::Txn(txn::txn(draft, request)?),
+        Op::DeleteRange(_) | Op::Txn(_) | Op::LeaseRevoke { .. } => {
+            unreachable!("a task has steps for these")
+        }
         Op::Compact { revision } => {
             compact::compact(draft, *revision)?;
             Body::Compact
@@ -282,9 +351,10 @@ fn decide(draft: &mut Draft<'_>, op: &Op) -> Result<Body, ReadError> {
             lease::grant(draft, *id, *ttl)?;
             Body::LeaseGrant { id: *id, ttl: *ttl }
         }
-        Op::LeaseRevoke { id } => {
-            lease::revoke(draft, *id)?;
-            Body::LeaseRevoke
+        Op::LeaseCheckpoint(notes) => {
+            budget.spend(notes.len(), 0);
+            lease::checkpoint(draft, notes);
+            Body::Publish
         }
         Op::AlarmList => Body::Alarms(alarms(draft.view())),
         Op::Alarm(op) => alarm::perform(draft, *op),

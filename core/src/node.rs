@@ -1,9 +1,9 @@
 //! One member's replicated state machine: facts in, orders out.
 //!
 //! [`Node::step`] takes one [`Input`] at a time and only remembers; [`Input::Drained`], the last of each
-//! turn, does the work: propose what has gathered, take raft's readies, apply what is committed, then
-//! publish, answer and order the housekeeping. What arrived in one turn is therefore normally one log
-//! entry, one flush, one published snapshot.
+//! turn, does the work: propose what has gathered, take raft's readies, apply what is committed (one
+//! slice of it, if it is much), then publish, answer and order the housekeeping. What arrived in one turn
+//! is therefore normally one log entry, one flush, one published snapshot.
 //!
 //! Laws:
 //!  1. A `Publish` precedes every `Reply` of its turn.
@@ -21,7 +21,7 @@ use crate::auth::TokenChange;
 use crate::codec;
 use crate::entry::{Entry, EntryKind};
 use crate::fact::Fact;
-use crate::id::{Incarnation, Index, MemberId, Position, RequestId, Term, WalSeq};
+use crate::id::{Incarnation, Index, LeaseId, MemberId, Position, RequestId, Term, WalSeq};
 use crate::input::Input;
 use crate::lessor::Lessor;
 use crate::limits::Limits;
@@ -33,6 +33,7 @@ use crate::output::{Effect, Output};
 use crate::raft::reads::Reads;
 use crate::raft::{Boot, Raft};
 use crate::rejection::Rejection;
+use crate::request::LeaseNote;
 use crate::response::{Body, Event, Response};
 use crate::rng::Rng;
 use crate::status::{Role, Status};
@@ -49,6 +50,7 @@ mod queue;
 mod ready;
 mod space;
 
+use apply::Backlog;
 use audit::Auditor;
 use leases::{Forwarded, LeaseWork};
 use membership::Members;
@@ -107,8 +109,10 @@ pub struct Node {
     dropped: bool,
     reads: Reads<Reader>,
     forwarded: BTreeMap<u64, Forwarded>,
-    /// Renewals of leases whose revocation is under way.
-    expiring: Vec<LeaseWork>,
+    /// Renewals that wait for a command under way: the lease's revocation, or the end of a note.
+    expiring: BTreeMap<LeaseId, Vec<LeaseWork>>,
+    /// More leases have expired than may be revoked at a time.
+    overdue: bool,
     next_number: u64,
     next_seq: WalSeq,
     synced: WalSeq,
@@ -135,6 +139,9 @@ pub struct Node {
     leader_lost: Option<Instant>,
     space: Space,
     auditor: Auditor,
+    backlog: Backlog,
+    /// The last turn did a slice of a physical compaction.
+    compacted_lately: bool,
     turn: Turn,
 }
 
@@ -143,10 +150,16 @@ pub struct Node {
 struct Turn {
     changed: bool,
     events: Vec<Event>,
+    /// There were more events than these.
+    untold: bool,
     tokens: Vec<TokenChange>,
     answers: Vec<(RequestId, Result<Response, Rejection>)>,
     /// Lease answers that still need a header.
     lease_answers: Vec<(RequestId, Body)>,
+    /// Leases of which commands have taken effect.
+    lease_outcomes: Vec<LeaseId>,
+    /// Notes of what was left of leases that are to be taken back.
+    notes_ended: Vec<LeaseNote>,
     /// Lease questions that have not been forwarded yet; those that were refused wait for a tick.
     forwards: bool,
 }
@@ -172,12 +185,13 @@ impl Node {
         Ok(Node {
             reads: Reads::new(config.member, config.incarnation, retry_after),
             machine: Machine::load(&config.limits, store),
-            lessor: Lessor::new(),
+            lessor: Lessor::noting(config.limits.lease_checkpoint_interval),
             pending: Pending::default(),
             queue: Queue::default(),
             dropped: false,
             forwarded: BTreeMap::new(),
-            expiring: Vec::new(),
+            expiring: BTreeMap::new(),
+            overdue: false,
             next_number: 0,
             next_seq: last_seq.next(),
             synced: last_seq,
@@ -196,6 +210,8 @@ impl Node {
             leader_lost: None,
             space: Space::default(),
             auditor: Auditor::default(),
+            backlog: Backlog::new(store.mark()),
+            compacted_lately: false,
             turn: Turn::default(),
             raft,
             config,
@@ -231,13 +247,7 @@ impl Node {
             // Tried again after as many entries as between two checkpoints.
             Input::FlushFailed => self.flushing = false,
             Input::Fetched { number, entries } => self.raft.fetched(number, entries),
-            Input::Staged { from, term, meta } => {
-                // A repeated announcement of what is being installed must not take it away.
-                let repeated = self.raft.installing().is_some_and(|at| at == meta.at);
-                if !repeated && !self.raft.staged(from, term, &meta) {
-                    out.effects.push(Effect::Discard { at: meta.at });
-                }
-            }
+            Input::Staged { from, term, meta } => self.staged((from, term, meta), out),
             Input::Installed { meta } => self.installed(now, meta, store, out),
             Input::Space { full } => self.space.full = full,
             Input::Shipped { to, complete } => self.raft.shipped(to, complete),
@@ -249,13 +259,15 @@ impl Node {
         }
     }
 
-    /// When the node next wants a turn, at the latest. A leader's queued commands need none: they wait
-    /// for a flush or the next tick, and each of those is a turn of its own.
+    /// When the node next wants a turn, at the latest. Commands that gather while a leader's batches are
+    /// on their way to the disk need none: they wait for a flush or the next tick, and each of those is a
+    /// turn of its own.
     pub fn deadline(&self) -> Instant {
-        let forwarding = !self.queue.is_empty() && self.raft.role() != Role::Leader;
+        let queued = !self.queue.is_empty() || (self.overdue && self.may_expire());
         let compacting = self.machine.compaction_pending() && !self.raft.is_installing();
         let alarmed = self.space.is_wanted() && self.may_propose();
-        let busy = compacting || alarmed || (forwarding && self.may_propose());
+        let applying = !self.backlog.is_empty();
+        let busy = applying || compacting || alarmed || (queued && self.may_propose());
         if busy { Instant(0) } else { self.next_tick }
     }
 
@@ -281,13 +293,13 @@ impl Node {
     }
 
     /// The node's public state.
-    pub fn status(&self, store: &impl Store) -> Status {
+    pub fn status(&self) -> Status {
         Status {
             term: self.raft.term(),
             leader: self.raft.leader(),
             role: self.raft.role(),
             commit: self.raft.commit(),
-            applied: store.mark().applied,
+            applied: self.backlog.settled().applied,
             last: self.raft.log().last(),
             pending: self.pending.len(),
         }
@@ -307,15 +319,12 @@ impl Node {
             self.tick(now, store, out);
             self.tend_members(now, store)?;
         }
-        // Before anything is applied: what was answered is read from the snapshot it was answered at.
-        if self.machine.compaction_pending() && !self.raft.is_installing() {
-            self.turn.changed = true;
-            if let Some(revision) = self.machine.compact_slice(store)? {
-                out.facts.push(Fact::CompactionFinished { revision });
-            }
-        }
+        self.compact(store, out)?;
         self.raise_alarm(now);
         self.raise_corrupt(now);
+        if self.overdue {
+            self.expire_leases(now, out);
+        }
         self.propose();
         self.propose_changes(now, store, out);
         if let Some(context) = self.reads.ask(now) {
@@ -325,9 +334,7 @@ impl Node {
                 self.raft.read_index(context);
             }
         }
-        while let Some(ready) = self.raft.ready() {
-            self.handle_ready(now, ready, store, out)?;
-        }
+        self.handle_readies(now, store, out)?;
         self.answer_refused();
         self.observe_role(now, out);
         if self.turn.forwards {
@@ -341,16 +348,54 @@ impl Node {
         Ok(())
     }
 
+    /// One slice of the physical compaction. Before anything is applied: what was answered is read from
+    /// the snapshot it was answered at. Not within an entry, of which nothing may be published.
+    fn compact(&mut self, store: &mut impl Store, out: &mut Output) -> Result<(), Fault> {
+        let idle = !self.machine.compaction_pending() || self.raft.is_installing();
+        // What is applied in several turns begins in one without a slice of this: they take turns.
+        let yields = std::mem::take(&mut self.compacted_lately) && !self.backlog.is_empty();
+        if idle || yields || self.backlog.is_within_entry() {
+            return Ok(());
+        }
+        self.compacted_lately = true;
+        self.turn.changed = true;
+        if let Some(revision) = self.machine.compact_slice(store)? {
+            out.facts.push(Fact::CompactionFinished { revision });
+        }
+        Ok(())
+    }
+
+    /// Takes raft's readies and applies a slice of what is committed. What is applied may be a change of
+    /// members, and with it more be committed.
+    fn handle_readies(
+        &mut self,
+        now: Instant,
+        store: &mut impl Store,
+        out: &mut Output,
+    ) -> Result<(), Fault> {
+        let mut budget = self.apply_slice();
+        // The compaction's next slice waits for the end of an entry.
+        let halts = self.machine.compaction_pending() && self.backlog.is_within_entry();
+        loop {
+            while let Some(ready) = self.raft.ready() {
+                self.handle_ready(now, ready, out);
+            }
+            let applied = self.apply_next(now, &mut budget, store, out)?;
+            let went_on = applied || (self.backlog.is_empty() && self.take_staged(out));
+            if !went_on || halts {
+                return Ok(());
+            }
+        }
+    }
+
     /// Once per heartbeat: raft's clock, deadlines, expired leases, forwarded questions.
     fn tick(&mut self, now: Instant, store: &impl Store, out: &mut Output) {
         self.raft.tick();
         self.dropped = false;
         self.expire_requests(now, out);
         self.clear_alarms(now, store);
-        for id in self.lessor.expired(now, self.config.limits.lease_revoke_batch) {
-            out.facts.push(Fact::LeaseExpired { id });
-            self.queue_revocation(id);
-        }
+        self.expire_leases(now, out);
+        self.note_leases(now);
         self.offer_leadership(now, out);
         self.forward_lease_asks(now, out);
     }
@@ -373,10 +418,14 @@ impl Node {
 
     /// Publish, answer, and order the housekeeping.
     fn finish(&mut self, now: Instant, store: &impl Store, out: &mut Output) {
+        let torn = mutant::on(90) && self.backlog.is_within_entry();
         let turn = &mut self.turn;
-        if std::mem::take(&mut turn.changed) {
+        if std::mem::take(&mut turn.changed) || torn {
             let (events, tokens) = (&mut turn.events, &mut turn.tokens);
-            let (events, tokens) = (std::mem::take(events), std::mem::take(tokens));
+            let (mut events, tokens) = (std::mem::take(events), std::mem::take(tokens));
+            if std::mem::take(&mut turn.untold) {
+                events.clear();
+            }
             out.effects.push(Effect::Publish { events, tokens });
         }
         for (id, result) in turn.answers.drain(..) {
@@ -384,7 +433,7 @@ impl Node {
         }
         turn.forwards = false;
         self.checkpoint_stale |= self.raft.log_mut().take_stale();
-        let applied = store.mark().applied;
+        let applied = self.backlog.settled().applied;
         let due =
             self.checkpoint_is_due(applied.index, store.index_bytes()) || self.checkpoint_stale;
         if due && !self.flushing && !self.raft.is_installing() {
@@ -400,7 +449,7 @@ impl Node {
             out.effects.push(Effect::Fetch { number, from, below, bytes_max });
         }
         self.finish_members(now, store, out);
-        out.status = self.status(store);
+        out.status = self.status();
     }
 
     /// A checkpoint writes the whole index, so it waits until the log has grown by about as much: what
@@ -440,6 +489,8 @@ impl Node {
         let released = self.raft.installed(&meta);
         self.send(released, out);
         self.machine = Machine::load(&self.config.limits, store);
+        assert!(self.backlog.is_empty(), "a snapshot waits for what is being applied");
+        self.backlog.settle(store.mark());
         self.lessor.demote();
         self.flush_ordered = meta.at.index;
         self.flushing = false;
@@ -511,18 +562,21 @@ impl Node {
 
     /// Answers a request of this member, if it still waits.
     fn answer(&mut self, id: RequestId, result: Result<Response, Rejection>) {
-        let own = id.member == self.config.member
-            && (id.incarnation == self.config.incarnation || mutant::on(17));
-        if !own {
-            return;
-        }
-        if self.pending.remove(id.sequence).is_some() {
+        if self.take_pending(id) {
             self.turn.answers.push((id, result));
         }
     }
 
-    fn answer_body(&mut self, id: RequestId, body: Body, store: &impl Store) {
-        let response = Response { revision: store.mark().revision, term: self.raft.term(), body };
+    /// Whether this run of this member owes an answer to a request, which from now on it does not.
+    fn take_pending(&mut self, id: RequestId) -> bool {
+        let own = id.member == self.config.member
+            && (id.incarnation == self.config.incarnation || mutant::on(17));
+        own && self.pending.remove(id.sequence).is_some()
+    }
+
+    fn answer_body(&mut self, id: RequestId, body: Body) {
+        let revision = self.backlog.settled().revision;
+        let response = Response { revision, term: self.raft.term(), body };
         self.answer(id, Ok(response));
     }
 

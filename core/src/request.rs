@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::alarm::AlarmOp;
 use crate::audit::Audit;
 use crate::auth::AuthOp;
-use crate::id::{LeaseId, MemberId, RequestId, Revision};
+use crate::id::{Index, LeaseId, MemberId, RequestId, Revision};
 use crate::membership::{MemberChange, Started, Version};
 use crate::time::Instant;
 
@@ -304,6 +304,8 @@ pub enum Op {
         /// Which lease.
         id: LeaseId,
     },
+    /// The leader notes how long leases have left, for whoever leads next.
+    LeaseCheckpoint(Vec<LeaseNote>),
     /// Maintenance.Alarm with action GET: replicated in etcd too, so it needs a quorum.
     AlarmList,
     /// Maintenance.Alarm with any other action, or with a kind
@@ -334,6 +336,17 @@ pub enum Op {
     ClusterVersion(Version),
 }
 
+/// How long a lease has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseNote {
+    /// Which lease.
+    pub id: LeaseId,
+    /// The entry that granted it: under the same id there may be another one meanwhile.
+    pub granted: Index,
+    /// Seconds, rounded up; 0 takes back what was noted before: it has its whole TTL.
+    pub left: i64,
+}
+
 impl Op {
     /// Whether it adds data: what a full disk or quota refuses. Deletes, compaction and revocations
     /// make room and always pass (surface 8.3).
@@ -344,6 +357,7 @@ impl Op {
             Op::DeleteRange(_)
             | Op::Compact { .. }
             | Op::LeaseRevoke { .. }
+            | Op::LeaseCheckpoint(_)
             | Op::AlarmList
             | Op::Alarm(_)
             | Op::Audit(_)

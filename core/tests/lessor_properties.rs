@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use holdfast_core::id::LeaseId;
+use holdfast_core::id::{Index, LeaseId};
 use holdfast_core::lessor::{Lessor, Renewal};
+use holdfast_core::machine::LeaseRow;
 use holdfast_core::time::Instant;
 use proptest::prelude::*;
 
@@ -90,7 +91,12 @@ fn both(
     match step {
         Step::Wait(more) => *ms += more,
         Step::Promote(leases) => {
-            let given = leases.iter().map(|&(id, ttl)| (LeaseId(id), ttl));
+            let given = leases.iter().map(|&(id, ttl)| LeaseRow {
+                id: LeaseId(id),
+                ttl,
+                granted: Index(1),
+                left: None,
+            });
             lessor.promote(now, Duration::from_millis(EXTEND_MS), given);
             *twin = Twin { primary: true, leases: Vec::new() };
             for (id, ttl) in leases {
@@ -102,7 +108,7 @@ fn both(
             *twin = Twin::default();
         }
         Step::Grant(id, ttl) => {
-            lessor.granted(now, LeaseId(id), ttl);
+            lessor.granted(now, LeaseId(id), (ttl, Index(1)));
             if twin.primary {
                 twin.add(id, ttl, *ms + ttl as u64 * 1000);
             }
@@ -138,6 +144,8 @@ fn live(steps: Vec<Step>) -> Result<(), TestCaseError> {
         both(&mut lessor, &mut twin, &mut ms, step)?;
         prop_assert_eq!(lessor.is_primary(), twin.primary);
         let open = twin.leases.iter().filter(|lease| !lease.reported);
+        let reported = twin.leases.iter().filter(|lease| lease.reported).count();
+        prop_assert_eq!(lessor.reported(), reported);
         let next = open.map(|lease| lease.deadline).min();
         let next = next.map_or(Instant::NEVER, |ms| Instant(ms * 1_000_000));
         prop_assert_eq!(lessor.deadline(), next);

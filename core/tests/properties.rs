@@ -22,7 +22,7 @@ use holdfast_core::mvcc::{Budget, ReadError};
 use holdfast_core::query::AnswerBody;
 use holdfast_core::request::{Identity, KeyRange, Op, Range, RangeEnd};
 use holdfast_core::response::Body;
-use holdfast_core::store::View;
+use holdfast_core::store::{Store, View};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -44,6 +44,15 @@ impl Member {
         Member { machine: Machine::load(&limits, &store), store, index: 0, limits }
     }
 
+    /// Of a cluster that was founded: there are digests.
+    fn founded() -> Member {
+        let mut member = Member::new();
+        member.store.absorb(&mut machine::genesis(&[]));
+        member.index = member.store.mark().applied.index.0;
+        member.machine = Machine::load(&member.limits, &member.store);
+        member
+    }
+
     fn apply(&mut self, op: &Op) -> Applied {
         self.index += 1;
         let (id, identity) = (RequestId::default(), Identity::default());
@@ -54,6 +63,30 @@ impl Member {
         applied.expect("memory does not fail");
         assert_eq!(self.store.mark().applied, at);
         out
+    }
+
+    /// The same in slices, each of what `budget` says; and how many it took.
+    fn apply_in_slices(&mut self, op: &Op, budget: Budget) -> (Applied, usize) {
+        self.index += 1;
+        let (id, identity) = (RequestId::default(), Identity::default());
+        let command = Command { id, identity, op: op.clone() };
+        let at = Position::new(self.index, 1);
+        let (mut out, mut events, mut slices) = (Applied::default(), Vec::new(), 1);
+        let mut slice = |machine: &mut Machine, out: &mut Applied| {
+            let store = &mut self.store;
+            let done = machine.advance((at, &command), store, out, &mut budget.clone());
+            events.append(&mut out.events);
+            done.expect("memory does not fail")
+        };
+        while !slice(&mut self.machine, &mut out) {
+            slices += 1;
+        }
+        out.events = events;
+        (out, slices)
+    }
+
+    fn end_entry(&mut self) {
+        self.machine.end_entry(Position::new(self.index, 1), &mut self.store);
     }
 
     fn changes(&self, applied: &Applied) -> Vec<Change> {
@@ -90,6 +123,34 @@ proptest! {
             check_reads(turn, &model, &member.store)?;
             check_leases(&model, &member.store)?;
         }
+    }
+
+    /// Slices of any size make no difference: not to answers and events, to the state and its tables, nor
+    /// to the digest (laws 1 and 2 of a task).
+    #[test]
+    fn slices_make_no_difference(
+        turns in vec(strategy::turn(), 1..10),
+        keys in 1..12_usize,
+        bytes in prop_oneof![1..40_usize, Just(usize::MAX)],
+    ) {
+        let (mut whole, mut sliced) = (Member::founded(), Member::founded());
+        for turn in &turns {
+            for op in &turn.ops {
+                let expected = whole.apply(op);
+                let (applied, slices) = sliced.apply_in_slices(op, Budget::new(keys, bytes));
+                prop_assert_eq!(&applied, &expected, "{:?}", op);
+                let many = matches!(op, Op::DeleteRange(_) | Op::LeaseRevoke { .. })
+                    && keys * 2 <= applied.events.len();
+                prop_assert!(!many || slices > 1, "{:?} was not cut", op);
+                whole.end_entry();
+                sliced.end_entry();
+                prop_assert_eq!(&sliced.store, &whole.store, "{:?}", op);
+            }
+            compact(turn, &mut whole);
+            compact(turn, &mut sliced);
+        }
+        prop_assert!(whole.machine.digest().is_some());
+        prop_assert_eq!(sliced.machine.digest(), whole.machine.digest());
     }
 
     #[test]

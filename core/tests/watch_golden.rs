@@ -9,6 +9,7 @@
 //! > delete a..c            a key or a range
 //! > hold, > publish        collect revisions, then publish them together
 //! > lose                   forget what is held without publishing: a gap
+//! > announce               goes on with what was published without its events
 //! > compact 5              publishes the mark without events (unless held)
 //! > install                hand over a snapshot of what is held
 //! > watch a..c start=3     also: s2 (stream), id=, prev, notify, fragment, noput, nodelete, *
@@ -107,6 +108,7 @@ impl Runner {
                 self.hub.tick(self.now);
                 self.ready()
             }
+            "announce" => self.announce(),
             "poll" => self.poll(stream, words.contains(&"once")),
             "budget" => {
                 let [keys, bytes] = [0, 1].map(|at| words[at].parse().expect("a number"));
@@ -134,7 +136,18 @@ impl Runner {
 
     fn publish(&mut self, events: Vec<Event>) -> String {
         self.hub.published(self.now, events, self.store.mark());
-        self.ready()
+        match self.hub.is_announcing() {
+            true => "announcing\n".to_owned(),
+            false => self.ready(),
+        }
+    }
+
+    /// A part of what was published without its events.
+    fn announce(&mut self) -> String {
+        let mut budget = self.budget;
+        self.hub.announce(&self.store, &mut budget).expect("the store is healthy");
+        let more = if self.hub.is_announcing() { "announcing\n" } else { "" };
+        more.to_owned() + &self.ready()
     }
 
     fn request(&mut self, stream: WatchStreamId, request: WatchRequest) -> String {

@@ -22,7 +22,8 @@ use holdfast_core::message::{
     LeaseAnswer, LeaseAsk, LeaseOutcome, Message, RaftKind, RaftMessage, SnapshotMeta, Transfer,
 };
 use holdfast_core::request::{
-    Compare, CompareResult, CompareTarget, DeleteRange, Identity, KeyRange, Op, Put, Txn, TxnOp,
+    Compare, CompareResult, CompareTarget, DeleteRange, Identity, KeyRange, LeaseNote, Op, Put,
+    Txn, TxnOp,
 };
 use holdfast_core::response::{AlarmKind, Member};
 use holdfast_net::peer::encode_frame;
@@ -258,6 +259,7 @@ fn commands() -> Vec<Command> {
             kind: AlarmKind::NoSpace,
             automatic: true,
         }),
+        Op::LeaseCheckpoint(vec![LeaseNote { id: LeaseId(7), granted: Index(3), left: 40 }]),
         Op::Audit(Audit { from: Index(7), digests: vec![1, 2] }),
         Op::Auth(AuthOp::UserAdd { name: "bob".into(), password: "h".into(), no_password: false }),
         Op::Auth(AuthOp::RoleGrantPermission {

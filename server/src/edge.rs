@@ -419,7 +419,15 @@ impl Edge {
 
     /// The next watch stream that has something to say, in turn, while this turn's share lasts.
     pub fn next_watch(&mut self) -> Option<WatchStreamId> {
-        if self.reads.watches().is_spent() { None } else { self.hub.next_ready() }
+        let budget = self.reads.watches();
+        if budget.is_spent() {
+            return None;
+        }
+        // A state that cannot be read is met again, and told, by whoever reads history.
+        if self.hub.announce(&self.source.snapshot, budget).is_err() {
+            self.hub.restored(self.now, &self.source.snapshot);
+        }
+        self.hub.next_ready()
     }
 
     /// Appends to `out` what a watch stream has to say, as far as this turn's share allows.

@@ -296,7 +296,7 @@ impl Model {
                 Ok((self.revision, AnswerBody::Compact))
             }
             // What members tell of their own starts and states is not modelled; no client is answered.
-            Op::Started { .. } | Op::ClusterVersion(_) | Op::Audit(_) => {
+            Op::Started { .. } | Op::ClusterVersion(_) | Op::Audit(_) | Op::LeaseCheckpoint(_) => {
                 Ok((self.revision, AnswerBody::Compact))
             }
         }

@@ -60,6 +60,8 @@ pub enum Stream {
     Space,
     /// How many edges members have.
     Edges,
+    /// How much a member applies in one turn.
+    Apply,
 }
 
 impl Stream {
@@ -191,6 +193,7 @@ impl Swarm {
         let chaos = Duration::from_millis(rng.between(52_000, 60_000));
         let strict_reconfig_check = changes.chance(30);
         let limits = draw_slices(&mut Stream::Slices.rng(seed), draw_limits(&mut rng));
+        let limits = draw_apply(&mut Stream::Apply.rng(seed), limits);
         let storage = StorageMix {
             segment_bytes: *pick(&mut rng, &[64 << 10, 128 << 10, 256 << 10]),
             chunk_bytes: *pick(&mut rng, &[4 << 10, 4 << 10, 8 << 10, 16 << 10]),
@@ -271,6 +274,22 @@ fn draw_slices(rng: &mut Rng, limits: Limits) -> Limits {
     let limits = Limits {
         edge_slice_keys: *pick(rng, &[2048, 256, 64, 16]),
         edge_slice_bytes: *pick(rng, &[1 << 20, 64 << 10, 4 << 10]),
+        ..limits
+    };
+    limits.validate().expect("the values above are valid");
+    limits
+}
+
+/// Many seeds note what is left of leases; most seeds cut removals and revocations of a few keys into several slices, and hand on fewer events
+/// than these make.
+fn draw_apply(rng: &mut Rng, limits: Limits) -> Limits {
+    let limits = Limits {
+        apply_slice_keys: *pick(rng, &[4096, 64, 8, 5, 1, 1]),
+        apply_slice_bytes: *pick(rng, &[4 << 20, 4 << 20, 2_000, 1]),
+        publication_events_max: *pick(rng, &[4096, 4096, 8, 1]),
+        lease_checkpoint_interval: [None, Some(500), Some(500), Some(2_000)][rng.below(4) as usize]
+            .map(Duration::from_millis),
+        lease_checkpoint_batch: *pick(rng, &[1000, 2]),
         ..limits
     };
     limits.validate().expect("the values above are valid");

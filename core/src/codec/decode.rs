@@ -16,8 +16,8 @@ use crate::command::Command;
 use crate::id::{Incarnation, Index, LeaseId, MemberId, RequestId, Revision};
 use crate::kv::take_varint;
 use crate::request::{
-    Compare, CompareResult, CompareTarget, DeleteRange, Identity, KeyRange, Op, Put, Range,
-    RangeEnd, SortOrder, SortTarget, Txn, TxnOp,
+    Compare, CompareResult, CompareTarget, DeleteRange, Identity, KeyRange, LeaseNote, Op, Put,
+    Range, RangeEnd, SortOrder, SortTarget, Txn, TxnOp,
 };
 use crate::response::AlarmKind;
 
@@ -86,9 +86,14 @@ impl<'a> Reader<'a> {
                 name: self.text()?,
                 client_urls: self.list(Reader::text)?,
             },
+            9 => Op::LeaseCheckpoint(self.list(Reader::lease_note)?),
             0x50 => Op::Auth(self.auth()?),
             kind => return self.member_op(kind),
         })
+    }
+
+    fn lease_note(&mut self) -> Read<LeaseNote> {
+        Ok(LeaseNote { id: self.lease()?, granted: Index(self.varint()?), left: self.int()? })
     }
 
     fn alarm(&mut self) -> Read<AlarmOp> {

@@ -7,8 +7,8 @@ use crate::alarm::AlarmOp;
 use crate::command::Command;
 use crate::kv::{put_varint, varint_len};
 use crate::request::{
-    Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, Op, Put, Range, RangeEnd,
-    SortOrder, SortTarget, Txn, TxnOp,
+    Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, LeaseNote, Op, Put, Range,
+    RangeEnd, SortOrder, SortTarget, Txn, TxnOp,
 };
 
 /// Where the bytes go: into a buffer, or only into a sum.
@@ -68,6 +68,7 @@ impl Writer {
             Op::LeaseRevoke { id } => self.tagged(6, |w| w.raw(&id.0.to_le_bytes())),
             Op::AlarmList => self.byte(7),
             Op::Alarm(op) => self.tagged(0x60, |w| w.alarm(*op)),
+            Op::LeaseCheckpoint(notes) => self.tagged(9, |w| w.list(notes, Writer::lease_note)),
             Op::Audit(audit) => self.tagged(0x61, |w| {
                 w.varint(audit.from.0);
                 w.list(&audit.digests, |w, digest| w.raw(&digest.to_le_bytes()));
@@ -82,6 +83,12 @@ impl Writer {
             Op::Started { member, started } => self.started(*member, *started),
             Op::ClusterVersion(version) => self.cluster_version(*version),
         }
+    }
+
+    fn lease_note(&mut self, note: &LeaseNote) {
+        self.raw(&note.id.0.to_le_bytes());
+        self.varint(note.granted.0);
+        self.int(note.left);
     }
 
     fn alarm(&mut self, op: AlarmOp) {

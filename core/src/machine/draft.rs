@@ -1,23 +1,18 @@
-//! The changes of one command while it is being decided.
+//! The changes of one step of a command.
 //!
-//! Leaves out: what to change; the files beside this one know that.
+//! Leaves out: what to change; the files beside this one know that, and [`super::task`] what a step is.
 //!
 //! Laws:
-//!  1. The state below is not touched before the command is decided; what the command itself wrote
-//!     is seen through the draft.
-//!  2. The revision is taken with the first change of a key, and sub-revisions count up from 0.
+//!  1. A draft is empty until its command can no longer be refused. What earlier steps wrote is in the
+//!     store below; what this step writes is not read within it.
+//!  2. The revision is taken with the command's first change of a key, and sub-revisions count up from
+//!     0 through all its steps.
 //!  3. Keys in changes and events are slices of their own pair's bytes, never of the log entry: a
 //!     small key does not keep a megabyte of entry alive. Small pairs share a chunk of memory with
 //!     their neighbours in revision order, which stay and go with them.
 //!
-//! Price: what a transaction writes is kept in a map of its own. A command that touches each key
-//! once need not ask again and does without.
-//!
-//! Worked example: a transaction at r17 that deletes [a, c) twice: the first finds "a" and "b" and
-//! drafts tombstones r18.0 and r18.1; the second finds them dead in the draft and removes nothing.
-
-use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+//! Worked example: a transaction at r17 that deletes [a, c) twice: the first step finds "a" and "b" and
+//! drafts tombstones r18.0 and r18.1, which the store absorbs; the second finds them dead.
 
 use bytes::Bytes;
 
@@ -28,7 +23,6 @@ use crate::kv::{KeyValue, key_slice};
 use crate::machine::lease::attachment;
 use crate::machine::ledger::{Delta, record_bytes};
 use crate::machine::{Applied, LeaseChange};
-use crate::request::KeyRange;
 use crate::response::Event;
 use crate::store::{Batch, Change, Fault, Mark, Record, Row, Table, View};
 
@@ -46,7 +40,7 @@ impl Room {
     }
 }
 
-/// One command's changes so far.
+/// One step's changes so far.
 pub(super) struct Draft<'a> {
     view: &'a dyn View,
     mark: Mark,
@@ -54,8 +48,6 @@ pub(super) struct Draft<'a> {
     next: RevSub,
     room: &'a mut Room,
     delta: Delta,
-    /// The rows written so far, if the command will ask for them.
-    written: Option<BTreeMap<Bytes, Row>>,
     out: &'a mut Applied,
 }
 
@@ -66,30 +58,32 @@ pub(super) struct Written<'a> {
 }
 
 impl<'a> Draft<'a> {
-    /// On the state of `view`, in a room that the draft has for itself until it is closed.
+    /// On the state of `view`, in a room that the draft has for itself until it is closed. `next` is
+    /// where an earlier step of the same command has left off.
     pub(super) fn new(
         view: &'a dyn View,
-        at: Position,
+        (at, next): (Position, Option<RevSub>),
         (room, out): (&'a mut Room, &'a mut Applied),
     ) -> Draft<'a> {
         let mark = Mark { applied: at, ..view.mark() };
-        let next = mark.revision.after();
+        let next = next.unwrap_or(mark.revision.after());
         room.batch.renew(mark);
-        Draft { view, mark, next, room, delta: Delta::default(), written: None, out }
+        Draft { view, mark, next, room, delta: Delta::default(), out }
     }
 
-    /// From here on the command reads what it writes.
-    pub(super) fn track(&mut self) {
-        self.written.get_or_insert_default();
-    }
-
-    /// Leaves the changes, and where they lead, in the room's batch; says what they count for.
-    pub(super) fn close(self) -> Delta {
+    /// Leaves the changes, and where they lead, in the room's batch; says where the next step goes on,
+    /// and what these changes count for.
+    pub(super) fn close(self) -> (RevSub, Delta) {
         self.room.batch.set_mark(self.mark);
-        self.delta
+        (self.next, self.delta)
     }
 
-    /// The state before the command.
+    /// Whether this step has changed nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.room.batch.changes().is_empty()
+    }
+
+    /// The state before this step.
     pub(super) fn view(&self) -> &'a dyn View {
         self.view
     }
@@ -116,37 +110,12 @@ impl<'a> Draft<'a> {
 
     /// The newest row of a key, a tombstone included.
     pub(super) fn row(&self, key: &[u8]) -> Option<Row> {
-        let written = self.written.as_ref().and_then(|rows| rows.get(key).copied());
-        written.or_else(|| self.view.row(key))
+        self.view.row(key)
     }
 
-    /// The living keys of a range, in order.
-    pub(super) fn live_in(&self, keys: &KeyRange) -> Vec<(Bytes, Row)> {
-        let written = self.written.as_ref().filter(|rows| !rows.is_empty());
-        let mut found = Vec::new();
-        self.view.scan(keys, &mut |key, row| {
-            if !row.is_tombstone() && !written.is_some_and(|rows| rows.contains_key(key)) {
-                found.push((Bytes::copy_from_slice(key), *row));
-            }
-            ControlFlow::Continue(())
-        });
-        let own = written.into_iter().flatten();
-        let own = own.filter(|(key, row)| keys.contains(key) && !row.is_tombstone());
-        let before = found.len();
-        found.extend(own.map(|(key, row)| (key.clone(), *row)));
-        if found.len() > before {
-            found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        }
-        found
-    }
-
-    /// The encoded pair of a change, of this command or an earlier one.
+    /// The encoded pair of a change.
     pub(super) fn pair(&self, at: RevSub) -> Result<Bytes, Fault> {
-        let own = self.room.batch.changes().iter().rev().find_map(|change| match change {
-            Change::Write { record, .. } if record.at == at => Some(record.kv.clone()),
-            _ => None,
-        });
-        own.map_or_else(|| Ok(self.view.record(at)?.kv), Ok)
+        Ok(self.view.record(at)?.kv)
     }
 
     /// Writes a key whose newest row is `newest`.
@@ -237,9 +206,6 @@ impl<'a> Draft<'a> {
     }
 
     fn write(&mut self, key: Bytes, row: Row, record: Record) {
-        if let Some(written) = &mut self.written {
-            written.insert(key.clone(), row);
-        }
         self.room.batch.push(Change::Write { key, row, record });
     }
 
@@ -267,7 +233,7 @@ impl<'a> Draft<'a> {
         let mut last = RevSub { main: self.mark.revision, sub: 0 };
         let seen = self.view.records(last, &mut |record| {
             last = record.at;
-            ControlFlow::Continue(())
+            std::ops::ControlFlow::Continue(())
         });
         assert!(seen.is_ok(), "the mutant runs on a healthy disk only");
         for change in self.room.batch.changes() {

@@ -70,6 +70,14 @@ pub(super) struct Delta {
     pub(super) garbage: u64,
 }
 
+impl Delta {
+    /// One more step adds this.
+    pub(super) fn add(&mut self, step: Delta) {
+        self.written += step.written;
+        self.garbage += step.garbage;
+    }
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ledger {
@@ -79,6 +87,8 @@ pub(super) struct Ledger {
     /// What `garbage` was at the newest sample.
     sampled: u64,
     digest: Option<u64>,
+    /// The digest has taken in how the command under way begins.
+    begun: bool,
 }
 
 impl Ledger {
@@ -95,7 +105,20 @@ impl Ledger {
         self.digest
     }
 
-    /// Takes in a command's outcome, before the store does; `view` is the state before it.
+    /// Takes in a step of a command that goes on, before the store does. Where a command is cut into
+    /// steps does not show in the digest.
+    pub(super) fn note(&mut self, batch: &Batch) {
+        if batch.changes().is_empty() {
+            return; // its revision may not be taken yet
+        }
+        if let Some(digest) = self.digest {
+            self.digest = Some(digest_of((digest, self.begun), batch, ""));
+            self.begun = true;
+        }
+    }
+
+    /// Takes in a command's last step and its outcome, before the store does; `view` is the state before
+    /// that step, `delta` counts all of them.
     pub(super) fn enter(
         &mut self,
         (view, batch): (&dyn View, &mut Batch),
@@ -104,8 +127,10 @@ impl Ledger {
     ) {
         let mark = batch.mark();
         if let Some(digest) = self.digest {
-            self.digest = Some(digest_of(digest, batch, result));
+            let refusal = result.as_ref().err().map_or("", |rejection| rejection.text());
+            self.digest = Some(digest_of((digest, self.begun), batch, refusal));
         }
+        self.begun = false;
         self.written += delta.written;
         self.garbage += delta.garbage;
         if mark.compacted > view.mark().compacted {
@@ -173,18 +198,22 @@ fn decode(row: &[u8]) -> Option<Ledger> {
         garbage: numbers.next()?,
         sampled: numbers.next()?,
         digest: numbers.next(),
+        begun: false,
     })
 }
 
-/// The digest after a command (law 3). The batch holds everything that the command changes, events and
-/// lease changes follow from it; of the answer only its kind is not in there.
-fn digest_of(before: u64, batch: &Batch, result: &Result<Body, Rejection>) -> u64 {
+/// The digest after a step of a command (law 3), given the one before and whether the command has begun
+/// in it. The batches hold everything that the command changes, events and lease changes follow from
+/// them; of the answer only its kind is not in there.
+fn digest_of((before, begun): (u64, bool), batch: &Batch, refusal: &str) -> u64 {
     let mut digest = Digest(before);
-    let mark = batch.mark();
-    digest.number(mark.applied.index.0);
-    digest.number(mark.revision.0 as u64);
-    digest.number(mark.compacted.0 as u64);
-    digest.bytes(result.as_ref().err().map_or("", |rejection| rejection.text()).as_bytes());
+    if !begun {
+        let mark = batch.mark();
+        digest.number(mark.applied.index.0);
+        digest.number(mark.revision.0 as u64);
+        digest.number(mark.compacted.0 as u64);
+        digest.bytes(refusal.as_bytes());
+    }
     for change in batch.changes() {
         match change {
             Change::Write { row, record, .. } => {

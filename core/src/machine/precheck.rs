@@ -45,19 +45,80 @@ impl Path {
     }
 }
 
-/// Evaluates the compares of `txn`, and those of the nested transactions it comes to.
-pub(crate) fn path(view: &dyn View, txn: &Txn) -> Result<Path, Fault> {
-    let mut succeeded = true;
-    for compare in &txn.compares {
-        succeeded = succeeded && holds(view, compare)?;
+/// The compares of a transaction, and of the nested ones that it comes to, while they are evaluated: in
+/// the order in which they stand, those that are known first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Compared {
+    known: Vec<bool>,
+    /// The one after those.
+    current: Option<Comparison>,
+    /// How many this walk has passed.
+    passed: usize,
+}
+
+impl Compared {
+    /// Evaluates some more; gives the path once all are known. `txn` is the one it began with, and the
+    /// state has not changed since.
+    ///
+    /// # Errors
+    /// A value that cannot be read.
+    pub(crate) fn path(
+        &mut self,
+        view: &dyn View,
+        txn: &Txn,
+        budget: &mut Budget,
+    ) -> Result<Option<Path>, Fault> {
+        self.passed = 0;
+        self.walk(view, txn, budget)
     }
-    let mut path = Path { succeeded, nested: Vec::new() };
-    for op in path.branch(txn) {
-        if let TxnOp::Txn(child) = op {
-            path.nested.push(self::path(view, child)?);
+
+    fn walk(
+        &mut self,
+        view: &dyn View,
+        txn: &Txn,
+        budget: &mut Budget,
+    ) -> Result<Option<Path>, Fault> {
+        let mut succeeded = true;
+        for compare in &txn.compares {
+            let Some(holds) = self.holds(view, compare, budget)? else { return Ok(None) };
+            succeeded = holds;
+            if !holds {
+                break;
+            }
+        }
+        let mut path = Path { succeeded, nested: Vec::new() };
+        for op in path.branch(txn) {
+            if let TxnOp::Txn(child) = op {
+                let Some(child) = self.walk(view, child, budget)? else { return Ok(None) };
+                path.nested.push(child);
+            }
+        }
+        Ok(Some(path))
+    }
+
+    fn holds(
+        &mut self,
+        view: &dyn View,
+        compare: &Compare,
+        budget: &mut Budget,
+    ) -> Result<Option<bool>, Fault> {
+        if let Some(holds) = self.known.get(self.passed).copied() {
+            self.passed += 1;
+            return Ok(Some(holds));
+        }
+        let mut comparison = self.current.take().unwrap_or_else(|| Comparison::new(compare));
+        loop {
+            if let Some(holds) = comparison.step(view, compare, budget)? {
+                self.known.push(holds);
+                self.passed += 1;
+                return Ok(Some(holds));
+            }
+            if budget.is_spent() {
+                self.current = Some(comparison);
+                return Ok(None);
+            }
         }
     }
-    Ok(path)
 }
 
 /// Checks the operations along `path`.
@@ -108,15 +169,6 @@ fn check_present(view: &dyn View, put: &Put) -> Result<(), Rejection> {
 fn check_lease(view: &dyn View, put: &Put) -> Result<(), Rejection> {
     let unknown = put.lease != LeaseId::NONE && lease_ttl(view, put.lease).is_none();
     if unknown { Err(Rejection::LeaseNotFound) } else { Ok(()) }
-}
-
-fn holds(view: &dyn View, compare: &Compare) -> Result<bool, Fault> {
-    let mut comparison = Comparison::new(compare);
-    loop {
-        if let Some(holds) = comparison.step(view, compare, &mut Budget::unbounded())? {
-            return Ok(holds);
-        }
-    }
 }
 
 /// A compare under way.

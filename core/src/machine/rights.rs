@@ -47,6 +47,16 @@ impl Rights {
             Need::Write => self.write.covers(keys),
         }
     }
+
+    /// Where the allowed range that `key` is in ends; `None` when it has no end. `key` is allowed.
+    pub(super) fn reach(&self, need: Need, key: &[u8]) -> Option<Bytes> {
+        let Union(spans) = match need {
+            Need::Read => &self.read,
+            Need::Write => &self.write,
+        };
+        let later = spans.partition_point(|(start, _)| start.as_ref() <= key);
+        spans[..later].last().and_then(|(_, end)| end.clone())
+    }
 }
 
 /// Ranges in order, of which no two touch; an end of `None` is no end.
@@ -193,7 +203,19 @@ mod tests {
                 true => allowed(&start),
                 false => inside.iter().all(|key| allowed(key)),
             };
-            prop_assert_eq!(Rights::of(grants.iter()).allow(Need::Read, &asked), expected);
+            let rights = Rights::of(grants.iter());
+            prop_assert_eq!(rights.allow(Need::Read, &asked), expected);
+            if allowed(&start) {
+                let end = rights.reach(Need::Read, start.as_bytes());
+                let inside = |key: &&String| {
+                    **key >= start && end.as_ref().is_none_or(|end| key.as_bytes() < &end[..])
+                };
+                prop_assert!(world.iter().filter(inside).all(|key| allowed(key)));
+                if let Some(end) = end {
+                    let end = std::str::from_utf8(&end).expect("borders are text");
+                    prop_assert!(end > start.as_str() && !allowed(end));
+                }
+            }
         }
     }
 }

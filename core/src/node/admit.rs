@@ -2,7 +2,7 @@
 
 use crate::command::Command;
 use crate::fact::Fact;
-use crate::id::{LeaseId, RequestId};
+use crate::id::RequestId;
 use crate::mutant;
 use crate::output::Output;
 use crate::rejection::Rejection;
@@ -76,7 +76,8 @@ impl Node {
     /// Whether a proposal could go anywhere now. A leader lets commands gather while enough batches are
     /// on their way to the disk: that is the whole of group commit.
     pub(super) fn may_propose(&self) -> bool {
-        if self.raft.is_installing() || self.dropped {
+        let behind = self.backlog.bytes() >= self.config.limits.uncommitted_bytes_max;
+        if self.raft.is_installing() || self.dropped || behind {
             return false;
         }
         match (self.raft.role(), self.raft.leader()) {
@@ -93,9 +94,9 @@ impl Node {
     /// what is beyond one turn's share.
     pub(super) fn propose(&mut self) {
         if self.raft.role() != Role::Leader {
-            // An expiry is this member's decision as the leader: its successor has given the lease
-            // more time, and must not be handed the decision of before.
-            self.queue.retain(|waiting| !waiting.is_revocation || waiting.id.sequence != 0);
+            // An expiry is this member's decision as the leader, and so is what it noted: its successor
+            // has given the lease more time, and must not be handed the decision of before.
+            self.queue.retain(|waiting| !waiting.is_of_lessor || waiting.id.sequence != 0);
         }
         let mut proposed = 0;
         while proposed < self.config.limits.turn_bytes_max
@@ -114,11 +115,6 @@ impl Node {
                 self.queue.retain(|waiting| waiting.id.sequence != 0);
             }
         }
-    }
-
-    /// An expired lease is revoked through the log like any other; nobody waits for the answer.
-    pub(super) fn queue_revocation(&mut self, lease: LeaseId) {
-        self.propose_own(Op::LeaseRevoke { id: lease });
     }
 
     /// Answers the requests whose time is over. Whether their commands take effect stays open.
@@ -154,6 +150,9 @@ impl Node {
             Reader::Lease(work) => work.deadline > now,
         });
         self.forwarded.retain(|_, forwarded| pending.contains(forwarded.request.sequence));
-        self.expiring.retain(|work| work.deadline > now);
+        self.expiring.retain(|_, waiting| {
+            waiting.retain(|work| work.deadline > now);
+            !waiting.is_empty()
+        });
     }
 }

@@ -10,6 +10,7 @@ use crate::lessor::Renewal;
 use crate::message::{LeaseAnswer, LeaseAsk, LeaseOutcome, Message};
 use crate::mutant;
 use crate::output::{Effect, Output};
+use crate::request::Op;
 use crate::response::Body;
 use crate::status::Role;
 use crate::store::Store;
@@ -42,6 +43,32 @@ pub(super) struct Forwarded {
 }
 
 impl Node {
+    /// Expired leases are revoked through the log like any other; nobody waits for the answer. A bounded
+    /// number is on its way at a time, and more follow as soon as half of them are gone.
+    pub(super) fn expire_leases(&mut self, now: Instant, out: &mut Output) {
+        if self.may_expire() {
+            let most = self.config.limits.lease_revoke_batch;
+            for id in self.lessor.expired(now, most - self.lessor.reported()) {
+                out.facts.push(Fact::LeaseExpired { id });
+                self.propose_own(Op::LeaseRevoke { id });
+            }
+        }
+        self.overdue = self.lessor.deadline() <= now;
+    }
+
+    /// Whether revocations may be proposed for more expired leases.
+    pub(super) fn may_expire(&self) -> bool {
+        self.lessor.reported() <= self.config.limits.lease_revoke_batch / 2
+    }
+
+    /// Once per heartbeat: some leases of which it is time to note what is left.
+    pub(super) fn note_leases(&mut self, now: Instant) {
+        let notes = self.lessor.to_note(now, self.config.limits.lease_checkpoint_batch);
+        if !notes.is_empty() {
+            self.propose_own(Op::LeaseCheckpoint(notes));
+        }
+    }
+
     /// A session asks: the leader answers itself, others forward.
     pub(super) fn ask_lease(
         &mut self,
@@ -118,26 +145,44 @@ impl Node {
 
     /// Answers everybody whose read index is applied, and the renewals that waited for a revocation.
     pub(super) fn finish_reads(&mut self, now: Instant, store: &impl Store, out: &mut Output) {
-        let applied = match mutant::on(9) {
-            true => Index(u64::MAX),
-            false => store.mark().applied.index,
-        };
+        let settled = self.backlog.settled().applied.index;
+        let applied = if mutant::on(9) { Index(u64::MAX) } else { settled };
         if mutant::on(59) {
             self.answer_from_memory(store);
         }
-        let mut work = std::mem::take(&mut self.expiring);
+        let mut work = self.take_concluded();
         for reader in self.reads.take_ready(applied) {
             match reader {
-                Reader::Request(id) => self.answer_body(id, Body::ReadIndex, store),
+                Reader::Request(id) => self.answer_body(id, Body::ReadIndex),
                 Reader::Lease(lease) => work.push(lease),
             }
         }
+        // What is being applied may take its time; a lease whose renewal waits for it lives on.
+        for reader in self.reads.confirmed() {
+            if let Reader::Lease(LeaseWork { lease, renew: true, .. }) = reader {
+                self.lessor.hold(now, *lease);
+            }
+        }
         for work in work {
-            self.answer_lease(now, (work, store.mark().applied.index), out);
+            self.answer_lease(now, (work, settled), out);
         }
         for (request, body) in std::mem::take(&mut self.turn.lease_answers) {
-            self.answer_body(request, body, store);
+            self.answer_body(request, body);
         }
+        let notes = std::mem::take(&mut self.turn.notes_ended);
+        for notes in notes.chunks(self.config.limits.lease_checkpoint_batch) {
+            self.propose_own(Op::LeaseCheckpoint(notes.to_vec()));
+        }
+    }
+
+    /// Renewals that need not wait any more: what they waited for has happened, or is another's business.
+    fn take_concluded(&mut self) -> Vec<LeaseWork> {
+        let outcomes = std::mem::take(&mut self.turn.lease_outcomes);
+        if self.raft.role() != Role::Leader || !self.lessor.is_primary() {
+            return std::mem::take(&mut self.expiring).into_values().flatten().collect();
+        }
+        let waiting = outcomes.iter().filter_map(|id| self.expiring.remove(id));
+        waiting.flatten().collect()
     }
 
     /// Only a mutant answers renewals from what this member has applied.
@@ -180,7 +225,11 @@ impl Node {
                 self.tell(work.asker, work.renew, outcome, out);
             }
             Renewal::Missing => self.tell(work.asker, work.renew, LeaseOutcome::Missing, out),
-            Renewal::Expiring => self.expiring.push(work),
+            Renewal::Expiring => self.expiring.entry(work.lease).or_default().push(work),
+            Renewal::Noted { take_back } => {
+                self.turn.notes_ended.extend(take_back);
+                self.expiring.entry(work.lease).or_default().push(work);
+            }
         }
     }
 

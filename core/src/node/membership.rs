@@ -41,6 +41,7 @@ use crate::status::Role;
 use crate::store::{Fault, Store, View};
 use crate::time::Instant;
 
+use super::apply::Held;
 use super::{Appended, Node};
 
 /// How long a member must have been connected to count as healthy (etcd's health interval).
@@ -333,7 +334,7 @@ impl Node {
         now: Instant,
         entry: &Entry,
         store: &mut impl Store,
-        out: &mut Output,
+        (held, out): (&mut Held, &mut Output),
     ) -> Result<(), Fault> {
         let command = codec::decode_change(&entry.data)
             .map_err(|error| Fault::new("reading a log entry", entry.at.to_string(), error))?;
@@ -348,7 +349,7 @@ impl Node {
             let (at, change) = (entry.at, change.clone());
             out.facts.push(Fact::MembersChanged { at, change });
         }
-        self.applied_command(now, command.id, &mut applied);
+        self.conclude(command.id, &mut applied, held);
         Ok(())
     }
 

@@ -34,8 +34,8 @@ pub(super) struct Queue {
 pub(super) struct Waiting {
     /// Whose request it is.
     pub id: RequestId,
-    /// Whether it revokes a lease.
-    pub is_revocation: bool,
+    /// Whether it revokes a lease, or notes what is left of some.
+    pub is_of_lessor: bool,
     bytes: usize,
 }
 
@@ -136,9 +136,9 @@ impl Queue {
     }
 
     fn note(&mut self, command: &Command, before: usize) {
-        let is_revocation = matches!(command.op, Op::LeaseRevoke { .. });
+        let is_of_lessor = matches!(command.op, Op::LeaseRevoke { .. } | Op::LeaseCheckpoint(_));
         let bytes = self.encoded.len() - before;
-        self.waiting.push_back(Waiting { id: command.id, is_revocation, bytes });
+        self.waiting.push_back(Waiting { id: command.id, is_of_lessor, bytes });
     }
 }
 

@@ -13,22 +13,15 @@ use crate::output::{Effect, Output};
 use crate::raft::message;
 use crate::request::Op;
 use crate::status::Role;
-use crate::store::{Fault, Store};
 use crate::time::Instant;
 
 use super::{Appended, Node};
 
 impl Node {
     /// Handles one ready: disk first, so that it works while the rest is done; then the messages that
-    /// may leave at once (thesis 10.2.1: a leader replicates in parallel with its own write); then
-    /// apply.
-    pub(super) fn handle_ready(
-        &mut self,
-        now: Instant,
-        mut ready: Ready,
-        store: &mut impl Store,
-        out: &mut Output,
-    ) -> Result<(), Fault> {
+    /// may leave at once (thesis 10.2.1: a leader replicates in parallel with its own write). What is
+    /// committed joins the backlog.
+    pub(super) fn handle_ready(&mut self, now: Instant, mut ready: Ready, out: &mut Output) {
         for state in ready.take_read_states() {
             self.reads.answered(&state.request_ctx, Index(state.index));
         }
@@ -40,7 +33,7 @@ impl Node {
         at_once.extend(asks);
         let mut committed = ready.take_committed_entries();
         if mutant::on(5) {
-            committed = not_committed(&ready, committed, store.mark().applied.index);
+            committed = not_committed(&ready, committed, self.backlog.last());
         }
         if ready.snapshot().get_metadata().index != 0 {
             let meta = message::meta_from_raft(ready.snapshot());
@@ -56,12 +49,8 @@ impl Node {
             out.facts.push(Fact::Committed { index: Index(last.index.max(before.0)) });
         }
         for entry in &committed {
-            self.apply(now, message::entry_from_raft(entry), store, out)?;
+            self.backlog.push(message::entry_from_raft(entry));
         }
-        if let Some(last) = committed.last() {
-            self.raft.applied(Index(last.index.min(self.raft.commit().0)));
-        }
-        Ok(())
     }
 
     fn append(&mut self, now: Instant, ready: &Ready, out: &mut Output) {

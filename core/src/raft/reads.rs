@@ -30,8 +30,9 @@ pub struct Reads<T> {
     next: u64,
     gathering: Vec<T>,
     asked: BTreeMap<u64, Batch<T>>,
-    /// Batches whose index is known and not yet applied here.
+    /// Batches whose index is known and not yet applied here, and how many of them were shown.
     indexed: Vec<(Index, Vec<T>)>,
+    shown: usize,
 }
 
 impl<T> Reads<T> {
@@ -45,6 +46,7 @@ impl<T> Reads<T> {
             gathering: Vec::new(),
             asked: BTreeMap::new(),
             indexed: Vec::new(),
+            shown: 0,
         }
     }
 
@@ -99,7 +101,15 @@ impl<T> Reads<T> {
             }
             !due
         });
+        self.shown = self.shown.min(self.indexed.len());
         ready
+    }
+
+    /// Readers whose index has become known and is not applied yet, each once or, after others were
+    /// ready, again.
+    pub fn confirmed(&mut self) -> impl Iterator<Item = &T> {
+        let shown = std::mem::replace(&mut self.shown, self.indexed.len());
+        self.indexed[shown..].iter().flat_map(|(_, readers)| readers)
     }
 
     /// Takes out everybody that waits, in whatever stage.

@@ -5,9 +5,10 @@
 //! records of the store.
 //!
 //! Laws:
-//!  1. A stretch ends between two revisions, so no revision is torn.
+//!  1. A stretch ends between two revisions, or within its first if that alone is too large: then it says
+//!     where the next one goes on, and nobody is told of the revision before it is whole.
 //!  2. It is bounded in revisions, in changes looked at and handed out, in their bytes, and in watchers
-//!     served, except that its first revision is always taken whole.
+//!     served; only from the log, which has no large ones, the first revision is always taken whole.
 //!
 //! Worked example: at r90, watchers 1 and 2 want r10 and r40. With a bound of 50 revisions the first
 //! pass reads r10 to r59 and leaves both wanting r60, the second brings both up to date.
@@ -40,6 +41,8 @@ pub(super) struct Bounds {
 pub(super) struct Stretch {
     /// Everything up to here was looked at.
     pub upto: Revision,
+    /// Where it stopped within its first revision.
+    pub torn: Option<RevSub>,
     /// What each watcher is to be handed, in order.
     pub found: BTreeMap<i64, Vec<Event>>,
     /// What was spent, as [`Bounds`] counts it.
@@ -52,9 +55,9 @@ pub(super) struct Stretch {
 /// Gives the number of those it has asked.
 pub(super) type Wanted<'a> = dyn Fn(&[u8], Revision, bool, &mut Vec<i64>) -> usize + 'a;
 
-/// Reads from `from` at most to `to`, the hub's revision.
+/// Reads from `from` at most to `to`, the hub's revision, or the one that was torn before `from`.
 pub(super) fn read(
-    from: Revision,
+    from: RevSub,
     to: Revision,
     source: (&EventLog, &dyn View),
     bounds: Bounds,
@@ -62,10 +65,10 @@ pub(super) fn read(
 ) -> Result<Stretch, Fault> {
     let mut pass = Pass::new(from, to, bounds);
     let (log, view) = source;
-    if from >= log.floor() {
-        for seq in log.since(from) {
+    if from.sub == 0 && from.main >= log.floor() {
+        for seq in log.since(from.main) {
             let event = log.get(seq);
-            if !pass.admits(event.at.main) {
+            if pass.current != Some(event.at.main) && !pass.admits(event.at) {
                 break;
             }
             pass.take(&event.key, event.at.main, event.delete, wanted);
@@ -74,10 +77,10 @@ pub(super) fn read(
         return Ok(pass.finish());
     }
     let mut fault = None;
-    let skipped = mutant::on(42) && from == view.mark().compacted;
-    let first = if skipped { from.next() } else { from };
-    view.records(RevSub { main: first, sub: 0 }, &mut |record| {
-        if record.at.main > to || !pass.admits(record.at.main) {
+    let skipped = mutant::on(42) && from.sub == 0 && from.main == view.mark().compacted;
+    let first = if skipped { RevSub { main: from.main.next(), sub: 0 } } else { from };
+    view.records(first, &mut |record| {
+        if record.at.main > to || !pass.admits(record.at) {
             return ControlFlow::Break(());
         }
         let Some(kv) = KeyValue::decode(&record.kv) else {
@@ -111,24 +114,28 @@ struct Pass {
 }
 
 impl Pass {
-    fn new(from: Revision, to: Revision, bounds: Bounds) -> Pass {
-        let upto = Revision(from.0 - 1);
-        let stretch = Stretch { upto, found: BTreeMap::new(), changes: 0, bytes: 0 };
-        let (current, ids) = (None, Vec::new());
-        Pass { stretch, bounds, current, to, stopped: false, revisions: 0, ids }
+    fn new(from: RevSub, to: Revision, bounds: Bounds) -> Pass {
+        let upto = Revision(from.main.0 - 1);
+        let stretch = Stretch { upto, torn: None, found: BTreeMap::new(), changes: 0, bytes: 0 };
+        let goes_on = from.sub > 0;
+        let current = goes_on.then_some(from.main);
+        let revisions = usize::from(goes_on);
+        Pass { stretch, bounds, current, to, stopped: false, revisions, ids: Vec::new() }
     }
 
-    /// Whether a change of `main` still belongs to this stretch (laws 1 and 2).
-    fn admits(&mut self, main: Revision) -> bool {
-        if self.current == Some(main) {
-            return true;
-        }
-        self.stretch.upto = self.current.unwrap_or(self.stretch.upto);
+    /// Whether a change still belongs to this stretch (laws 1 and 2).
+    fn admits(&mut self, at: RevSub) -> bool {
         let (stretch, bounds) = (&self.stretch, &self.bounds);
-        let over = self.revisions >= bounds.revisions
-            || stretch.changes >= bounds.changes
-            || stretch.bytes >= bounds.bytes
-            || stretch.found.len() >= bounds.watchers;
+        let spent = stretch.changes >= bounds.changes || stretch.bytes >= bounds.bytes;
+        if self.current == Some(at.main) {
+            self.stopped = spent && self.revisions == 1;
+            self.stretch.torn = self.stopped.then_some(at);
+            return !self.stopped;
+        }
+        let main = at.main;
+        let over =
+            spent || self.revisions >= bounds.revisions || stretch.found.len() >= bounds.watchers;
+        self.stretch.upto = self.current.unwrap_or(self.stretch.upto);
         self.stopped = self.revisions > 0 && over;
         if !self.stopped {
             self.current = Some(main);

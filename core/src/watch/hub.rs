@@ -18,14 +18,15 @@
 //! without anything having been done for it: asked for progress, it says r7.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::time::Duration;
 
 use super::index::KeyIndex;
 use super::log::EventLog;
 use super::stream::{Stream, Turn};
 use super::{WatchRequest, WatchResponse, WatchStreamId};
-use crate::id::Revision;
+use crate::id::{RevSub, Revision};
+use crate::kv::KeyValue;
 use crate::mutant;
 use crate::mvcc::Budget;
 use crate::response::Event;
@@ -96,7 +97,14 @@ pub(super) struct Target {
 #[derive(Debug)]
 pub struct Hub {
     options: HubOptions,
+    /// Watchers are told of everything up to here.
     mark: Mark,
+    /// What was published last; further on only while something is being announced.
+    told: Mark,
+    /// The first change of what is being announced that was not looked at.
+    announcing: Option<RevSub>,
+    /// Changes that were published since the announcement last went on.
+    arrived: usize,
     log: EventLog,
     streams: BTreeMap<WatchStreamId, Stream>,
     /// Synced watchers by their keys.
@@ -125,6 +133,9 @@ impl Hub {
         Hub {
             log: EventLog::new(at.revision.next(), options.log_bytes),
             mark: at,
+            told: at,
+            announcing: None,
+            arrived: 0,
             streams: BTreeMap::new(),
             routes: KeyIndex::new(rng.fork(1)),
             ready: BTreeSet::new(),
@@ -158,14 +169,16 @@ impl Hub {
         view: &impl View,
     ) {
         self.learn(view.mark());
-        let (mark, routes) = (self.mark, &mut self.routes);
+        let (told, routes) = (self.told, &mut self.routes);
         let Some(state) = self.streams.get_mut(&stream) else { return };
         match request {
-            WatchRequest::Create(create) => state.create(create, mark, routes),
-            WatchRequest::Cancel { id } => state.cancel(id, mark, routes),
-            WatchRequest::Progress => state.request_progress(mark.revision),
+            WatchRequest::Create(create) => {
+                state.create(create, (told, self.announcing.is_some()), routes);
+            }
+            WatchRequest::Cancel { id } => state.cancel(id, told, routes),
+            WatchRequest::Progress => state.request_progress(self.mark.revision),
         }
-        if state.has_more() {
+        if state.has_more(self.mark.revision) {
             self.ready.insert(stream);
         }
     }
@@ -174,7 +187,7 @@ impl Hub {
     pub fn refuse(&mut self, stream: WatchStreamId, reason: &str, view: &impl View) {
         self.learn(view.mark());
         let Some(state) = self.streams.get_mut(&stream) else { return };
-        state.refuse(reason, self.mark);
+        state.refuse(reason, self.told);
         self.ready.insert(stream);
     }
 
@@ -187,15 +200,18 @@ impl Hub {
 
     /// The store published a state: all events since the one before, in order, whole revisions. A
     /// mark may move alone (compaction). Called before anybody is shown the state. Events that the
-    /// hub began after are skipped; if some are missing, watchers find them in the store.
+    /// hub began after are skipped; if some are missing, since they were too many, they are announced from
+    /// the store: see [`Hub::announce`].
     pub fn published(&mut self, _now: Instant, mut events: Vec<Event>, mark: Mark) {
-        let known = self.mark.revision;
+        let known = self.told.revision;
         events.drain(..events.partition_point(|event| event.at.main <= known));
         if mark.revision < known {
             return;
         }
-        if !continues(&events, known, mark.revision) {
-            self.resynchronise(mark);
+        self.told = Mark { compacted: mark.compacted.max(self.told.compacted), ..mark };
+        if self.announcing.is_some() || !continues(&events, known, mark.revision) {
+            self.arrived += events.len();
+            self.announcing.get_or_insert(known.after());
             return;
         }
         for event in events {
@@ -205,7 +221,56 @@ impl Hub {
             self.route(event);
         }
         self.log.trim();
-        self.mark = Mark { compacted: mark.compacted.max(self.mark.compacted), ..mark };
+        self.mark = self.told;
+    }
+
+    /// Goes on with what was published without its events: finds the watchers that each change concerns,
+    /// as far as half of the budget goes, or twice as far as more was published meanwhile. Until all is
+    /// announced, watchers are told of nothing that comes behind it; those concerned read it from the
+    /// store.
+    ///
+    /// # Errors
+    /// This member cannot read its own state.
+    pub fn announce(&mut self, view: &impl View, budget: &mut Budget) -> Result<(), Fault> {
+        let Some(from) = self.announcing else { return Ok(()) };
+        self.learn(view.mark());
+        if from.main < self.mark.compacted {
+            self.resynchronise(self.told);
+            return Ok(());
+        }
+        let least = 2 * std::mem::take(&mut self.arrived);
+        let (mut share, mut looked, mut next) = (budget.divided(2), 0, None);
+        view.records(from, &mut |record| {
+            if record.at.main > self.told.revision {
+                return ControlFlow::Break(());
+            }
+            if looked >= least && share.is_spent() {
+                next = Some(record.at);
+                return ControlFlow::Break(());
+            }
+            looked += 1;
+            share.spend(1, record.kv.len());
+            if let Some(kv) = KeyValue::decode(&record.kv) {
+                self.routes.find(kv.key, &mut |target| self.targets.push(target));
+            }
+            for target in self.targets.drain(..) {
+                let stream =
+                    self.streams.get_mut(&target.stream).expect("routes name open streams");
+                let change = (record.at.main, record.tombstone);
+                if stream.miss(target.watcher, change, &mut self.routes) {
+                    self.ready.insert(target.stream);
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        budget.spend(looked, 0);
+        self.announcing = next;
+        if next.is_none() {
+            self.log.restart(self.told.revision.next());
+            self.mark = self.told;
+            self.name_those_behind();
+        }
+        Ok(())
     }
 
     /// The store was replaced by a snapshot: every watcher re-synchronises from the next revision it
@@ -234,6 +299,7 @@ impl Hub {
         let Some(state) = self.streams.get_mut(&stream) else { return Ok(()) };
         let mut turn = Turn {
             mark: self.mark,
+            announcing: self.announcing.is_some(),
             log: &self.log,
             options: &self.options,
             view,
@@ -244,7 +310,7 @@ impl Hub {
         };
         state.poll(&mut turn)?;
         turn.budget.spend(1, 0);
-        if state.has_more() {
+        if state.has_more(self.mark.revision) {
             self.ready.insert(stream);
         } else {
             self.ready.remove(&stream);
@@ -266,7 +332,7 @@ impl Hub {
 
     /// A stream whose transport could take no more now can: it is named again if it has more to say.
     pub fn resume(&mut self, stream: WatchStreamId) {
-        if self.streams.get(&stream).is_some_and(Stream::has_more) {
+        if self.streams.get(&stream).is_some_and(|state| state.has_more(self.mark.revision)) {
             self.ready.insert(stream);
         }
     }
@@ -281,9 +347,10 @@ impl Hub {
     }
 
     /// When the hub has something to do: at once while [`Hub::next_ready`] would name a stream, since a
-    /// poll that left more to say is followed by no other event; else when [`Hub::tick`] is due.
+    /// poll that left more to say is followed by no other event, and while something is being announced;
+    /// else when [`Hub::tick`] is due.
     pub fn deadline(&self) -> Instant {
-        if !self.ready.is_empty() {
+        if !self.ready.is_empty() || self.announcing.is_some() {
             return Instant(0);
         }
         self.ticks.first().map_or(Instant::NEVER, |(at, _)| *at)
@@ -298,7 +365,7 @@ impl Hub {
             // From now on, not from `at`: after a pause one report is due, not one for each period.
             state.tick = now + state.period;
             self.ticks.insert((state.tick, stream));
-            if state.has_more() {
+            if state.has_more(self.mark.revision) {
                 self.ready.insert(stream);
             }
         }
@@ -324,6 +391,16 @@ impl Hub {
         self.mark.revision
     }
 
+    /// The newest revision that was published: new watchers begin behind it.
+    pub fn told(&self) -> Revision {
+        self.told.revision
+    }
+
+    /// Whether [`Hub::announce`] has something to do.
+    pub fn is_announcing(&self) -> bool {
+        self.announcing.is_some()
+    }
+
     fn route(&mut self, event: Event) {
         let targets = &mut self.targets;
         self.routes.find(&event.key, &mut |target| targets.push(target));
@@ -340,14 +417,21 @@ impl Hub {
 
     fn resynchronise(&mut self, mark: Mark) {
         let old = self.mark.revision;
-        for (id, stream) in &mut self.streams {
+        for stream in self.streams.values_mut() {
             stream.resynchronise(old, mark.revision, &mut self.routes);
-            if stream.has_more() {
+        }
+        self.log.restart(mark.revision.next());
+        (self.mark, self.told, self.announcing) = (mark, mark, None);
+        self.name_those_behind();
+    }
+
+    /// Watchers that were behind may go on, and those whose queues name what the log had must.
+    fn name_those_behind(&mut self) {
+        for (id, stream) in &self.streams {
+            if stream.has_more(self.mark.revision) {
                 self.ready.insert(*id);
             }
         }
-        self.log.restart(mark.revision.next());
-        self.mark = mark;
     }
 
     /// A view may know of a later compaction than the last publication said.
@@ -359,6 +443,7 @@ impl Hub {
             seen.revision
         );
         self.mark.compacted = self.mark.compacted.max(seen.compacted);
+        self.told.compacted = self.mark.compacted;
     }
 }
 

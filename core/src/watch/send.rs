@@ -9,6 +9,8 @@
 //! Worked example: three events of 900 KiB with a limit of 2 MiB leave as two pieces: two events
 //! with `fragment`, then one without.
 
+use std::iter::Peekable;
+
 use bytes::Bytes;
 
 use super::log::EventLog;
@@ -66,6 +68,21 @@ pub(super) fn event(
     Ok(WatchEvent { delete: event.delete, kv: event.kv.clone(), prev_kv })
 }
 
+/// The next events of a response that all together are smaller than `limit` bytes, at least one of them, and
+/// their bytes.
+pub(super) fn piece(
+    events: &mut Peekable<impl Iterator<Item = WatchEvent>>,
+    limit: usize,
+) -> (Vec<WatchEvent>, usize) {
+    let (mut piece, mut bytes) = (Vec::new(), HEADER_BYTES);
+    let fits = |event: &WatchEvent, bytes: usize| bytes + event_len(event) < limit;
+    while let Some(event) = events.next_if(|event| piece.is_empty() || fits(event, bytes)) {
+        bytes += event_len(&event);
+        piece.push(event);
+    }
+    (piece, bytes)
+}
+
 /// The change before `prev`, where there is one, for mutant M50 alone.
 fn older(prev: RevSub, view: &dyn View) -> Result<RevSub, Fault> {
     if !mutant::on(50) {
@@ -82,19 +99,12 @@ pub(super) fn fragments(mut whole: WatchResponse, limit: usize, out: &mut Vec<Wa
         out.push(whole);
         return;
     }
-    let mut piece = control(whole.revision, whole.id);
-    let mut bytes = HEADER_BYTES;
-    for event in std::mem::take(&mut whole.events) {
-        let len = event_len(&event);
-        if !piece.events.is_empty() && bytes + len >= limit {
-            piece.fragment = !mutant::on(49);
-            out.push(std::mem::replace(&mut piece, control(whole.revision, whole.id)));
-            bytes = HEADER_BYTES;
-        }
-        bytes += len;
-        piece.events.push(event);
+    let mut rest = std::mem::take(&mut whole.events).into_iter().peekable();
+    while rest.peek().is_some() {
+        let (events, _) = piece(&mut rest, limit);
+        let fragment = rest.peek().is_some() && !mutant::on(49);
+        out.push(WatchResponse { events, fragment, ..control(whole.revision, whole.id) });
     }
-    out.push(piece);
 }
 
 /// A response's header, watch id and flags at most; encoding them exactly would need the wire's ids.

@@ -9,6 +9,8 @@
 //!  3. Every synced watcher with a queue is listed.
 //!  4. A poll with a budget does some work of each kind, and stops between two watchers, or between
 //!     two revisions of one, once the budget is spent. With a spent one only answers leave.
+//!     A revision of history that is too large for a poll is read in several; then what was made of it
+//!     leaves, and between the pieces of one response nothing else.
 //!  5. Progress for a revision leaves only when every watcher it speaks for has been handed all of it.
 //!
 //! Worked example: the client creates watcher 0 on `a` from r5 while the store is at r9, then asks
@@ -16,7 +18,9 @@
 //! events from r5 to r9 under header r9. Asked again, it answers with id -1 at r9.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::iter::Peekable;
 use std::time::Duration;
+use std::vec::IntoIter;
 
 use super::catchup::{self, Bounds, Stretch};
 use super::hub::{HubOptions, Target};
@@ -25,7 +29,7 @@ use super::log::EventLog;
 use super::send;
 use super::watcher::{Phase, Queue, Watcher};
 use super::{WatchCreate, WatchEvent, WatchResponse, WatchStreamId};
-use crate::id::Revision;
+use crate::id::{RevSub, Revision};
 use crate::mutant;
 use crate::mvcc::Budget;
 use crate::rejection::Rejection;
@@ -50,6 +54,10 @@ pub(super) struct Stream {
     reading_keys: KeyIndex<i64>,
     /// Those that will, likewise.
     waiting: BTreeSet<(Revision, i64)>,
+    /// A large revision that they are reading.
+    torn: Option<Torn>,
+    /// What was made of one, on its way.
+    leaving: VecDeque<Leaving>,
     /// The client asked how far the stream is, and was not answered yet.
     progress_wanted: bool,
     /// When it reports progress next, and how often.
@@ -57,10 +65,30 @@ pub(super) struct Stream {
     pub period: Duration,
 }
 
+/// A revision that is read in several polls.
+#[derive(Debug)]
+struct Torn {
+    /// The first change that was not read.
+    next: RevSub,
+    /// What each watcher will get.
+    made: BTreeMap<i64, Vec<WatchEvent>>,
+}
+
+/// The events of a large revision for one watcher that have not left.
+#[derive(Debug)]
+struct Leaving {
+    watcher: i64,
+    /// For the header of every piece.
+    header: Revision,
+    events: Peekable<IntoIter<WatchEvent>>,
+}
+
 /// What the hub lends a stream that is polled.
 pub(super) struct Turn<'a> {
     /// Where the hub is, with the newest compaction known.
     pub mark: Mark,
+    /// Whether it is announcing what comes behind that: who is up to date must still wait for it.
+    pub announcing: bool,
     /// Recent events.
     pub log: &'a EventLog,
     /// Bounds.
@@ -108,14 +136,21 @@ impl Stream {
             reading: BTreeSet::new(),
             reading_keys: KeyIndex::new(rng),
             waiting: BTreeSet::new(),
+            torn: None,
+            leaving: VecDeque::new(),
             progress_wanted: false,
             tick,
             period,
         }
     }
 
-    /// Starts a watcher, or refuses to.
-    pub fn create(&mut self, create: WatchCreate, mark: Mark, routes: &mut KeyIndex<Target>) {
+    /// Starts a watcher, or refuses to; `announcing` says that the hub has still to get to the mark.
+    pub fn create(
+        &mut self,
+        create: WatchCreate,
+        (mark, announcing): (Mark, bool),
+        routes: &mut KeyIndex<Target>,
+    ) {
         let refused = if create.start < 0 {
             Some(Rejection::Compacted.text())
         } else if create.keys.is_empty() {
@@ -129,7 +164,7 @@ impl Stream {
             return self.refuse(reason, mark);
         }
         let id = if create.id == 0 { self.choose_id() } else { create.id };
-        let watcher = Watcher::new(create, mark.revision);
+        let watcher = Watcher::new(create, mark.revision, announcing);
         match watcher.phase {
             Phase::Behind { next } => {
                 self.waiting.insert((next, id));
@@ -194,6 +229,23 @@ impl Stream {
         true
     }
 
+    /// A change that a synced watcher's keys concern is not in the log: it reads that from the store.
+    /// Says whether it wants the change.
+    pub fn miss(
+        &mut self,
+        id: i64,
+        (main, delete): (Revision, bool),
+        routes: &mut KeyIndex<Target>,
+    ) -> bool {
+        let watcher = self.watcher(id);
+        if !watcher.accepts(main, delete) {
+            return false;
+        }
+        let next = watcher.next(Revision(main.0 - 1));
+        self.set_behind(id, next, routes);
+        true
+    }
+
     /// The store jumped from `old` to `new` without events: whoever wants something in between
     /// reads it from the store.
     pub fn resynchronise(&mut self, old: Revision, new: Revision, routes: &mut KeyIndex<Target>) {
@@ -227,12 +279,14 @@ impl Stream {
         }
     }
 
-    /// Whether polling would bring something about.
-    pub fn has_more(&self) -> bool {
+    /// Whether polling would bring something about while the hub is at `at`.
+    pub fn has_more(&self, at: Revision) -> bool {
+        let firsts = self.reading.first().into_iter().chain(self.waiting.first());
         !self.control.is_empty()
             || !self.listed.is_empty()
-            || self.is_behind()
-            || self.progress_wanted
+            || !self.leaving.is_empty()
+            || firsts.min().is_some_and(|(next, _)| *next <= at)
+            || (self.progress_wanted && !self.is_behind())
     }
 
     fn is_behind(&self) -> bool {
@@ -251,6 +305,9 @@ impl Stream {
 
     /// Says what there is to say, up to the turn's bounds (law 4).
     pub fn poll(&mut self, turn: &mut Turn<'_>) -> Result<(), Fault> {
+        if self.leave(turn) {
+            return Ok(());
+        }
         let answers = self.control.len().min(turn.room());
         turn.out.extend(self.control.drain(..answers));
         if !self.control.is_empty() || turn.budget.is_spent() {
@@ -284,10 +341,16 @@ impl Stream {
     /// One stretch of history for those who are behind. It may use half of the room that is left, and
     /// gets half of the budget: those who are up to date wait no longer because others are not.
     fn catch_up(&mut self, turn: &mut Turn<'_>) -> Result<(), Fault> {
-        self.fill_reading(turn);
+        // Those who were reading a large revision may all be gone.
+        let first = self.reading.first().map(|(next, _)| *next);
+        self.torn.take_if(|torn| first.is_none_or(|next| next > torn.next.main));
+        if self.torn.is_none() {
+            self.fill_reading(turn);
+        }
         let Some(&(from, _)) = self.reading.first() else { return Ok(()) };
         // Those whose history is gone are told first, however many polls that takes.
-        if turn.room() == 0 || from < turn.mark.compacted {
+        let is_to_come = from > turn.mark.revision;
+        if turn.room() == 0 || from < turn.mark.compacted || is_to_come {
             return Ok(());
         }
         let half = turn.budget.divided(2);
@@ -298,7 +361,10 @@ impl Stream {
             watchers: turn.room().div_ceil(2),
         };
         let (watchers, keys) = (&self.watchers, &self.reading_keys);
-        let to = turn.mark.revision;
+        let (from, to) = match &self.torn {
+            Some(torn) => (torn.next, torn.next.main),
+            None => (RevSub { main: from, sub: 0 }, turn.mark.revision),
+        };
         let stretch =
             catchup::read(from, to, (turn.log, turn.view), bounds, &|key, at, delete, ids| {
                 let mut asked = 0;
@@ -312,7 +378,71 @@ impl Stream {
                 asked
             })?;
         turn.budget.spend(stretch.changes, stretch.bytes);
+        if self.torn.is_some() || stretch.torn.is_some() {
+            return self.tear(stretch, turn);
+        }
         self.hand_out_stretch(stretch, turn)
+    }
+
+    /// A part of a large revision was read. With the last one, what was made of it may leave.
+    fn tear(&mut self, stretch: Stretch, turn: &mut Turn<'_>) -> Result<(), Fault> {
+        let mut made = self.torn.take().map_or(BTreeMap::new(), |torn| torn.made);
+        for (id, events) in &stretch.found {
+            let watcher = &self.watchers[id];
+            let own: &mut Vec<WatchEvent> = made.entry(*id).or_default();
+            for event in events {
+                own.push(send::event(watcher, (event, None), turn.view, turn.budget)?);
+            }
+        }
+        if let Some(next) = stretch.torn {
+            self.torn = Some(Torn { next, made });
+            return Ok(());
+        }
+        let next = stretch.upto.next();
+        let done: Vec<(Revision, i64)> = self.reading.range(..(next, i64::MIN)).copied().collect();
+        let is_whole = stretch.upto == turn.mark.revision && !turn.announcing;
+        for (before, id) in done {
+            self.reading.remove(&(before, id));
+            if is_whole {
+                self.reading_keys.remove(&self.watchers[&id].keys, id);
+                self.set_synced(id, turn.routes);
+            } else {
+                self.watcher(id).phase = Phase::Behind { next };
+                self.reading.insert((next, id));
+            }
+        }
+        let header = turn.mark.revision;
+        self.leaving.extend(made.into_iter().map(|(watcher, made)| Leaving {
+            watcher,
+            header,
+            events: made.into_iter().peekable(),
+        }));
+        Ok(())
+    }
+
+    /// Lets go what was made of a large revision, as pieces where the watcher takes them. Says whether
+    /// there is more: nothing else is said in between, since clients take pieces for neighbours.
+    fn leave(&mut self, turn: &mut Turn<'_>) -> bool {
+        while let Some(mut leaving) = self.leaving.pop_front() {
+            if turn.room() == 0 || turn.budget.is_spent() {
+                self.leaving.push_front(leaving);
+                return true;
+            }
+            let id = leaving.watcher;
+            let watcher = self.watcher(id);
+            watcher.quiet = false;
+            let limit = if watcher.fragment { turn.options.fragment_bytes } else { usize::MAX };
+            let (events, bytes) = send::piece(&mut leaving.events, limit);
+            turn.budget.spend(events.len(), bytes);
+            let more = leaving.events.peek().is_some();
+            let fragment = more && !mutant::on(49);
+            let response = send::control(leaving.header, id);
+            turn.out.push(WatchResponse { events, fragment, ..response });
+            if more {
+                self.leaving.push_front(leaving);
+            }
+        }
+        false
     }
 
     /// Lets as many read history together as may. They stay until they are up to date: the others'
@@ -337,7 +467,8 @@ impl Stream {
             let events = stretch.found.remove(&id).unwrap_or_default();
             let cut = self.hand_out_history(id, &events, turn)?;
             self.reading.remove(&(next, id));
-            if cut.is_none() && stretch.upto == turn.mark.revision {
+            let is_whole = stretch.upto == turn.mark.revision && !turn.announcing;
+            if cut.is_none() && is_whole {
                 self.reading_keys.remove(&self.watchers[&id].keys, id);
                 self.set_synced(id, turn.routes);
             } else {
@@ -434,7 +565,7 @@ impl Stream {
     /// Answers a progress request once nothing is owed (law 5). What appeared since it was asked, a
     /// watcher that waits for its start or one that was compacted, makes it go unanswered.
     fn answer_progress(&mut self, turn: &mut Turn<'_>) {
-        let idle = self.listed.is_empty() && !self.is_behind();
+        let idle = self.listed.is_empty() && self.leaving.is_empty() && !self.is_behind();
         if !self.progress_wanted || !idle || turn.room() == 0 {
             return;
         }
@@ -495,6 +626,7 @@ impl Stream {
 
     /// Takes a watcher that is no longer in the table off the lists that law 2 speaks of.
     fn unplace(&mut self, id: i64, watcher: &Watcher, routes: &mut KeyIndex<Target>) {
+        self.forget_made(id);
         match watcher.phase {
             Phase::Synced(_) => {
                 routes.remove(&watcher.keys, Target { stream: self.id, watcher: id });
@@ -509,8 +641,17 @@ impl Stream {
         }
     }
 
+    /// A watcher does not want what was made for it.
+    fn forget_made(&mut self, id: i64) {
+        if let Some(torn) = &mut self.torn {
+            torn.made.remove(&id);
+        }
+        self.leaving.retain(|leaving| leaving.watcher != id);
+    }
+
     /// Takes a watcher off those behind.
     fn leave_history(&mut self, next: Revision, id: i64) {
+        self.forget_made(id);
         if self.reading.remove(&(next, id)) {
             self.reading_keys.remove(&self.watchers[&id].keys, id);
         }

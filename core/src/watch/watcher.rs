@@ -25,8 +25,10 @@ use crate::request::KeyRange;
 pub(super) struct Watcher {
     /// Which keys it wants.
     pub keys: KeyRange,
-    /// Nothing earlier, and no progress before the store is here; 0 when it began at the present.
+    /// Nothing earlier; 0 when it began at the present and the hub was there.
     pub start: Revision,
+    /// No progress before the hub is here.
+    begun: Revision,
     /// Wants periodic progress.
     pub progress_notify: bool,
     /// No event was sent since the last progress tick.
@@ -67,13 +69,18 @@ pub(super) struct Queue {
 }
 
 impl Watcher {
-    /// As wanted by the client, at the revision the hub is at.
-    pub fn new(create: WatchCreate, revision: Revision) -> Watcher {
-        let start = Revision(create.start);
+    /// As wanted by the client, at the revision that was published; `announcing` says that the hub has
+    /// still to get there.
+    pub fn new(create: WatchCreate, revision: Revision, announcing: bool) -> Watcher {
+        let (start, begun) = match create.start {
+            0 if announcing => (revision.next(), revision),
+            start => (Revision(start), Revision(start)),
+        };
         let past = create.start > 0 && start <= revision;
         Watcher {
             keys: create.keys,
             start,
+            begun,
             progress_notify: create.progress_notify,
             quiet: true,
             prev_kv: create.prev_kv,
@@ -107,7 +114,7 @@ impl Watcher {
 
     /// Whether progress can be reported for it at `revision`, now or once its queue is empty.
     pub fn is_current(&self, revision: Revision) -> bool {
-        let started = self.start <= revision || mutant::on(71);
+        let started = self.begun <= revision || mutant::on(71);
         matches!(self.phase, Phase::Synced(_)) && started
     }
 

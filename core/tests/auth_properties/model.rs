@@ -77,9 +77,11 @@ impl Model {
                 known_caller(who)?;
                 self.all_of_lease(who, id.0, true)
             }
-            Op::Publish { .. } | Op::Started { .. } | Op::ClusterVersion(_) | Op::Audit(_) => {
-                Ok(())
-            }
+            Op::Publish { .. }
+            | Op::Started { .. }
+            | Op::ClusterVersion(_)
+            | Op::Audit(_)
+            | Op::LeaseCheckpoint(_) => Ok(()),
             Op::Auth(op) => self.may_call(who, op),
         }
     }

@@ -132,7 +132,9 @@ impl World {
             format!("  event {} {kind} {kv}{prev}", event.at)
         }));
         lines.extend(out.leases.iter().map(|change| match change {
-            LeaseChange::Granted { id, ttl } => format!("  lease {id} granted for {ttl}s"),
+            LeaseChange::Granted { id, ttl, .. } => format!("  lease {id} granted for {ttl}s"),
+            LeaseChange::Noted { id, left: Some(left) } => format!("  lease {id} has {left}s left"),
+            LeaseChange::Noted { id, left: None } => format!("  lease {id} has its time again"),
             LeaseChange::Revoked { id } => format!("  lease {id} revoked"),
         }));
         lines.extend(out.tokens.iter().map(auth::show_change));

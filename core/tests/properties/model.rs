@@ -76,6 +76,7 @@ impl Model {
             Op::AlarmList => Ok(AnswerBody::Alarms(Vec::new())),
             Op::Auth(_) => panic!("users have a model of their own, in auth_properties"),
             Op::Alarm(_)
+            | Op::LeaseCheckpoint(_)
             | Op::Audit(_)
             | Op::Publish { .. }
             | Op::Member(_)

@@ -8,8 +8,8 @@ use holdfast_core::command::Command;
 use holdfast_core::id::{Incarnation, Index, LeaseId, MemberId, RequestId, Revision};
 use holdfast_core::membership::{MemberChange, Started, Version};
 use holdfast_core::request::{
-    Compare, CompareResult, CompareTarget, DeleteRange, Identity, KeyRange, Op, Put, Range,
-    RangeEnd, SortOrder, SortTarget, Txn, TxnOp,
+    Compare, CompareResult, CompareTarget, DeleteRange, Identity, KeyRange, LeaseNote, Op, Put,
+    Range, RangeEnd, SortOrder, SortTarget, Txn, TxnOp,
 };
 use holdfast_core::response::AlarmKind;
 use proptest::collection::vec;
@@ -131,7 +131,12 @@ pub fn command() -> impl Strategy<Value = Command> {
     });
     let audit = (any::<u64>(), vec(any::<u32>(), 0..4))
         .prop_map(|(from, digests)| Op::Audit(Audit { from: Index(from), digests }));
-    let small = prop_oneof![publish, compact, Just(Op::AlarmList), alarm, audit, auth(), told()];
+    let note = (any::<i64>(), any::<u64>(), any::<i64>()).prop_map(|(id, granted, left)| {
+        LeaseNote { id: LeaseId(id), granted: Index(granted), left }
+    });
+    let notes = vec(note, 0..4).prop_map(Op::LeaseCheckpoint);
+    let lists = prop_oneof![audit, notes];
+    let small = prop_oneof![publish, compact, Just(Op::AlarmList), alarm, lists, auth(), told()];
     let op = prop_oneof![6 => op(), 7 => small, 2 => wild];
     (id, identity, op).prop_map(|((member, incarnation, sequence), (user, auth_revision), op)| {
         let (member, incarnation) = (MemberId(member), Incarnation(incarnation));

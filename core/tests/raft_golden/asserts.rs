@@ -26,7 +26,7 @@ impl Cluster {
 
     fn status(&self, id: MemberId) -> Status {
         let slot = &self.0.slots[&id];
-        slot.node.as_ref().expect("nobody crashes here").status(&slot.store)
+        slot.node.as_ref().expect("nobody crashes here").status()
     }
 
     fn others(&self, id: MemberId) -> Vec<MemberId> {

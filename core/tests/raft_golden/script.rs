@@ -1,6 +1,7 @@
 //! The commands of a script, carried out in a world.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use holdfast_core::alarm::AlarmOp;
@@ -8,7 +9,7 @@ use holdfast_core::id::{LeaseId, MemberId, RequestId, Revision};
 use holdfast_core::limits::Limits;
 use holdfast_core::machine;
 use holdfast_core::membership::MemberChange;
-use holdfast_core::request::{Ask, DeleteRange, KeyRange, Op, Put};
+use holdfast_core::request::{Ask, DeleteRange, KeyRange, Op, Put, RangeEnd};
 use holdfast_core::response::AlarmKind;
 use holdfast_core::status::Role;
 use holdfast_core::store::View;
@@ -41,6 +42,8 @@ impl Script {
             "join" | "force" => self.join(name, rest)?,
             "members" => return self.members(member(rest.first())?),
             "show" => return self.show(),
+            "keys" => return self.keys(member(rest.first())?),
+            "turn" => self.world()?.turns(member(rest.first())?, number(rest.get(1)).unwrap_or(1)),
             "log" => return self.log(member(rest.first())?),
             "trace" => self.world()?.trace = rest == ["on"],
             "run" => {
@@ -84,7 +87,9 @@ impl Script {
             "put" => rest.iter().map(|pair| put(pair)).collect::<Result<Vec<Ask>, String>>()?,
             "read" => vec![Ask::ReadIndex],
             "del" => {
-                let keys = KeyRange::single(rest.first().ok_or("which key?")?.to_string());
+                let key = rest.first().ok_or("which key?")?.to_string();
+                let end = rest.get(1).map_or(String::new(), ToString::to_string);
+                let keys = KeyRange::from_wire(key.into(), end.into());
                 vec![Ask::Propose(Op::DeleteRange(DeleteRange { keys, prev_kv: false }))]
             }
             "compact" => {
@@ -167,8 +172,7 @@ impl Script {
         let world = self.world()?;
         for _ in 0..100 {
             world.run_some(Duration::from_millis(100), |other| other == id);
-            let leads =
-                world.slots[&id].node.as_ref().map(|node| node.status(&world.slots[&id].store));
+            let leads = world.slots[&id].node.as_ref().map(|node| node.status());
             if leads.is_some_and(|status| status.role == Role::Leader) {
                 return Ok(());
             }
@@ -234,6 +238,9 @@ impl Script {
                 disk.hold_install = hold;
                 world.install(id);
             }
+            ("hold" | "release", Some("wake")) => {
+                world.slots.get_mut(&id).ok_or("no such member")?.hold_wake = hold;
+            }
             _ => return Err("what of it?".to_owned()),
         }
         world.settle();
@@ -246,11 +253,25 @@ impl Script {
         let line = |(id, status): (MemberId, Option<_>)| match status {
             None => format!("{id} down"),
             Some(status) => {
-                let revision = world.slots[&id].store.mark().revision;
+                let revision = world.slots[&id].published.mark().revision;
                 format!("{id} {} {revision}", show::status(&status))
             }
         };
         Ok(world.statuses().into_iter().map(line).collect())
+    }
+
+    /// What a reader sees.
+    fn keys(&mut self, id: MemberId) -> Printed {
+        let slot = self.world()?.slots.get(&id).ok_or("no such member")?;
+        let mut keys = Vec::new();
+        let all = KeyRange { start: Default::default(), end: RangeEnd::Open };
+        slot.published.scan(&all, &mut |key, row| {
+            if !row.is_tombstone() {
+                keys.push(String::from_utf8_lossy(key).into_owned());
+            }
+            ControlFlow::Continue(())
+        });
+        Ok(vec![format!("{}: {}", slot.published.mark().revision, keys.join(" "))])
     }
 
     fn log(&mut self, id: MemberId) -> Printed {
@@ -276,6 +297,10 @@ fn cluster(words: &[&str]) -> Result<World, String> {
             "cache" => limits.log_cache_bytes = value as usize,
             "quota" => limits.quota_bytes = Some(value),
             "sticky" => limits.sticky_no_space = value == 1,
+            "note" => {
+                limits.lease_checkpoint_interval = Some(Duration::from_secs(value));
+            }
+            "slice" => limits.apply_slice_keys = value as usize,
             "timeout" => limits.request_timeout = Duration::from_millis(value),
             _ => return Err(format!("option `{name}`")),
         }

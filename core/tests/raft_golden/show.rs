@@ -8,7 +8,7 @@ use holdfast_core::id::MemberId;
 use holdfast_core::message::{Message, RaftKind, RaftMessage};
 use holdfast_core::output::Effect;
 use holdfast_core::rejection::Rejection;
-use holdfast_core::request::Op;
+use holdfast_core::request::{LeaseNote, Op};
 use holdfast_core::response::{Body, Member, Response};
 use holdfast_core::status::Status;
 
@@ -121,6 +121,13 @@ fn op(op: &Op) -> String {
         }
         Op::LeaseGrant { id, ttl } => format!("grant {id} {ttl}s"),
         Op::LeaseRevoke { id } => format!("revoke {id}"),
+        Op::LeaseCheckpoint(notes) => {
+            let note = |note: &LeaseNote| match note.left {
+                0 => format!("{} has its time again", note.id),
+                left => format!("{} has {left}s left", note.id),
+            };
+            notes.iter().map(note).collect::<Vec<_>>().join(", ")
+        }
         Op::Alarm(AlarmOp::Raise { member, kind, .. }) => format!("raise {} {member}", kind.name()),
         Op::Alarm(AlarmOp::Clear { member, kind }) => format!("clear {} {member}", kind.name()),
         Op::DeleteRange(_)

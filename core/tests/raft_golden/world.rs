@@ -33,6 +33,10 @@ pub struct Slot {
     /// `None` after a crash.
     pub node: Option<Node>,
     pub store: MemoryStore,
+    /// The state as last published: what readers and checkpoints see.
+    pub published: MemoryStore,
+    /// It has turns only for what comes, or when a script gives it some.
+    pub hold_wake: bool,
     pub disk: Disk,
     now: Instant,
     run: u64,
@@ -124,6 +128,14 @@ impl World {
         panic!("the cluster does not come to rest: {:#?}", self.lines);
     }
 
+    /// Gives one member some turns.
+    pub fn turns(&mut self, id: MemberId, count: u64) {
+        for _ in 0..count {
+            self.turn(id);
+        }
+        self.settle();
+    }
+
     /// Asks, and lets the cluster work without letting time pass.
     pub fn ask(&mut self, member: MemberId, asks: Vec<Ask>) -> Vec<RequestId> {
         let slot = self.slots.get_mut(&member).expect("a member of the cluster");
@@ -153,6 +165,7 @@ impl World {
         let slot = self.slots.get_mut(&id).expect("a member of the cluster");
         slot.run += 1;
         slot.store = slot.disk.checkpoint.store.clone();
+        slot.published = slot.store.clone();
         let config = NodeConfig {
             member: id,
             incarnation: Incarnation(slot.run),
@@ -182,6 +195,7 @@ impl World {
     pub fn crash(&mut self, id: MemberId) -> usize {
         let slot = self.slots.get_mut(&id).expect("a member of the cluster");
         slot.node = None;
+        slot.hold_wake = false;
         slot.inbox.clear();
         let lost = slot.disk.crash();
         self.disconnected(id);
@@ -207,7 +221,7 @@ impl World {
     }
 
     pub fn statuses(&self) -> Vec<(MemberId, Option<Status>)> {
-        let status = |slot: &Slot| slot.node.as_ref().map(|node| node.status(&slot.store));
+        let status = |slot: &Slot| slot.node.as_ref().map(|node| node.status());
         self.slots.iter().map(|(id, slot)| (*id, status(slot))).collect()
     }
 
@@ -216,9 +230,12 @@ impl World {
         let mut seen = BTreeMap::new();
         for slot in self.slots.values().filter(|slot| slot.node.is_some()) {
             use holdfast_core::store::View;
-            let hash = state_hash(&slot.store).expect("a memory store has no faults");
-            let first = *seen.entry(slot.store.mark().applied).or_insert(hash);
-            assert_eq!(first, hash, "states differ at {}", slot.store.mark().applied);
+            let applied = slot.published.mark().applied;
+            let hash = state_hash(&slot.published).expect("a memory store has no faults");
+            let first = *seen.entry(applied).or_insert(hash);
+            assert_eq!(first, hash, "states differ at {applied}");
+            let told = slot.node.as_ref().map(|node| node.status().applied);
+            assert_eq!(told, Some(applied), "a node says that it is where its published state is");
         }
     }
 
@@ -287,11 +304,12 @@ impl World {
                     self.give(to, Input::Message { from: id, message });
                 }
             }
-            Effect::Publish { .. } => {}
+            Effect::Publish { .. } => slot.published = slot.store.clone(),
             Effect::Reply { id, result } => self.answers.push((id, result)),
             Effect::Flush { meta } => {
-                let at = meta.at;
-                slot.disk.checkpoint = Saved { meta, store: slot.store.clone() };
+                let (at, store) = (meta.at, slot.published.clone());
+                assert_eq!(at, holdfast_core::store::View::mark(&store).applied);
+                slot.disk.checkpoint = Saved { meta, store };
                 self.give(id, Input::Flushed { at });
             }
             Effect::Purge { upto } => slot.disk.purge(upto),
@@ -376,6 +394,8 @@ impl Slot {
         Slot {
             node: None,
             store: genesis.store.clone(),
+            published: genesis.store.clone(),
+            hold_wake: false,
             disk: Disk::new(genesis.clone()),
             now,
             run: 0,
@@ -385,7 +405,8 @@ impl Slot {
     }
 
     fn is_due(&self) -> bool {
-        let due = |node: &Node| !self.inbox.is_empty() || node.deadline() <= self.now;
+        let wakes = |node: &Node| !self.hold_wake && node.deadline() <= self.now;
+        let due = |node: &Node| !self.inbox.is_empty() || wakes(node);
         self.node.as_ref().is_some_and(due)
     }
 }

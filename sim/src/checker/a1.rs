@@ -62,6 +62,7 @@ fn check_identity(
             | Op::Publish { .. }
             | Op::Started { .. }
             | Op::ClusterVersion(_)
+            | Op::LeaseCheckpoint(_)
             | Op::Audit(_)
             | Op::Alarm(AlarmOp::Raise { automatic: true, .. } | AlarmOp::Clear { .. })
                 if who.is_system() =>

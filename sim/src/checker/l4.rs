@@ -1,12 +1,12 @@
-//! L4: what a new leader gives a lease is never less than its TTL: it does not know what its predecessor
-//! has acknowledged. A leader that finds a lease expired does so no earlier than the TTL after its own
-//! election, and after the grant, measured on the true clock and shortened by the declared drift of the
-//! fastest clock.
+//! L4: what a new leader gives a lease is never less than its TTL, or than what an earlier leader has noted
+//! to be left of it last: it does not know what else was acknowledged. A leader that finds a lease expired
+//! does so no earlier than that after its own election, and after the grant, measured on the true clock and
+//! shortened by the declared drift of the fastest clock.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holdfast_core::id::{LeaseId, Term};
+use holdfast_core::id::{Index, LeaseId, Term};
 use holdfast_core::request::Op;
 
 use super::{Checker, Scene, Seen};
@@ -16,7 +16,16 @@ use crate::clock::{Moment, RATE_TRUE};
 #[derive(Default)]
 pub(super) struct NeverShortened {
     elected: BTreeMap<Term, Moment>,
-    granted: BTreeMap<LeaseId, (Moment, i64)>,
+    granted: BTreeMap<LeaseId, Granted>,
+}
+
+struct Granted {
+    when: Moment,
+    ttl: i64,
+    /// The entry.
+    at: Index,
+    /// What was noted to be left, and in which term; 0 takes the note back.
+    notes: Vec<(Term, i64)>,
 }
 
 impl Checker for NeverShortened {
@@ -30,9 +39,19 @@ impl Checker for NeverShortened {
                 self.elected.insert(*term, scene.now);
                 Ok(())
             }
-            Seen::Committed { op: Op::LeaseGrant { id, ttl }, step, .. } => {
+            Seen::Committed { op: Op::LeaseGrant { id, ttl }, step, at, .. } => {
                 if scene.model.steps()[*step].verdict.is_ok() {
-                    self.granted.insert(*id, (scene.now, *ttl));
+                    let (when, ttl, at, notes) = (scene.now, *ttl, at.index, Vec::new());
+                    self.granted.insert(*id, Granted { when, ttl, at, notes });
+                }
+                Ok(())
+            }
+            Seen::Committed { op: Op::LeaseCheckpoint(notes), at, .. } => {
+                for note in notes {
+                    let known = self.granted.get_mut(&note.id);
+                    if let Some(granted) = known.filter(|granted| granted.at == note.granted) {
+                        granted.notes.push((at.term, note.left));
+                    }
                 }
                 Ok(())
             }
@@ -40,12 +59,15 @@ impl Checker for NeverShortened {
                 if scene.model.steps()[*step].verdict.is_err() {
                     return Ok(());
                 }
-                let Some((granted, ttl)) = self.granted.remove(id) else { return Ok(()) };
+                let Some(granted) = self.granted.remove(id) else { return Ok(()) };
                 let asked = scene.requests.ops.contains_key(request) || request.sequence != 0;
                 let Some(elected) = self.elected.get(&at.term).filter(|_| !asked) else {
                     return Ok(());
                 };
                 scene.compared();
+                let before = granted.notes.iter().rev().find(|(term, _)| *term < at.term);
+                let left = before.map(|(_, left)| *left).filter(|left| *left > 0);
+                let (granted, ttl) = (granted.when, left.unwrap_or(granted.ttl));
                 let shortest = Duration::from_secs(ttl.max(0) as u64) * RATE_TRUE as u32
                     / scene.swarm.rate_max() as u32;
                 let since = granted.max(*elected);
@@ -68,7 +90,7 @@ mod tests {
     use super::*;
     use crate::checker::Terms;
     use crate::checker::trial::Trial;
-    use holdfast_core::id::{Incarnation, Index, MemberId, Position, RequestId};
+    use holdfast_core::id::{Incarnation, MemberId, Position, RequestId};
     use holdfast_core::request::Identity;
 
     struct NoLog;

@@ -24,6 +24,7 @@ impl Checker for Validity {
                 | Op::Publish { .. }
                 | Op::Started { .. }
                 | Op::Alarm(_)
+                | Op::LeaseCheckpoint(_)
                 | Op::Audit(_)
                 | Op::ClusterVersion(_) => Ok(()),
                 _ => Err(format!("{id} was never asked: {op:?}")),

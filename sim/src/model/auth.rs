@@ -95,9 +95,11 @@ impl Users {
             Op::LeaseGrant { .. } | Op::AlarmList | Op::Alarm(AlarmOp::List(_)) => named,
             Op::Alarm(_) => self.root(who),
             Op::LeaseRevoke { id } => named.and_then(|()| self.may_take(who, *id, attached)),
-            Op::Publish { .. } | Op::Started { .. } | Op::ClusterVersion(_) | Op::Audit(_) => {
-                Ok(())
-            }
+            Op::Publish { .. }
+            | Op::Started { .. }
+            | Op::ClusterVersion(_)
+            | Op::Audit(_)
+            | Op::LeaseCheckpoint(_) => Ok(()),
             Op::Auth(op) => self.may_call(who, op),
         }
     }

@@ -4,7 +4,7 @@ use super::Mutant;
 
 /// All of them, by number.
 #[rustfmt::skip]
-pub const MUTANTS: [Mutant; 64] = [
+pub const MUTANTS: [Mutant; 66] = [
     row(1, "R7", 0, "messages leave before the log is flushed"),
     row(2, "R1", 0, "term and vote are not persisted"),
     row(3, "R1", 0, "a vote is answered before its flush"),
@@ -69,6 +69,8 @@ pub const MUTANTS: [Mutant; 64] = [
     row(76, "V5", 0, "a full stream is not told that it can go on"),
     row(77, "H3", 0, "a connection that ends leaves its calls"),
     row(78, "K1", 0, "a further edge is given answers before the state they are read from"),
+    row(90, "R5", 0, "the state is published between the slices of a command"),
+    row(91, "L1", 0, "a renewal is confirmed while what was left before it stands noted"),
 ];
 
 const fn row(number: u16, checker: &'static str, near: u64, what: &'static str) -> Mutant {

@@ -288,7 +288,7 @@ impl World {
         let slot = &mut self.members[member];
         slot.disk.cut_after(u64::MAX);
         slot.turn_at = Moment::NEVER;
-        let term = life.driver.node().status(life.driver.engine()).term;
+        let term = life.driver.node().status().term;
         let snapshot = life.driver.engine().snapshot();
         let terms = LogOf { driver: &life.driver, disk: &slot.disk.clone() };
         self.say(|| {

@@ -32,7 +32,7 @@ pub(super) struct State {
     /// Records that are in files now, to be freed a chunk at a time: freeing all those of a
     /// checkpoint at once would hold up everything for tens of milliseconds.
     stale: VecDeque<Arc<Chunk>>,
-    /// Records that came since the last publication: as fast as they come, stale ones go.
+    /// Records that came since a chunk of stale ones was freed: as fast as they come, those go.
     arrived: usize,
 }
 
@@ -60,8 +60,7 @@ impl State {
 
     /// The state as it is now, for readers.
     pub(super) fn publish(&mut self) -> Snapshot {
-        let arrived = std::mem::take(&mut self.arrived);
-        self.free_stale(1 + arrived / FREED_PER_CHUNK);
+        self.free_stale(1);
         Snapshot::new(self.mark, self.tree.publish(), self.values.clone(), self.bytes())
     }
 
@@ -140,6 +139,10 @@ impl State {
         self.kept_bytes += record.kv.len() as i64;
         self.values.active.push(record);
         self.arrived += 1;
+        if self.arrived == FREED_PER_CHUNK {
+            self.arrived = 0;
+            self.free_stale(1);
+        }
     }
 
     fn forget(&mut self, key: &Bytes) {
