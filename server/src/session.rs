@@ -288,7 +288,7 @@ impl Sessions {
     }
 
     fn unary(&mut self, (stream, by): (StreamId, Credential), method: Method, message: &Bytes) {
-        if self.is_learner() && !learner::may_answer(method, message) {
+        if self.is_learner() && !learner::may_check(method, message) {
             return self.end(stream, wire::status_of(Rejection::NotSupportedForLearner));
         }
         match wire::decode_query(method, message, &self.limits) {

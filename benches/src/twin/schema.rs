@@ -109,7 +109,7 @@ fn unescape(text: &str) -> Option<Bytes> {
             bytes.push(u8::from_str_radix(rest.get(1..4)?, 8).ok()?);
             rest = &rest[4..];
         } else {
-            bytes.extend_from_slice(rest[..c.len_utf8()].as_bytes());
+            bytes.extend_from_slice(&rest.as_bytes()[..c.len_utf8()]);
             rest = &rest[c.len_utf8()..];
         }
     }

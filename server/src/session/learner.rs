@@ -9,6 +9,7 @@
 //! learner" even without a key, and so is a transaction that only reads.
 
 use bytes::Bytes;
+use holdfast_core::query::Query;
 use holdfast_net::call::Method;
 use holdfast_net::proto::etcdserverpb::RangeRequest;
 use holdfast_net::wire;
@@ -18,8 +19,17 @@ pub fn may_serve(method: Method) -> bool {
     matches!(method, Method::Range | Method::Status | Method::Snapshot)
 }
 
-/// Whether a question is answered; one that cannot be read is refused as such elsewhere.
-pub fn may_answer(method: Method, message: &Bytes) -> bool {
+/// Whether a question is answered.
+pub fn may_answer(query: &Query) -> bool {
+    match query {
+        Query::Range(range) => range.serializable,
+        Query::Status => true,
+        _ => false,
+    }
+}
+
+/// The same of a question that is not checked yet; one that cannot be read is refused as such elsewhere.
+pub fn may_check(method: Method, message: &Bytes) -> bool {
     match method {
         Method::Range => {
             let range = wire::decode_message::<RangeRequest>(message);
@@ -40,11 +50,11 @@ mod tests {
     fn only_what_need_not_be_fresh_is_answered() {
         let range = |serializable| {
             let range = RangeRequest { serializable, ..RangeRequest::default() };
-            may_answer(Method::Range, &range.encode_to_vec().into())
+            may_check(Method::Range, &range.encode_to_vec().into())
         };
         assert!(range(true) && !range(false));
-        assert!(may_answer(Method::Range, &Bytes::from_static(b"\xff")));
-        assert!(may_answer(Method::Status, &Bytes::new()));
-        assert!(!may_answer(Method::Txn, &Bytes::new()));
+        assert!(may_check(Method::Range, &Bytes::from_static(b"\xff")));
+        assert!(may_check(Method::Status, &Bytes::new()));
+        assert!(!may_check(Method::Txn, &Bytes::new()));
     }
 }

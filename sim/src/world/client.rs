@@ -6,6 +6,7 @@ use holdfast_core::auth::AuthQuery;
 use holdfast_core::query::{AnswerBody, Answered, Query};
 
 use holdfast_server::auth::Credential;
+use holdfast_server::session::learner::may_answer;
 
 use super::front::Front;
 use super::{Happening, Phase, World};
@@ -87,7 +88,7 @@ impl World {
         let record = self.history.record(op);
         let (member, query) = (record.member, record.query.clone());
         let life = self.members[member].life.as_mut();
-        // The sessions in front of the edge would say so (`server/src/session/learner.rs`).
+        // The sessions in front of the edge would say so.
         if life.as_ref().is_some_and(|life| life.is_learner() && !may_answer(&query)) {
             let refused = Err(holdfast_core::rejection::Rejection::NotSupportedForLearner);
             return self.send_answer(member, op, refused);
@@ -204,14 +205,5 @@ impl World {
         self.clients[client].waits_for = None;
         let pause = self.clients[client].think(&self.swarm.work);
         self.after(pause, Happening::Think { client });
-    }
-}
-
-/// What a learner answers.
-fn may_answer(query: &Query) -> bool {
-    match query {
-        Query::Range(range) => range.serializable,
-        Query::Status => true,
-        _ => false,
     }
 }

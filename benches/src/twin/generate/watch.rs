@@ -99,10 +99,8 @@ fn large(draw: &mut Draw) -> Vec<Step> {
         let text = format!("create_request:{{{range},fragment:{fragment}}}");
         Step::open(if fragment { "f1" } else { "f2" }, "Watch.Watch", text)
     };
-    let txn = format!(
-        "success:[{{request_put:{{key:\"big/1\",value:\"$fill(700000)\"}}}},\
-         {{request_put:{{key:\"big/2\",value:\"$fill(700000)\"}}}}]"
-    );
+    let txn = "success:[{request_put:{key:\"big/1\",value:\"$fill(700000)\"}},\
+               {request_put:{key:\"big/2\",value:\"$fill(700000)\"}}]";
     let mut steps: Vec<Step> = ["1", "2", "3"].map(put).into();
     steps.extend([watch(true), watch(false), Act::Gather.into()]);
     steps.extend([Step::call("KV.Txn", txn), Act::Gather.into()]);
