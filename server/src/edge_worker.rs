@@ -229,10 +229,7 @@ impl<R: Runtime> EdgeWorker<R> {
                 self.sessions.borrow_mut().collect(&mut batch);
             }
             self.post.offer(&mut batch);
-            let mut sessions = self.sessions.borrow_mut();
-            sessions.deliver();
-            let (mut deadline, attentive) = (sessions.deadline(), sessions.view().is_attentive());
-            drop(sessions);
+            let (mut deadline, attentive) = self.deliver();
             if !batch.is_empty() {
                 deadline = self.runtime.now() + RETRY;
             }
@@ -243,6 +240,14 @@ impl<R: Runtime> EdgeWorker<R> {
     /// How much is watched at this edge.
     pub fn watched(&self) -> HubCounts {
         self.sessions.borrow_mut().edge().watches().0.counts()
+    }
+
+    /// Hands out what is ready; tells when there is more without anything coming, and whether a new
+    /// state may bring something.
+    fn deliver(&self) -> (Instant, bool) {
+        let mut sessions = self.sessions.borrow_mut();
+        sessions.deliver();
+        (sessions.deadline(), sessions.view().is_attentive())
     }
 
     fn look_for_stop(&self) {

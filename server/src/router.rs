@@ -146,7 +146,7 @@ impl Mail {
     /// there for which it would have been.
     pub fn rest(&mut self, attentive: bool) -> bool {
         self.attentive = attentive;
-        !self.due && !(attentive && self.states > 0)
+        !(self.due || attentive && self.states > 0)
     }
 
     /// Whether the owner is to be woken now (law 4).

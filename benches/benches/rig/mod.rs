@@ -269,7 +269,9 @@ impl Rig {
         let status = self.driver.host().status;
         self.edge.turned(status, &[]);
         let begun = cpu();
-        self.answers.extend(self.edge.take_answers(now));
+        let mut answers = Vec::new();
+        self.edge.take_answers(now, &mut answers);
+        self.answers.extend(answers);
         self.pieces.answer.push(cpu() - begun);
         let begun = cpu();
         while let Some(stream) = self.edge.next_watch() {

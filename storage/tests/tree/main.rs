@@ -111,13 +111,13 @@ fn assert_same(read: &impl Read, twin: &Twin, probes: &[Vec<u8>]) {
 fn look(tree: &mut Tree, twin: &Twin, key: &[u8], how: usize) {
     let seen = |tree: &Tree, key: &[u8]| tree.get(key).map(|value| value.into_vec());
     let there = |key: &[u8]| twin.get(key).map(|(value, _)| value.clone());
-    if how % 2 == 0 {
+    if how.is_multiple_of(2) {
         assert_eq!(seen(tree, key), there(key));
     }
-    if how % 5 == 0 {
+    if how.is_multiple_of(5) {
         drop(tree.publish());
     }
-    if how % 7 == 0 {
+    if how.is_multiple_of(7) {
         let other = [key, &b"."[..]].concat();
         assert_eq!(seen(tree, &other), there(&other));
     }
