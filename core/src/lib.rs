@@ -22,6 +22,7 @@ pub mod lessor;
 pub mod limits;
 pub mod machine;
 pub mod membership;
+pub mod memory;
 pub mod message;
 pub mod mutant;
 pub mod mvcc;

@@ -75,6 +75,9 @@ pub struct Limits {
     pub edge_slice_keys: usize,
     /// Likewise in bytes. Both together are about a millisecond: more would delay heartbeats.
     pub edge_slice_bytes: usize,
+    /// Bytes that answers of a member may hold, from where they are read to the socket
+    /// (`--experimental-answer-memory-bytes`); one larger answer is served while no other is on its way.
+    pub answer_bytes_max: usize,
     /// Whether a change of members must leave a quorum of started and connected ones
     /// (`--strict-reconfig-check`).
     pub strict_reconfig_check: bool,
@@ -114,6 +117,7 @@ impl Default for Limits {
             audit_trail: 1 << 14,
             edge_slice_keys: 2048,
             edge_slice_bytes: 1 << 20,
+            answer_bytes_max: 256 << 20,
             strict_reconfig_check: true,
             learners_max: 1,
         }
@@ -164,6 +168,7 @@ impl Limits {
             ("remembered digests", self.audit_trail),
             ("keys read in a turn", self.edge_slice_keys),
             ("bytes read in a turn", self.edge_slice_bytes),
+            ("--experimental-answer-memory-bytes", self.answer_bytes_max),
         ];
         match positive.iter().find(|(_, value)| *value == 0) {
             Some((name, _)) => Err(format!("{name} must be at least 1")),

@@ -2,6 +2,7 @@
 //! breaks.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -10,13 +11,14 @@ use holdfast_core::id::{LeaseId, Position, RequestId, RevSub, Revision};
 use holdfast_core::kv::KeyValue;
 use holdfast_core::limits::Limits;
 use holdfast_core::machine::{Applied, Machine};
+use holdfast_core::memory::AnswerMemory;
 use holdfast_core::mvcc::model::MemoryStore;
 use holdfast_core::mvcc::range::{RangeScan, range};
 use holdfast_core::mvcc::{Budget, ReadError};
 use holdfast_core::rejection::Rejection;
 use holdfast_core::request::{
     Compare, CompareResult, CompareTarget, Identity, KeyRange, Op, Put, Range, RangeEnd, SortOrder,
-    Txn, TxnOp,
+    SortTarget, Txn, TxnOp,
 };
 use holdfast_core::store::{Batch, Fault, Mark, Record, Row, Store, Table, View, VisitTable};
 
@@ -273,4 +275,67 @@ fn if_mod_then(op: TxnOp) -> Txn {
     let keys = KeyRange { start: Bytes::from_static(b"0"), end: RangeEnd::Open };
     let compare = Compare { keys, result: CompareResult::Greater, target: CompareTarget::Mod(1) };
     Txn { compares: vec![compare], success: vec![op], failure: Vec::new() }
+}
+
+/// Reads of all kinds that share an account, a piece each in turn: every answer is what it is without one,
+/// and all is given back when the answers are gone.
+#[test]
+fn any_budget_gives_the_same_answers_as_none() {
+    let world = World::with_keys(3000);
+    let reads = [
+        all(),
+        Range { keys_only: true, ..all() },
+        Range { revision: 1500, ..all() },
+        Range { order: SortOrder::Descend, limit: 900, ..all() },
+        Range { target: SortTarget::Value, order: SortOrder::Ascend, limit: 700, ..all() },
+        Range { target: SortTarget::Value, keys_only: true, order: SortOrder::Ascend, ..all() },
+        Range { target: SortTarget::Mod, mod_min: 100, limit: 2000, ..all() },
+        Range { count_only: true, ..all() },
+    ];
+    for max in [1, 3000, 64 << 10, 1 << 20, 1 << 30] {
+        let memory = AnswerMemory::new(max);
+        let mut going: VecDeque<_> = reads
+            .iter()
+            .map(|asked| {
+                let scan = RangeScan::new(&world.store, asked).expect("a valid read");
+                (asked, scan.with_memory(Some(memory.hold())))
+            })
+            .collect();
+        let (mut starved, mut turns) = (0, 0);
+        while let Some((asked, mut scan)) = going.pop_front() {
+            turns += 1;
+            assert!(turns < 100_000, "they wait for each other");
+            if scan.step(&world.store, &mut Budget::new(50, usize::MAX)).expect("readable") {
+                assert_eq!(Ok(scan.into_answer()), range(&world.store, asked, None), "{asked:?}");
+            } else {
+                starved += usize::from(scan.starved().is_some());
+                going.push_back((asked, scan));
+            }
+        }
+        assert_eq!(starved > 0, max < 1 << 30, "with {max}");
+        assert_eq!(memory.used(), 0);
+    }
+}
+
+#[test]
+fn an_answer_holds_its_memory_until_its_chunks_are_gone() {
+    let world = World::with_keys(20_000);
+    let memory = AnswerMemory::new(8 << 20);
+    let scan = RangeScan::new(&world.store, &all()).expect("a valid read");
+    let mut scan = scan.with_memory(Some(memory.hold()));
+    assert_eq!(scan.step(&world.store, &mut Budget::unbounded()), Ok(true));
+    assert!(memory.used() >= 20_000 * 64, "what was found is counted too");
+    let answer = scan.into_answer();
+    let chunks = answer.kvs.chunks().to_vec();
+    let bytes: usize = chunks.iter().map(Bytes::len).sum();
+    assert!(chunks.len() > 4 && memory.used() == bytes);
+    drop(answer);
+    let (first, rest) = chunks.split_first().expect("there are some");
+    let slice = first.slice(7..9);
+    assert_eq!(memory.used(), bytes, "they are shared");
+    let left = bytes - rest.iter().map(Bytes::len).sum::<usize>();
+    drop(chunks);
+    assert_eq!(memory.used(), left, "a slice holds its chunk");
+    drop(slice);
+    assert_eq!(memory.used(), 0);
 }

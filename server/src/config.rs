@@ -135,6 +135,8 @@ pub struct Config {
     pub disk_driver: DiskDriver,
     /// `--experimental-edge-threads`; `None` lets the machine's cores decide.
     pub edge_threads: Option<usize>,
+    /// `--experimental-answer-memory-bytes`; `None` lets the machine's memory decide.
+    pub answer_memory_bytes: Option<usize>,
     /// `--auth-token`, `--auth-token-ttl`, `--bcrypt-cost`.
     pub auth: AuthFlags,
     /// `--log-level`.
@@ -231,6 +233,7 @@ fn build(values: Values) -> Result<Config, ConfigError> {
         unsafe_no_fsync: values.switch("unsafe-no-fsync"),
         disk_driver: disk_driver(&values)?,
         edge_threads: edge_threads(&values)?,
+        answer_memory_bytes: answer_memory_bytes(&values)?,
         auth,
         log_level: log_level(&values)?,
         log_outputs: log_outputs(&values)?,
@@ -282,6 +285,18 @@ fn edge_threads(values: &Values) -> Result<Option<usize>, ConfigError> {
             _ => Err(ConfigError::unfit(format!(
                 "--experimental-edge-threads {given:?} is neither auto nor a number up to \
                  {EDGE_THREADS_MAX}"
+            ))),
+        },
+    }
+}
+
+fn answer_memory_bytes(values: &Values) -> Result<Option<usize>, ConfigError> {
+    match values.text("experimental-answer-memory-bytes") {
+        "auto" => Ok(None),
+        given => match given.parse() {
+            Ok(bytes) if bytes > 0 => Ok(Some(bytes)),
+            _ => Err(ConfigError::unfit(format!(
+                "--experimental-answer-memory-bytes {given:?} is neither auto nor a number of at least 1"
             ))),
         },
     }

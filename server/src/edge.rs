@@ -12,7 +12,7 @@
 //!  4. Nothing waits for ever, and no more than a bounded number: the driver answers every request by
 //!     its deadline (law 2 of the node); what it does not, the edge refuses an election timeout later.
 //!     Requests and reads are each at most as many as the limits allow commands to be pending; more
-//!     are refused. Only a compaction that is to be carried out waits as long as that takes.
+//!     are refused. Reads wait no longer than that for memory either (law 5 of [`reads`]). Only a compaction that is to be carried out waits as long as that takes.
 //!  5. Between two turns of the driver, whose thread this shares, all calls and watches together read no
 //!     more than the limits say; what is over by then is at most one value, or one revision for a
 //!     watcher, of each kind of work.
@@ -42,6 +42,7 @@ use holdfast_core::limits::Limits;
 use holdfast_core::machine;
 use holdfast_core::machine::guard::Act;
 use holdfast_core::membership::MemberChange;
+use holdfast_core::memory::AnswerMemory;
 use holdfast_core::mvcc::Budget;
 use holdfast_core::mvcc::resolve::{self, Resolved};
 use holdfast_core::query::{Answer, AnswerBody, Answered, Header, Query, StatusAnswer};
@@ -62,7 +63,7 @@ use crate::host::{Event, Publication};
 use access::Access;
 use login::{Checked, Jobs};
 use parked::Parked;
-use reads::{Asking, Lease, Read, Reading, Reads, Source, Work};
+use reads::{Asking, Lease, Read, Reads, Source};
 use slice::Slice;
 
 /// Who an edge answers for, and its bounds.
@@ -86,6 +87,8 @@ pub struct EdgeConfig {
     pub auto_compaction: Option<AutoCompaction>,
     /// Passwords and tokens.
     pub auth: AuthOptions,
+    /// What answers of all the member's edges may hold.
+    pub answers: AnswerMemory,
     /// The id of a member that comes with these peer URLs now.
     pub member_id: fn(&[String]) -> MemberId,
 }
@@ -171,6 +174,7 @@ impl Edge {
     pub fn new(config: EdgeConfig, snapshot: Snapshot, vault: Box<dyn Vault>) -> Edge {
         let slice = Budget::new(config.limits.edge_slice_keys, config.limits.edge_slice_bytes);
         let header = Header { revision: snapshot.mark().revision, ..Header::default() };
+        let (answers, patience) = (config.answers.clone(), config.limits.request_timeout);
         Edge {
             rng: Rng::new(config.seed),
             hub: Hub::new(config.hub.clone(), snapshot.mark()),
@@ -186,7 +190,7 @@ impl Edge {
             now: Instant(0),
             indexing: 0,
             cancelled: BTreeSet::new(),
-            reads: Reads::new(Slice::new(slice)),
+            reads: Reads::new(Slice::new(slice), answers, patience),
             physical: Vec::new(),
             compacted: snapshot.mark().compacted,
             moving: Vec::new(),
@@ -300,6 +304,7 @@ impl Edge {
     fn tick(&mut self, now: Instant) {
         self.now = self.now.max(now);
         self.access.tick(now);
+        self.reads.tick(now);
     }
 
     /// Proposes something on the member's own behalf.
@@ -454,7 +459,8 @@ impl Edge {
             return Instant(0);
         }
         let compaction = self.compactor.as_ref().map_or(Instant::NEVER, Compactor::deadline);
-        self.hub.deadline().min(self.access.vault.deadline()).min(compaction)
+        let reads = self.reads.deadline().min(compaction);
+        self.hub.deadline().min(self.access.vault.deadline()).min(reads)
     }
 
     /// The call that a request of this edge was made for, while it is not answered.
@@ -619,8 +625,7 @@ impl Edge {
             Resolved::Nothing => AnswerBody::Compact,
             Resolved::Reading(resolution) => {
                 let source = Source { header, snapshot: self.source.snapshot.clone() };
-                let work = Work::Resolution(resolution);
-                return self.reads.resolve(Reading { call, source, work });
+                return self.reads.resolve(call, source, *resolution);
             }
         };
         self.reads.answers.push((call, Ok(Answer { header, body })));

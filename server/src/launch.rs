@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use holdfast_core::fact::Fact;
 use holdfast_core::limits::Limits;
+use holdfast_core::memory::AnswerMemory;
 use holdfast_core::status::Status;
 use holdfast_core::store::Fault;
 use holdfast_storage::disk::{FileDisk, FileOptions};
@@ -70,13 +71,16 @@ fn member_config(config: &Config, disk: &FileDisk) -> Result<MemberConfig, Fault
     }
     let seed = identity::random().map_err(entropy)?;
     let (quota_bytes, quota_shown) = quota(config)?;
+    let limits =
+        Limits { quota_bytes, answer_bytes_max: answer_bytes(config), ..config.limits.clone() };
     Ok(MemberConfig {
+        answers: AnswerMemory::new(limits.answer_bytes_max),
         boot: BootConfig {
             cluster,
             member,
             incarnation: identity::incarnation().map_err(entropy)?,
             boot: identity::boot_id(),
-            limits: Limits { quota_bytes, ..config.limits.clone() },
+            limits,
             seed,
             genesis,
             force_new: config.force_new_cluster,
@@ -100,6 +104,28 @@ fn member_config(config: &Config, disk: &FileDisk) -> Result<MemberConfig, Fault
         further_edges: config.edge_threads.unwrap_or_else(|| chosen(cores())),
     })
 }
+
+/// What answers may hold: an eighth of the memory that this process can have, unless somebody says so.
+fn answer_bytes(config: &Config) -> usize {
+    let read = |place: &str| std::fs::read_to_string(place).unwrap_or_default();
+    let chosen = || chosen_answer_bytes(&read("/proc/meminfo"), &read("/sys/fs/cgroup/memory.max"));
+    let bytes = config.answer_memory_bytes.unwrap_or_else(chosen);
+    info!(bytes, "memory for answers");
+    bytes
+}
+
+/// From what the kernel says of the machine's memory and of the process's group. Where it says nothing of
+/// them, the machine is taken for a small one.
+fn chosen_answer_bytes(meminfo: &str, group: &str) -> usize {
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|rest| rest.split_whitespace().next()?.parse::<usize>().ok());
+    let machine = kib.unwrap_or(0).saturating_mul(1024);
+    let memory = group.trim().parse().map_or(machine, |bytes: usize| bytes.min(machine));
+    (memory / 8).max(ANSWER_BYTES_MIN)
+}
+
+/// The least that is chosen.
+const ANSWER_BYTES_MIN: usize = 256 << 20;
 
 /// The quota in force, if there is one, and as Status shows it. Unset it leaves a fifth of the file system
 /// to the log, to what compaction has not removed yet, and to others.
@@ -218,4 +244,19 @@ fn log(fact: &Fact) {
 pub fn report(fault: &Fault) -> i32 {
     error!(error = fault.cause, place = fault.place, "{}", fault.what);
     1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_for_answers_is_an_eighth_of_what_there_is() {
+        let machine = "MemFree: 1 kB\nMemTotal:       16777216 kB\n";
+        assert_eq!(chosen_answer_bytes(machine, ""), 2 << 30);
+        assert_eq!(chosen_answer_bytes(machine, "max\n"), 2 << 30);
+        assert_eq!(chosen_answer_bytes(machine, "8589934592\n"), 1 << 30);
+        assert_eq!(chosen_answer_bytes(machine, "1073741824\n"), ANSWER_BYTES_MIN);
+        assert_eq!(chosen_answer_bytes("", ""), ANSWER_BYTES_MIN);
+    }
 }

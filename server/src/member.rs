@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use holdfast_core::compactor::AutoCompaction;
 use holdfast_core::id::RequestId;
 use holdfast_core::machine;
+use holdfast_core::memory::AnswerMemory;
 use holdfast_core::request::Op;
 use holdfast_core::response as core;
 use holdfast_core::rng::Rng;
@@ -73,6 +74,8 @@ pub struct MemberConfig {
     pub auto_compaction: Option<AutoCompaction>,
     /// Passwords and tokens.
     pub auth: AuthOptions,
+    /// What answers of all its edges may hold.
+    pub answers: AnswerMemory,
     /// Edges beside the one that shares the driver's thread; below [`EDGES_MAX`](holdfast_core::id::EDGES_MAX).
     pub further_edges: usize,
 }
@@ -373,6 +376,7 @@ pub(crate) fn edge_config(config: &MemberConfig, number: usize) -> EdgeConfig {
         quota: config.quota,
         auto_compaction: config.auto_compaction.filter(|_| number == 0),
         auth: config.auth.clone(),
+        answers: config.answers.clone(),
         member_id: identity::added_member_id,
     }
 }

@@ -62,6 +62,8 @@ pub enum Stream {
     Edges,
     /// How much a member applies in one turn.
     Apply,
+    /// What answers may hold.
+    Memory,
 }
 
 impl Stream {
@@ -209,7 +211,11 @@ impl Swarm {
             members,
             spares,
             chaos,
-            limits: Limits { strict_reconfig_check, ..limits },
+            limits: Limits {
+                strict_reconfig_check,
+                answer_bytes_max: draw_memory(&mut Stream::Memory.rng(seed)),
+                ..limits
+            },
             storage,
             peers: draw_quality(&mut quality, true),
             clients: draw_quality(&mut quality, false),
@@ -294,6 +300,11 @@ fn draw_apply(rng: &mut Rng, limits: Limits) -> Limits {
     };
     limits.validate().expect("the values above are valid");
     limits
+}
+
+/// Little enough, in half of all seeds, that lists wait for each other.
+fn draw_memory(rng: &mut Rng) -> usize {
+    *pick(rng, &[256 << 20, 256 << 20, 256 << 20, 16 << 10, 4 << 10, 1 << 10])
 }
 
 fn draw_quality(rng: &mut Rng, peers: bool) -> Quality {

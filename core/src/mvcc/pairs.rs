@@ -20,6 +20,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::kv::{put_varint, take_varint, varint_len};
+use crate::memory::Sealed;
 
 /// Field 2, length-delimited.
 const TAG: u8 = 2 << 3 | 2;
@@ -75,6 +76,19 @@ impl Pairs {
         }
     }
 
+    /// Each chunk keeps its part of what the answer holds, until its last user is done with it. Chunks that
+    /// are small do not.
+    pub fn attach(&mut self, held: &mut Sealed) {
+        let large = |chunk: &&mut Bytes| chunk.len() >= REST_BYTES_MAX;
+        for chunk in self.chunks.iter_mut().filter(large) {
+            let part = held.split(chunk.len());
+            if part.bytes() > 0 {
+                let bytes = std::mem::take(chunk);
+                *chunk = Bytes::from_owner(Held { bytes, _part: part });
+            }
+        }
+    }
+
     fn close(&mut self) {
         self.chunks.push(std::mem::take(&mut self.last).into());
     }
@@ -124,6 +138,18 @@ impl Pairs {
     /// What follows them.
     pub fn rest(&self) -> &[u8] {
         &self.last
+    }
+}
+
+/// A chunk and what it holds.
+struct Held {
+    bytes: Bytes,
+    _part: Sealed,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

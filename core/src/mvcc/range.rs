@@ -26,6 +26,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::id::{LeaseId, RevSub, Revision};
 use crate::kv::KeyValue;
+use crate::memory::Hold;
 use crate::mutant;
 use crate::mvcc::{Budget, Look, Pairs, ReadError, decode};
 use crate::query::RangeAnswer;
@@ -59,7 +60,7 @@ pub fn bound(mark: Mark, revision: i64) -> Result<RevSub, Rejection> {
 }
 
 /// A Range under way, so that the edge can do something else between slices.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct RangeScan {
     range: Range,
     below: RevSub,
@@ -86,6 +87,10 @@ pub struct RangeScan {
     sorted: BTreeMap<(SortKey, i64), Found>,
     more: bool,
     phase: Phase,
+    /// Bytes of pairs that were read and are not in the answer yet.
+    loose: usize,
+    /// What the answer holds of the member's memory, if that is counted.
+    hold: Option<Hold>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +123,13 @@ struct Found {
     created: Revision,
     version: i64,
     kv: Option<Bytes>,
+}
+
+impl Found {
+    /// Bytes of its pair, if that was read.
+    fn weight(&self) -> usize {
+        self.kv.as_ref().map_or(0, Bytes::len)
+    }
 }
 
 /// Whether a read is of one key and of no more than its pair.
@@ -168,17 +180,37 @@ impl RangeScan {
             sorted: BTreeMap::new(),
             more: false,
             phase,
+            loose: 0,
+            hold: None,
             range: range.clone(),
         }
     }
 
-    /// Goes on until the budget is spent; true when the answer is complete. `view` is the one the scan
+    /// The answer takes from this what it uses.
+    pub fn with_memory(self, hold: Option<Hold>) -> RangeScan {
+        RangeScan { hold, ..self }
+    }
+
+    /// The answer's place among those that grow if the last step stopped for want of memory.
+    pub fn starved(&self) -> Option<u64> {
+        self.hold.as_ref()?.starved()
+    }
+
+    /// Whether the account gives what the answer uses.
+    fn cover(&mut self) -> bool {
+        let Some(hold) = &mut self.hold else { return true };
+        let found = self.found.capacity() * size_of::<Found>();
+        let sorted = self.sorted.len() * size_of::<((SortKey, i64), Found)>();
+        hold.cover(found + sorted + self.loose + self.pairs.encoded_len())
+    }
+
+    /// Goes on until the budget is spent, or the account gives no more; true when the answer is complete. `view` is the one the scan
     /// began on or a newer one; on a newer one a compaction may have passed the read.
     pub fn step(&mut self, view: &dyn View, budget: &mut Budget) -> Result<bool, ReadError> {
         if self.pinned && self.below.main <= view.mark().compacted {
             return Err(Rejection::Compacted.into());
         }
-        while self.phase != Phase::Done {
+        while self.cover() && self.phase != Phase::Done {
             match self.phase {
                 Phase::Point => self.point(view, budget),
                 Phase::Scan => self.scan(view, budget)?,
@@ -195,14 +227,23 @@ impl RangeScan {
                 break;
             }
         }
-        Ok(self.phase == Phase::Done)
+        Ok(self.phase == Phase::Done && self.cover())
     }
 
-    /// The answer of a complete scan.
-    pub fn into_answer(mut self) -> RangeAnswer {
+    /// The answer of a complete scan. Its chunks give back what they hold when they have been sent.
+    pub fn into_answer(self) -> RangeAnswer {
+        let (mut answer, hold) = self.into_parts();
+        if let Some(hold) = hold {
+            answer.kvs.attach(&mut hold.seal());
+        }
+        answer
+    }
+
+    /// Likewise, with the hold, which still covers it.
+    pub(super) fn into_parts(mut self) -> (RangeAnswer, Option<Hold>) {
         assert!(self.phase == Phase::Done, "step said that the scan is complete");
         self.pairs.finish();
-        RangeAnswer { kvs: self.pairs, more: self.more, count: self.count }
+        (RangeAnswer { kvs: self.pairs, more: self.more, count: self.count }, self.hold)
     }
 
     /// How many keys to find before stopping; `None` for all of them (law 2).
@@ -321,6 +362,7 @@ impl RangeScan {
             Found { at, created: Revision(0), version: 0, kv: None }
         };
         if self.passes(&found) {
+            self.loose += found.weight();
             self.found.push(found);
         }
         Ok(())
@@ -408,7 +450,9 @@ impl RangeScan {
         let place = self.read(view, next, budget)?;
         if self.range.keys_only && self.range.target == SortTarget::Value {
             let kv = self.found[place].kv.take().expect("read just now");
+            self.loose -= kv.len();
             let kv = KeyValue::decode(&kv).expect("read just now").without_value().encode();
+            self.loose += kv.len();
             self.found[place].kv = Some(kv);
         }
         let start = next / STRETCH_KEYS * STRETCH_KEYS;
@@ -422,6 +466,7 @@ impl RangeScan {
         while next < end {
             let pair = self.found[next].kv.take().expect("the stretch was read");
             self.pairs.push(&pair, self.found.len() - next - 1);
+            self.loose -= pair.len();
             budget.spend(0, pair.len());
             next += 1;
             if budget.is_spent() {
@@ -442,6 +487,7 @@ impl RangeScan {
             (false, SortTarget::Value) => decode(&record).map(|_| record.kv.clone())?,
             (false, _) => record.kv,
         };
+        self.loose += kv.len();
         self.found[place].kv = Some(kv);
         Ok(place)
     }
@@ -478,7 +524,7 @@ impl RangeScan {
             self.found.reverse();
         }
         if let Some(limit) = self.limit().filter(|limit| self.found.len() > *limit) {
-            self.found.truncate(limit);
+            self.loose -= self.found.drain(limit..).map(|found| found.weight()).sum::<usize>();
             self.more = true;
         }
         self.phase = Phase::Fetch(0);
@@ -496,7 +542,8 @@ impl RangeScan {
             let place = if descend != mutant::on(52) { -place } else { place };
             self.sorted.insert((sort_key(self.range.target, &found), place), found);
             if self.limit().is_some_and(|limit| self.sorted.len() > limit) {
-                let _ = if descend { self.sorted.pop_first() } else { self.sorted.pop_last() };
+                let cut = if descend { self.sorted.pop_first() } else { self.sorted.pop_last() };
+                self.loose -= cut.map_or(0, |(_, found)| found.weight());
                 self.more = true;
             }
             budget.spend(1, 0);

@@ -20,15 +20,16 @@ use bytes::Bytes;
 
 use crate::id::{RevSub, Revision};
 use crate::machine::precheck::{self, Comparison, Path};
+use crate::memory::{Hold, Sealed};
 use crate::mvcc::range::RangeScan;
 use crate::mvcc::{Budget, ReadError};
-use crate::query::{AnswerBody, DeleteAnswer, OpAnswer, TxnAnswer};
+use crate::query::{AnswerBody, DeleteAnswer, OpAnswer, RangeAnswer, TxnAnswer};
 use crate::request::{Txn, TxnOp};
 use crate::response::{Body, DeleteDone, OpDone, TxnDone};
 use crate::store::{Fault, View};
 
 /// What becomes of a body.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Resolved {
     /// The client's answer.
     Complete(AnswerBody),
@@ -90,15 +91,17 @@ pub fn read_txn(view: &dyn View, request: &Txn) -> Result<TxnAnswer, ReadError> 
 }
 
 /// An answer that is being read, on one and the same snapshot throughout (law 1).
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Resolution {
     /// The transactions that the present operation is in, the innermost last.
     around: Vec<Branch>,
     stage: Stage,
+    /// What the answer holds of the member's memory, unless the range under way has it.
+    hold: Option<Hold>,
 }
 
 /// What comes next.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Stage {
     /// Finding out which branch a transaction of plain ranges takes.
     Deciding { txn: Txn, compare: usize, comparison: Option<Comparison> },
@@ -117,7 +120,7 @@ enum Stage {
 }
 
 /// A branch of a transaction, partly answered.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Branch {
     succeeded: bool,
     rest: IntoIter<OpDone>,
@@ -132,10 +135,23 @@ impl Resolution {
     }
 
     fn of(stage: Stage) -> Resolution {
-        Resolution { around: Vec::new(), stage }
+        Resolution { around: Vec::new(), stage, hold: None }
     }
 
-    /// Goes on until the budget is spent; true when the answer is complete. `view` is the same each
+    /// The answer's ranges take from this what they use. Previous pairs are not counted.
+    pub fn with_memory(self, hold: Hold) -> Resolution {
+        Resolution { hold: Some(hold), ..self }
+    }
+
+    /// The answer's place among those that grow if the last step stopped for want of memory.
+    pub fn starved(&self) -> Option<u64> {
+        match &self.stage {
+            Stage::Range(_, scan) => scan.starved(),
+            _ => None,
+        }
+    }
+
+    /// Goes on until the budget is spent, or memory is wanting; true when the answer is complete. `view` is the same each
     /// time.
     pub fn step(&mut self, view: &dyn View, budget: &mut Budget) -> Result<bool, ReadError> {
         loop {
@@ -144,7 +160,7 @@ impl Resolution {
             if let Stage::Complete(_) = self.stage {
                 return Ok(true);
             }
-            if budget.is_spent() {
+            if budget.is_spent() || self.starved().is_some() {
                 return Ok(false);
             }
         }
@@ -152,10 +168,13 @@ impl Resolution {
 
     /// The answer, once a step has said that it is complete.
     pub fn into_answer(self) -> AnswerBody {
-        match self.stage {
-            Stage::Complete(body) => body,
-            other => unreachable!("step said that nothing is left, not {other:?}"),
+        let Stage::Complete(mut body) = self.stage else {
+            unreachable!("step said that nothing is left, not {:?}", self.stage)
+        };
+        if let (AnswerBody::Txn(answer), Some(hold)) = (&mut body, self.hold) {
+            attach(answer, &mut hold.seal());
         }
+        body
     }
 
     fn finish(mut self, view: &dyn View) -> Result<AnswerBody, ReadError> {
@@ -178,7 +197,7 @@ impl Resolution {
                 self.start(view, op)
             }
             Stage::Range(revision, mut scan) => match scan.step(view, budget)? {
-                true => Stage::Done(OpAnswer::Range(revision, scan.into_answer())),
+                true => Stage::Done(OpAnswer::Range(revision, self.keep(*scan))),
                 false => Stage::Range(revision, scan),
             },
             Stage::Put(revision, prev) => {
@@ -198,10 +217,21 @@ impl Resolution {
         })
     }
 
+    /// The answer of a complete range: it stays while the others are read.
+    fn keep(&mut self, scan: RangeScan) -> RangeAnswer {
+        let (answer, mut hold) = scan.into_parts();
+        if let Some(hold) = &mut hold {
+            hold.keep(answer.kvs.encoded_len());
+        }
+        self.hold = hold;
+        answer
+    }
+
     fn start(&mut self, view: &dyn View, op: OpDone) -> Stage {
         match op {
             OpDone::Range { revision, below, range } => {
-                Stage::Range(revision, Box::new(RangeScan::within(view, &range, below)))
+                let scan = RangeScan::within(view, &range, below);
+                Stage::Range(revision, Box::new(scan.with_memory(self.hold.take())))
             }
             OpDone::Put(revision, done) => match done.prev {
                 Some(prev) => Stage::Put(revision, prev),
@@ -277,6 +307,17 @@ fn decide(
         }
     });
     Ok(Stage::Next(OpDone::Txn(TxnDone { succeeded, ops: reads.collect() })))
+}
+
+/// Chunks of all ranges keep their parts of what the answer holds.
+fn attach(answer: &mut TxnAnswer, held: &mut Sealed) {
+    for op in &mut answer.ops {
+        match op {
+            OpAnswer::Range(_, range) => range.kvs.attach(held),
+            OpAnswer::Txn(inner) => attach(inner, held),
+            OpAnswer::Put(..) | OpAnswer::DeleteRange(..) => {}
+        }
+    }
 }
 
 fn deleted(count: u64, prev_kvs: Vec<Bytes>) -> DeleteAnswer {

@@ -260,6 +260,14 @@ pub const FLAGS: &[Flag] = &[
         "Threads that serve clients beside the one that drives the log: a number, or auto: none on one or two \
          cores, else half of the cores, at most 8. Holdfast's own.",
     ),
+    flag(
+        "experimental-answer-memory-bytes",
+        Text,
+        Served,
+        "auto",
+        "Bytes that large answers may hold until clients have taken them; reads beyond wait, then are refused. \
+         A number, or auto: an eighth of the memory, at least 256 MiB. Holdfast's own.",
+    ),
     flag("listen-metrics-urls", Urls, Served, "", "More URLs for /metrics and health checks."),
     flag("logger", Text, Served, "zap", "Only zap: JSON lines."),
     flag(

@@ -97,6 +97,7 @@ fn every_served_flag_has_its_effect() {
         "--listen-metrics-urls=http://127.0.0.1:4",
         "--experimental-disk-driver=pool",
         "--experimental-edge-threads=3",
+        "--experimental-answer-memory-bytes=4096",
         "--log-level=debug",
         "--log-outputs=stdout,/tmp/x.log,stderr",
         "--logger=zap",
@@ -137,6 +138,7 @@ fn every_served_flag_has_its_effect() {
     };
     assert_eq!(config.connections, connections);
     assert_eq!((config.disk_driver, config.edge_threads), (DiskDriver::Pool, Some(3)));
+    assert_eq!(config.answer_memory_bytes, Some(4096));
     assert_eq!(config.log_level, Level::Debug);
     let outputs = [Output::File("/tmp/x.log".into()), Output::Stderr, Output::Stdout];
     assert_eq!(config.log_outputs, outputs);
@@ -407,6 +409,10 @@ const BAD_VALUES: &[(Args, &str)] = &[
     (
         &["--experimental-edge-threads=-1"],
         "--experimental-edge-threads \"-1\" is neither auto nor a number up to 127",
+    ),
+    (
+        &["--experimental-answer-memory-bytes=0"],
+        "--experimental-answer-memory-bytes \"0\" is neither auto nor a number of at least 1",
     ),
     (&["start"], "\"start\" is not a valid flag"),
     (&["--name=x", "--", "--name=y"], "\"--name=y\" is not a valid flag"),

@@ -75,6 +75,7 @@ impl Rig {
             .expect("an empty disk takes an engine");
         let limits = Limits { edge_slice_keys: 16, ..Limits::default() };
         let config = EdgeConfig {
+            answers: AnswerMemory::new(limits.answer_bytes_max),
             member_id: |_| MemberId(9),
             member: MEMBER,
             incarnation: Incarnation(1),

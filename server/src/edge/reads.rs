@@ -8,16 +8,25 @@
 //!  3. A read that has begun keeps its snapshot to its end. One that waits begins on the newest, which
 //!     is at least as new as what allowed it; a reply's coordinates keep the reply's own.
 //!
+//!  4. A read whose answer cannot grow, for others hold the member's memory for answers, stands in a queue of
+//!     its own, by the ticket of its hold. Its first is looked at in every turn and every [`LOOK`]; the others
+//!     wait for it, so that the oldest of the member goes on as soon as it may, and nobody spins. Reads that
+//!     need little do not come here, and pass.
+//!  5. One that has stood there for a request's time is refused, and what it holds is given back. What was
+//!     written before it was read is not refused but timed out: its caller must not take it for undone.
+//!
 //! Worked example: a list of a million keys takes its first 256 and goes on in later turns; a get that
 //! comes meanwhile is answered before the list's next piece.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use bytes::Bytes;
 use holdfast_core::id::LeaseId;
 use holdfast_core::machine;
 use holdfast_core::machine::guard::{Act, Reader};
+use holdfast_core::memory::AnswerMemory;
 use holdfast_core::mvcc::hash::{HashAll, HashKv};
 use holdfast_core::mvcc::range::{RangeScan, after};
 use holdfast_core::mvcc::resolve::Resolution;
@@ -25,6 +34,7 @@ use holdfast_core::mvcc::{Budget, ReadError};
 use holdfast_core::query::{Answer, AnswerBody, Answered, Downgrade, Header};
 use holdfast_core::rejection::Rejection;
 use holdfast_core::request::{Range, Txn};
+use holdfast_core::time::Instant;
 use holdfast_net::call::StreamId;
 use holdfast_storage::snapshot::Snapshot;
 
@@ -68,8 +78,12 @@ pub(super) struct Source {
 #[derive(Debug)]
 pub(super) struct Reading {
     pub call: StreamId,
-    pub source: Source,
-    pub work: Work,
+    source: Source,
+    work: Work,
+    /// What it is told if it has waited too long for memory (law 5).
+    late: Rejection,
+    /// When that is, once it has waited.
+    deadline: Option<Instant>,
 }
 
 /// What is left to do for an answer.
@@ -119,14 +133,43 @@ pub(super) struct Reads {
     coming: VecDeque<Coming>,
     /// Those that have begun and take longer.
     going: VecDeque<Reading>,
+    /// Those that wait for memory, by the ticket of their hold (law 4).
+    starved: BTreeMap<u64, Reading>,
+    /// When these are looked at next.
+    look_at: Instant,
+    memory: AnswerMemory,
+    /// How long one may wait for memory.
+    patience: Duration,
+    now: Instant,
     /// What is complete, in the order in which it became so.
     pub answers: Vec<(StreamId, Answered)>,
 }
 
 impl Reads {
-    /// No reads, and this much for each turn.
-    pub(super) fn new(slice: Slice) -> Reads {
-        Reads { slice, coming: VecDeque::new(), going: VecDeque::new(), answers: Vec::new() }
+    /// No reads, this much for each turn, and the member's memory for answers, for which a read waits no
+    /// longer than its patience.
+    pub(super) fn new(slice: Slice, memory: AnswerMemory, patience: Duration) -> Reads {
+        Reads {
+            slice,
+            coming: VecDeque::new(),
+            going: VecDeque::new(),
+            starved: BTreeMap::new(),
+            look_at: Instant(0),
+            memory,
+            patience,
+            now: Instant(0),
+            answers: Vec::new(),
+        }
+    }
+
+    /// It is as late as this.
+    pub(super) fn tick(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    /// When to look at those that wait for memory.
+    pub(super) fn deadline(&self) -> Instant {
+        if self.starved.is_empty() { Instant::NEVER } else { self.look_at }
     }
 
     /// Whether reads wait for their next piece.
@@ -136,7 +179,7 @@ impl Reads {
 
     /// Reads that wait.
     pub(super) fn len(&self) -> usize {
-        self.coming.len() + self.going.len()
+        self.coming.len() + self.going.len() + self.starved.len()
     }
 
     /// What watches may spend.
@@ -153,8 +196,10 @@ impl Reads {
         }
     }
 
-    /// Likewise, bound to a snapshot.
-    pub(super) fn resolve(&mut self, reading: Reading) {
+    /// Likewise for the values of a reply, which are read from the snapshot published with it.
+    pub(super) fn resolve(&mut self, call: StreamId, source: Source, resolution: Resolution) {
+        let work = Work::Resolution(Box::new(resolution.with_memory(self.memory.hold())));
+        let reading = Reading { call, source, work, late: Rejection::Timeout, deadline: None };
         if self.may_begin() {
             self.advance(reading);
         } else {
@@ -172,6 +217,7 @@ impl Reads {
     ) {
         self.begin_waiting(source, access, cancelled);
         self.slice.go_on();
+        self.feed(cancelled);
         while !self.slice.reads().is_spent()
             && let Some(reading) = self.going.pop_front()
         {
@@ -181,6 +227,42 @@ impl Reads {
         }
         self.begin_waiting(source, access, cancelled);
         self.slice.end_reads();
+    }
+
+    /// Goes on with those that wait for memory, in order, up to the first for which there is still none.
+    fn feed(&mut self, cancelled: &mut BTreeSet<StreamId>) {
+        if self.starved.is_empty() {
+            return;
+        }
+        if self.look_at <= self.now {
+            self.look_at = self.now + LOOK;
+            self.give_up(cancelled);
+        }
+        while !self.slice.reads().is_spent()
+            && let Some((ticket, reading)) = self.starved.pop_first()
+        {
+            if !cancelled.remove(&reading.call) {
+                self.advance(reading);
+            }
+            if self.starved.contains_key(&ticket) {
+                break;
+            }
+        }
+    }
+
+    /// Law 5.
+    fn give_up(&mut self, cancelled: &mut BTreeSet<StreamId>) {
+        let (now, answers) = (self.now, &mut self.answers);
+        self.starved.retain(|_, reading| {
+            if cancelled.remove(&reading.call) {
+                return false;
+            }
+            let late = reading.deadline.is_some_and(|deadline| deadline <= now);
+            if late {
+                answers.push((reading.call, Err(reading.late)));
+            }
+            !late
+        });
     }
 
     fn may_begin(&mut self) -> bool {
@@ -222,7 +304,7 @@ impl Reads {
         };
         let work = match read {
             Read::Range(range) => match RangeScan::new(&source.snapshot, &range) {
-                Ok(scan) => Work::Range(scan),
+                Ok(scan) => Work::Range(scan.with_memory(Some(self.memory.hold()))),
                 Err(rejection) => return self.refuse(call, rejection),
             },
             Read::HashKv(revision) => match HashKv::new(&source.snapshot, revision) {
@@ -233,7 +315,10 @@ impl Reads {
                 Ok(hash) => Work::Hash(hash),
                 Err(rejection) => return self.refuse(call, rejection),
             },
-            Read::Txn(txn) => Work::Resolution(Box::new(Resolution::of_reads(txn))),
+            Read::Txn(txn) => {
+                let resolution = Resolution::of_reads(txn).with_memory(self.memory.hold());
+                Work::Resolution(Box::new(resolution))
+            }
             Read::LeaseKeys(lease) => {
                 // It may be gone by now; then it has no time left either.
                 let gone = machine::lease_ttl(&source.snapshot, lease.id).is_none();
@@ -261,7 +346,8 @@ impl Reads {
                 return self.answers.push((call, Ok(Answer { header, body })));
             }
         };
-        self.advance(Reading { call, source: source.clone(), work });
+        let (source, late) = (source.clone(), Rejection::TooManyRequests);
+        self.advance(Reading { call, source, work, late, deadline: None });
     }
 
     fn refuse(&mut self, call: StreamId, rejection: Rejection) {
@@ -280,18 +366,43 @@ impl Reads {
             done
         });
         match done {
-            Ok(false) => self.going.push_back(reading),
+            Ok(false) => match reading.work.starved() {
+                Some(ticket) => self.starve(ticket, reading),
+                None => self.going.push_back(reading),
+            },
             Ok(true) => {
-                let Reading { call, source, work } = reading;
+                let Reading { call, source, work, .. } = reading;
                 let answer = Answer { header: source.header, body: work.into_answer() };
                 self.answers.push((call, Ok(answer)));
             }
             Err(error) => self.answers.push((reading.call, Err(refusal(error)))),
         }
     }
+
+    /// A read waits for memory. Its time runs from when it first did.
+    fn starve(&mut self, ticket: u64, mut reading: Reading) {
+        let deadline = self.now + self.patience;
+        reading.deadline.get_or_insert(deadline);
+        if self.starved.is_empty() {
+            self.look_at = self.now + LOOK;
+        }
+        self.starved.insert(ticket, reading);
+    }
 }
 
+/// How often reads that wait for memory are looked at when nothing else happens.
+const LOOK: Duration = Duration::from_millis(10);
+
 impl Work {
+    /// The ticket of its hold if its last step stopped for want of memory.
+    fn starved(&self) -> Option<u64> {
+        match self {
+            Work::Range(scan) => scan.starved(),
+            Work::Resolution(resolution) => resolution.starved(),
+            Work::HashKv(_) | Work::Hash(_) | Work::Leases { .. } | Work::LeaseKeys { .. } => None,
+        }
+    }
+
     /// Goes on until the budget is spent; true when the answer is complete.
     fn step(&mut self, snapshot: &Snapshot, budget: &mut Budget) -> Result<bool, ReadError> {
         match self {

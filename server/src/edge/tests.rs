@@ -22,6 +22,8 @@ use holdfast_storage::engine::{Engine, EngineIdentity, EngineOptions};
 use super::*;
 use crate::auth::vault::InlineVault;
 
+mod memory;
+
 const MEMBER: MemberId = MemberId(1);
 
 struct Rig {
@@ -49,6 +51,7 @@ impl Rig {
         let mut engine = Engine::create(disk, identity, EngineOptions::default(), genesis, meta)
             .expect("an empty disk takes an engine");
         let config = EdgeConfig {
+            answers: AnswerMemory::new(limits.answer_bytes_max),
             member_id: |_| MemberId(9),
             member: MEMBER,
             incarnation: Incarnation(1),

@@ -11,6 +11,7 @@ use holdfast_core::id::{
 };
 use holdfast_core::limits::Limits;
 use holdfast_core::machine::{self, Applied, Machine};
+use holdfast_core::memory::AnswerMemory;
 use holdfast_core::message::SnapshotMeta;
 use holdfast_core::query::{AnswerBody, Query};
 use holdfast_core::request::{DeleteRange, Identity, KeyRange, Op, Put, RangeEnd};
@@ -59,6 +60,7 @@ struct Rig {
 
 fn config(edge: usize, bounds: MailBounds) -> EdgeConfig {
     EdgeConfig {
+        answers: AnswerMemory::new(Limits::default().answer_bytes_max),
         member_id: |_| MemberId(9),
         member: MEMBER,
         incarnation: Incarnation(1),

@@ -28,6 +28,7 @@ mod flags;
 mod hostile;
 mod keys;
 mod members;
+mod memory;
 mod rig;
 mod services;
 mod short_kill;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use holdfast_core::auth::AuthQuery;
-use holdfast_core::query::{AnswerBody, Answered, Query};
+use holdfast_core::query::{Answer, AnswerBody, Answered, OpAnswer, Query, RangeAnswer, TxnAnswer};
 
 use holdfast_server::auth::Credential;
 use holdfast_server::session::learner::may_answer;
@@ -119,6 +120,7 @@ impl World {
     }
 
     pub(super) fn answer_arrives(&mut self, op: OpId, run: u64, answered: Answered) {
+        let answered = answered.map(taken);
         let record = self.history.record(op);
         if record.outcome != Outcome::Pending {
             return;
@@ -206,4 +208,28 @@ impl World {
         let pause = self.clients[client].think(&self.swarm.work);
         self.after(pause, Happening::Think { client });
     }
+}
+
+/// An answer as its client has it: a copy, so that the history holds nothing of a member's memory.
+fn taken(mut answer: Answer) -> Answer {
+    match &mut answer.body {
+        AnswerBody::Range(range) => copy(range),
+        AnswerBody::Txn(txn) => copy_all(txn),
+        _ => {}
+    }
+    answer
+}
+
+fn copy_all(txn: &mut TxnAnswer) {
+    for op in &mut txn.ops {
+        match op {
+            OpAnswer::Range(_, range) => copy(range),
+            OpAnswer::Txn(inner) => copy_all(inner),
+            OpAnswer::Put(..) | OpAnswer::DeleteRange(..) => {}
+        }
+    }
+}
+
+fn copy(range: &mut RangeAnswer) {
+    range.kvs = range.kvs.iter().map(Bytes::copy_from_slice).collect();
 }

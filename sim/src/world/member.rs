@@ -11,6 +11,7 @@ use holdfast_core::id::{Incarnation, MemberId, RequestId, Term};
 use holdfast_core::limits::Limits;
 use holdfast_core::machine;
 use holdfast_core::membership::Membership;
+use holdfast_core::memory::AnswerMemory;
 use holdfast_core::node;
 use holdfast_core::request::Op;
 use holdfast_core::rng::Rng;
@@ -254,14 +255,16 @@ impl World {
         now: Instant,
         (config, state): (&BootConfig, &Snapshot),
     ) -> (Edges, Vec<Event>) {
+        let answers = AnswerMemory::new(config.limits.answer_bytes_max);
+        let edge_config = |place| edge_config(config, place, &answers);
         let edge = |place: usize| {
             let vault = Box::new(InlineVault::new(config.seed ^ 3 ^ (place as u64) << 8));
-            Edge::new(edge_config(config, place), state.clone(), vault)
+            Edge::new(edge_config(place), state.clone(), vault)
         };
         let (mut first, mut inbox) = (edge(0), Vec::new());
         first.propose(now, OWN, publish(member), &mut inbox);
         let further = (1..self.swarm.edges[member]).map(|place| {
-            let post = SimPost::new(MailBounds::of(&edge_config(config, place)));
+            let post = SimPost::new(MailBounds::of(&edge_config(place)));
             let own = (member, place, Some(post.clone()));
             (self.front(own, now, edge(place)), post)
         });
@@ -569,7 +572,7 @@ fn id_of_urls(urls: &[String]) -> MemberId {
     member_id(place.unwrap_or(usize::from(u16::MAX)))
 }
 
-fn edge_config(config: &BootConfig, place: usize) -> EdgeConfig {
+fn edge_config(config: &BootConfig, place: usize, answers: &AnswerMemory) -> EdgeConfig {
     // The first edge has the seeds that it would have alone.
     let own = (place as u64) << 32;
     EdgeConfig {
@@ -598,6 +601,7 @@ fn edge_config(config: &BootConfig, place: usize) -> EdgeConfig {
             hashes_max: 4,
             ..AuthOptions::default()
         },
+        answers: answers.clone(),
         member_id: id_of_urls,
     }
 }

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{ClusterId, Incarnation, MemberId};
 use holdfast_core::limits::Limits;
+use holdfast_core::memory::AnswerMemory;
 use holdfast_core::response;
 use holdfast_core::rng::Rng;
 use holdfast_core::status::{Role, Status};
@@ -263,6 +264,7 @@ impl Seat {
             force_new: false,
         };
         MemberConfig {
+            answers: AnswerMemory::new(self.shape.limits.answer_bytes_max),
             boot,
             known: Vec::new(),
             peer_urls: vec![format!("http://{}", peer_address(self.number))],
