@@ -56,6 +56,8 @@ rejections! {
     RequestTooLarge = "etcdserver: request is too large",
     /// Too many requests are pending.
     TooManyRequests = "etcdserver: too many requests",
+    /// Other answers hold the member's memory for answers, and did for as long as a request may take.
+    NoAnswerMemory = "etcdserver: too little memory for the answer, ask for less or again later",
     /// A user name is needed.
     UserEmpty = "etcdserver: user name is empty",
     /// Authentication is off.

@@ -115,6 +115,7 @@ pub fn outcome_of_rejection(rejection: Rejection) -> Outcome {
         | Rejection::NotPrimaryLessor
         | Rejection::NoSpace
         | Rejection::TooManyRequests
+        | Rejection::NoAnswerMemory
         | Rejection::Stopped => Outcome::Unknown,
         _ => Outcome::Rejected(rejection),
     }

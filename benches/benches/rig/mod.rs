@@ -13,6 +13,7 @@ use holdfast_core::fact::Fact;
 use holdfast_core::id::{ClusterId, Incarnation, MemberId, RequestId};
 use holdfast_core::limits::Limits;
 use holdfast_core::membership::Membership;
+use holdfast_core::memory::AnswerMemory;
 use holdfast_core::message::Message;
 use holdfast_core::query::{Answered, Query};
 use holdfast_core::rejection::Rejection;
@@ -177,12 +178,13 @@ impl Rig {
             member: config.member,
             incarnation: config.incarnation,
             sequence_base: 0,
-            limits,
             hub: HubOptions::default(),
             seed: 2,
             quota: 0,
             auto_compaction: None,
             auth: AuthOptions::default(),
+            answers: AnswerMemory::new(limits.answer_bytes_max),
+            limits,
             member_id: |_| MemberId(2),
         };
         let edge = Edge::new(edge, booted.engine.snapshot(), Box::new(InlineVault::new(3)));

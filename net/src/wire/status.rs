@@ -36,7 +36,7 @@ fn code_of(rejection: Rejection) -> Code {
         Rejection::Compacted | Rejection::FutureRevision | Rejection::LeaseTtlTooLarge => {
             Code::OutOfRange
         }
-        Rejection::NoSpace => Code::ResourceExhausted,
+        Rejection::NoSpace | Rejection::NoAnswerMemory => Code::ResourceExhausted,
         Rejection::LeaseNotFound | Rejection::MemberNotFound => Code::NotFound,
         Rejection::LeaseExists
         | Rejection::AuthNotEnabled

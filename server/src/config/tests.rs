@@ -110,8 +110,7 @@ fn every_served_flag_has_its_effect() {
     assert_eq!(texts(&config.listen_peer), ["http://10.0.0.1:3"]);
     assert_eq!(texts(&config.listen_metrics), ["http://127.0.0.1:4"]);
     let names: Vec<&str> = config.initial_cluster.iter().map(|member| &*member.name).collect();
-    assert_eq!(names, ["a", "b"]);
-    assert_eq!(config.initial_cluster_state, ClusterState::Existing);
+    assert_eq!((names, config.initial_cluster_state), (vec!["a", "b"], ClusterState::Existing));
     assert_eq!(config.initial_cluster_token, "t");
     let limits = Limits {
         heartbeat: Duration::from_millis(20),
@@ -138,8 +137,7 @@ fn every_served_flag_has_its_effect() {
     };
     assert_eq!(config.connections, connections);
     assert_eq!((config.disk_driver, config.edge_threads), (DiskDriver::Pool, Some(3)));
-    assert_eq!(config.answer_memory_bytes, Some(4096));
-    assert_eq!(config.log_level, Level::Debug);
+    assert_eq!((config.log_level, config.answer_memory_bytes), (Level::Debug, Some(4096)));
     let outputs = [Output::File("/tmp/x.log".into()), Output::Stderr, Output::Stdout];
     assert_eq!(config.log_outputs, outputs);
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);

@@ -346,7 +346,7 @@ impl Reads {
                 return self.answers.push((call, Ok(Answer { header, body })));
             }
         };
-        let (source, late) = (source.clone(), Rejection::TooManyRequests);
+        let (source, late) = (source.clone(), Rejection::NoAnswerMemory);
         self.advance(Reading { call, source, work, late, deadline: None });
     }
 

@@ -97,7 +97,7 @@ fn who_waits_too_long_is_refused_and_gives_back_what_it_holds() {
     assert!(rig.pass(patience - LOOK).is_empty());
     assert!(rig.used() > held);
     let late = rig.pass(LOOK);
-    let expected = [(2, Err(Rejection::TooManyRequests)), (3, Err(Rejection::Timeout))];
+    let expected = [(2, Err(Rejection::NoAnswerMemory)), (3, Err(Rejection::Timeout))];
     assert_eq!(late, BTreeMap::from(expected), "what was written is not said to be undone");
     assert_eq!((rig.used(), rig.edge.reads.len()), (held, 0));
     assert!(rig.edge.cancelled.is_empty());
