@@ -507,7 +507,7 @@ fn codes_are_etcds() {
     let codes: &[(Code, &[Rejection])] = &[
         (Code::InvalidArgument, BAD_ARGUMENTS),
         (Code::OutOfRange, &[Compacted, FutureRevision, LeaseTtlTooLarge]),
-        (Code::ResourceExhausted, &[NoSpace]),
+        (Code::ResourceExhausted, &[NoSpace, NoAnswerMemory]),
         (Code::NotFound, &[LeaseNotFound, MemberNotFound]),
         (Code::FailedPrecondition, BAD_STATES),
         (Code::PermissionDenied, &[PermissionDenied]),
