@@ -15,6 +15,7 @@
 
 mod budget;
 pub mod dump;
+mod fetch;
 pub mod hash;
 pub mod model;
 mod pairs;
@@ -106,7 +107,11 @@ impl Look {
 
 /// The pair in a record.
 pub(crate) fn decode(record: &Record) -> Result<KeyValue<'_>, Fault> {
-    KeyValue::decode(&record.kv).ok_or_else(|| {
-        Fault::new("decode a record", record.at.to_string(), "it holds no mvccpb.KeyValue")
-    })
+    decode_pair(record.at, &record.kv)
+}
+
+/// The pair of the record at a revision.
+pub(crate) fn decode_pair(at: RevSub, pair: &[u8]) -> Result<KeyValue<'_>, Fault> {
+    KeyValue::decode(pair)
+        .ok_or_else(|| Fault::new("decode a record", at.to_string(), "it holds no mvccpb.KeyValue"))
 }

@@ -15,7 +15,7 @@
 //! `Change::Write { key: "a", row: Row { modified: r17.0, .. }, record: Record { prev: r12.0, .. } }`.
 
 use std::fmt;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 
 use bytes::Bytes;
 
@@ -117,7 +117,44 @@ impl Mark {
 pub type VisitTable<'v> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'v;
 
 /// What is called for each of some pairs.
-pub type VisitPair<'v> = dyn FnMut(&Bytes) -> ControlFlow<()> + 'v;
+pub type VisitPair<'v> = dyn FnMut(Pair<'_>) -> ControlFlow<()> + 'v;
+
+/// An encoded `mvccpb.KeyValue`, where its store has it: its own bytes, or a part of more.
+#[derive(Clone, Copy, Debug)]
+pub struct Pair<'a> {
+    bytes: &'a [u8],
+    owner: &'a Bytes,
+}
+
+impl<'a> Pair<'a> {
+    /// A pair that has its bytes for itself.
+    pub fn whole(owner: &'a Bytes) -> Pair<'a> {
+        Pair { bytes: owner, owner }
+    }
+
+    /// One that is a part of `owner`.
+    pub fn within(owner: &'a Bytes, bytes: &'a [u8]) -> Pair<'a> {
+        Pair { bytes, owner }
+    }
+
+    /// What is kept in memory by whoever shares it.
+    pub fn owner(&self) -> &'a Bytes {
+        self.owner
+    }
+
+    /// The pair without a copy; it keeps its owner.
+    pub fn share(&self) -> Bytes {
+        self.owner.slice_ref(self.bytes)
+    }
+}
+
+impl Deref for Pair<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes
+    }
+}
 
 /// Reads one consistent state.
 pub trait View {
@@ -154,7 +191,7 @@ pub trait View {
     /// but what is only looked at is not counted as a reader, and looked up together.
     fn pairs(&self, at: &[RevSub], visit: &mut VisitPair<'_>) -> Result<(), Fault> {
         for at in at {
-            if visit(&self.record(*at)?.kv).is_break() {
+            if visit(Pair::whole(&self.record(*at)?.kv)).is_break() {
                 break;
             }
         }

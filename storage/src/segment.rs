@@ -13,7 +13,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use holdfast_core::id::{RevSub, Revision};
-use holdfast_core::store::{Fault, Record, VisitPair};
+use holdfast_core::store::{Fault, Pair, Record, VisitPair};
 
 pub(crate) mod active;
 pub(crate) mod block;
@@ -23,6 +23,8 @@ pub(crate) mod sealed;
 pub(crate) mod writer;
 
 use active::{Chunk, Run};
+use block::Block;
+use cache::Key as BlockPlace;
 use sealed::{Sealed, Source};
 
 /// All records of one state. Cheap to clone.
@@ -44,10 +46,7 @@ impl Values {
         if self.active.first().is_some_and(|first| first <= at) {
             return self.active.find(at).cloned().ok_or_else(|| missing(at, "the active segment"));
         }
-        let index = self.sealed.partition_point(|segment| segment.last() < at);
-        let Some(segment) = self.sealed.get(index) else {
-            return Err(missing(at, "the value segments"));
-        };
+        let segment = self.segment(at)?;
         let found = segment.find(&self.source, at)?;
         found.ok_or_else(|| missing(at, &segment.file.name.to_string()))
     }
@@ -58,12 +57,43 @@ impl Values {
         if at.iter().all(|at| *at >= first) {
             return self.active.each(at, visit).map_err(|at| missing(at, "the active segment"));
         }
+        let mut held = None;
         for at in at {
-            if visit(&self.find(*at)?.kv).is_break() {
+            let broke = match self.active.find(*at).filter(|_| *at >= first) {
+                Some(record) => visit(Pair::whole(&record.kv)),
+                None => self.sealed_pair(*at, &mut held, visit)?,
+            };
+            if broke.is_break() {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// Visits a pair of a sealed segment; `held` is the block of the one before it.
+    fn sealed_pair(
+        &self,
+        at: RevSub,
+        held: &mut Option<(BlockPlace, Block)>,
+        visit: &mut VisitPair<'_>,
+    ) -> Result<ControlFlow<()>, Fault> {
+        let segment = self.segment(at)?;
+        let absent = || missing(at, &segment.file.name.to_string());
+        let place = segment.place(at).ok_or_else(absent)?;
+        if held.as_ref().is_none_or(|(here, _)| *here != place) {
+            *held = Some((place, segment.load(&self.source, place)?));
+        }
+        let (_, block) = held.as_ref().expect("it was just loaded if it was not there");
+        let damaged = |cause| segment.damaged_block(place.1 as usize, &cause);
+        let pair = block.pair(at).map_err(damaged)?.ok_or_else(absent)?;
+        Ok(visit(Pair::within(block.bytes(), pair)))
+    }
+
+    /// The sealed segment that has a revision if one does.
+    fn segment(&self, at: RevSub) -> Result<&Sealed, Fault> {
+        let index = self.sealed.partition_point(|segment| segment.last() < at);
+        let segment = self.sealed.get(index).ok_or_else(|| missing(at, "the value segments"))?;
+        Ok(segment)
     }
 
     /// The first revision that is in memory; nothing before the end of time if none is.

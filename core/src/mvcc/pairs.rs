@@ -21,6 +21,7 @@ use bytes::Bytes;
 
 use crate::kv::{put_varint, take_varint, varint_len};
 use crate::memory::Sealed;
+use crate::store::Pair;
 
 /// Field 2, length-delimited.
 const TAG: u8 = 2 << 3 | 2;
@@ -46,7 +47,7 @@ pub struct Pairs {
 
 impl Pairs {
     /// Adds a pair; about `more` others of its size will follow.
-    pub fn push(&mut self, pair: &Bytes, more: usize) {
+    pub fn push(&mut self, pair: Pair<'_>, more: usize) {
         let shared = pair.len() >= SHARED_BYTES;
         let here = 1 + varint_len(pair.len() as u64) + if shared { 0 } else { pair.len() };
         if self.last.is_empty() {
@@ -60,10 +61,10 @@ impl Pairs {
         put_varint(&mut self.last, pair.len() as u64);
         if shared {
             self.close();
-            self.chunks.push(pair.clone());
+            self.chunks.push(pair.share());
             self.bytes += pair.len();
         } else {
-            self.last.extend_from_slice(pair);
+            self.last.extend_from_slice(&pair);
         }
         self.bytes += here;
         self.count += 1;
@@ -156,7 +157,7 @@ impl AsRef<[u8]> for Held {
 impl<B: Into<Bytes>> FromIterator<B> for Pairs {
     fn from_iter<I: IntoIterator<Item = B>>(pairs: I) -> Pairs {
         let mut all = Pairs::default();
-        pairs.into_iter().for_each(|pair| all.push(&pair.into(), 0));
+        pairs.into_iter().for_each(|pair| all.push(Pair::whole(&pair.into()), 0));
         all
     }
 }
@@ -204,7 +205,7 @@ mod tests {
             let pair = |(nth, len)| Bytes::from(vec![nth as u8; len]);
             let list: Vec<Bytes> = lengths.into_iter().enumerate().map(pair).collect();
             let mut pairs = Pairs::default();
-            list.iter().for_each(|pair| pairs.push(pair, more));
+            list.iter().for_each(|pair| pairs.push(Pair::whole(pair), more));
             prop_assert!(pairs.iter().eq(list.iter()));
             prop_assert_eq!(pairs.len(), list.len());
             prop_assert_eq!(pairs.encoded_len(), joined(&list).len());

@@ -12,8 +12,8 @@
 //!  5. Ties have no defined order in etcd; here they are in key order.
 //!
 //! Values are read last, only those that survived: a limited read of small pages costs small reads. What is
-//! in memory is copied from there in the answer's order. Other values are read in the order in which they
-//! were written, some thousands at a time: where values lie by revision, neighbours are then read together.
+//! in memory is copied from there in the answer's order; what is not is read before, some thousands at a time
+//! (`fetch.rs`).
 //!
 //! Worked example: keys a=3, b=1, c=2; limit 1, target value, no order: reads a and b (limit + 1),
 //! sorts them to b, a, cuts to b, more = true, count = 3. With order ascending: b as well, but c was
@@ -24,15 +24,16 @@ use std::ops::ControlFlow;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::fetch::Fetch;
 use crate::id::{LeaseId, RevSub, Revision};
 use crate::kv::KeyValue;
 use crate::memory::Hold;
 use crate::mutant;
-use crate::mvcc::{Budget, Look, Pairs, ReadError, decode};
+use crate::mvcc::{Budget, Look, Pairs, ReadError, decode, decode_pair};
 use crate::query::RangeAnswer;
 use crate::rejection::Rejection;
 use crate::request::{KeyRange, Range, RangeEnd, SortOrder, SortTarget};
-use crate::store::{Fault, Mark, Row, View};
+use crate::store::{Fault, Mark, Pair, Row, View};
 
 /// Answers `range` on `view`. `below` is the bound of a range inside a transaction, whose revision
 /// apply has checked; without it the read is at the revision it names, or the newest.
@@ -77,9 +78,9 @@ pub struct RangeScan {
     counting: bool,
     count: i64,
     found: Vec<Found>,
-    /// The places in `found` of those whose pairs are being read, by revision.
-    reading: Vec<usize>,
-    /// Changes whose pairs are read together; reused.
+    /// The stretch of pairs that is being read.
+    fetch: Fetch,
+    /// Changes whose pairs are copied together; reused.
     together: Vec<RevSub>,
     /// The answer's pairs so far.
     pairs: Pairs,
@@ -99,33 +100,36 @@ enum Phase {
     Point,
     /// Looking at rows.
     Scan,
-    /// Reading the values to sort by; so many are read.
+    /// Reading the values to sort by; so many are read, or being read.
     Values(usize),
     /// Sorting by something else than the key.
     Sort,
     /// Taking what is in order.
     Sorted,
-    /// Reading what the answer holds, a stretch at a time; so many stretches are read.
+    /// Reading what the answer holds, a stretch at a time; so many pairs are in the answer.
     Fetch(usize),
-    /// Reading what is in memory, up to the stretch's end; so many pairs are in the answer.
-    Copy(usize, usize),
-    /// Reading what is not; so many are read.
+    /// Reading what is not in memory, of a stretch.
     Read(usize, usize),
-    /// Putting what was read into the answer; so many pairs are.
+    /// Putting what was read and what is in memory into the answer; so many pairs are, up to the stretch's end.
     Gather(usize, usize),
     Done,
 }
 
 /// A key that the read sees. `kv` is filled when it is read, or made from the index.
 #[derive(Clone, Debug)]
-struct Found {
-    at: RevSub,
+pub(super) struct Found {
+    pub at: RevSub,
     created: Revision,
     version: i64,
-    kv: Option<Bytes>,
+    pub kv: Option<Bytes>,
 }
 
 impl Found {
+    /// The newest version of a key.
+    fn newest(row: &Row, kv: Option<Bytes>) -> Found {
+        Found { at: row.modified, created: row.created, version: row.version, kv }
+    }
+
     /// Bytes of its pair, if that was read.
     fn weight(&self) -> usize {
         self.kv.as_ref().map_or(0, Bytes::len)
@@ -174,7 +178,7 @@ impl RangeScan {
             counting: !newest,
             count,
             found: Vec::new(),
-            reading: Vec::new(),
+            fetch: Fetch::default(),
             together: Vec::new(),
             pairs: Pairs::default(),
             sorted: BTreeMap::new(),
@@ -201,7 +205,7 @@ impl RangeScan {
         let Some(hold) = &mut self.hold else { return true };
         let found = self.found.capacity() * size_of::<Found>();
         let sorted = self.sorted.len() * size_of::<((SortKey, i64), Found)>();
-        hold.cover(found + sorted + self.loose + self.pairs.encoded_len())
+        hold.cover(found + sorted + self.loose + self.fetch.kept() + self.pairs.encoded_len())
     }
 
     /// Goes on until the budget is spent, or the account gives no more; true when the answer is complete. `view` is the one the scan
@@ -214,13 +218,12 @@ impl RangeScan {
             match self.phase {
                 Phase::Point => self.point(view, budget),
                 Phase::Scan => self.scan(view, budget)?,
-                Phase::Values(next) => self.read_sort_value(view, next, budget)?,
+                Phase::Values(next) => self.read_values(view, next, budget)?,
                 Phase::Sort => self.sort(budget),
                 Phase::Sorted => self.take_sorted(budget),
                 Phase::Fetch(next) => self.fetch(view, next),
-                Phase::Copy(next, end) => self.copy(view, (next, end), budget)?,
-                Phase::Read(next, end) => self.fetch_one(view, (next, end), budget)?,
-                Phase::Gather(next, end) => self.gather((next, end), budget),
+                Phase::Read(start, end) => self.read(view, (start, end), budget)?,
+                Phase::Gather(next, end) => self.gather(view, (next, end), budget)?,
                 Phase::Done => {}
             }
             if budget.is_spent() {
@@ -307,24 +310,30 @@ impl RangeScan {
         Ok(())
     }
 
-    /// Fetches rows: as many as the budget allows, and no more than are still wanted.
+    /// Fetches rows: as many as the budget allows, and no more than are still wanted. What needs no look at
+    /// older versions is found at once, unless a row before it waits for one.
     fn fetch_rows(&mut self, view: &dyn View, budget: &mut Budget) {
         let left = self.wanted().map_or(usize::MAX, |wanted| wanted - self.found.len());
         let batch = budget.keys().min(SLICE_KEYS);
         let batch = batch.min(if self.counting { usize::MAX } else { left });
         let with_keys = self.index_only();
-        let mut bytes = 0;
-        let (rows, mut last) = (&mut self.rows, None);
+        let plain = !self.counting && !with_keys && !self.filters();
+        let (mut seen, mut bytes, below) = (0, 0, self.below);
+        let (found, rows, mut last) = (&mut self.found, &mut self.rows, None);
         view.scan(&self.rest, &mut |key, row| {
-            bytes += key.len();
-            rows.push_back((with_keys.then(|| Bytes::copy_from_slice(key)), *row));
-            if rows.len() < batch {
+            (seen, bytes) = (seen + 1, bytes + key.len());
+            if plain && rows.is_empty() && row.modified < below {
+                found.extend((!row.is_tombstone()).then(|| Found::newest(row, None)));
+            } else {
+                rows.push_back((with_keys.then(|| Bytes::copy_from_slice(key)), *row));
+            }
+            if seen < batch {
                 return ControlFlow::Continue(());
             }
             last = Some(after(key));
             ControlFlow::Break(())
         });
-        budget.spend(rows.len().max(1), bytes);
+        budget.spend(seen.max(1), bytes);
         match last {
             Some(start) if self.range.keys.end != RangeEnd::Single => self.rest.start = start,
             _ => self.fetched = true,
@@ -346,18 +355,14 @@ impl RangeScan {
             return Ok(());
         }
         let found = if at == row.modified {
-            let kv = key.map(|key| index_kv(&key, row));
-            Found { at, created: row.created, version: row.version, kv }
+            Found::newest(row, key.map(|key| index_kv(&key, row)))
         } else if self.filters() || self.range.target != SortTarget::Key {
             let record = view.record(at)?;
             budget.spend(1, record.kv.len());
             let kv = decode(&record)?;
-            Found {
-                at,
-                created: kv.create_revision,
-                version: kv.version,
-                kv: Some(self.shape(&kv)),
-            }
+            let (created, version) = (kv.create_revision, kv.version);
+            let kv = if self.index_only() { index_only_pair(&kv) } else { kv.encode() };
+            Found { at, created, version, kv: Some(kv) }
         } else {
             Found { at, created: Revision(0), version: 0, kv: None }
         };
@@ -389,129 +394,101 @@ impl RangeScan {
         }
     }
 
-    fn read_sort_value(
+    fn read_values(
         &mut self,
         view: &dyn View,
         next: usize,
         budget: &mut Budget,
     ) -> Result<(), Fault> {
+        if !self.fetch.is_done() {
+            return self.fetch.read(view, &mut self.found, &checked, budget);
+        }
+        self.loose += self.fetch.let_go();
         if next == self.found.len() {
             self.sort_and_cut();
             return Ok(());
         }
-        self.read(view, next, budget)?;
-        self.phase = Phase::Values(next + 1);
+        let end = self.found.len().min(next + STRETCH_KEYS);
+        self.fetch.begin((&self.found, next..end), 0, |found| found.kv.is_none());
+        self.phase = Phase::Values(end);
         Ok(())
     }
 
     /// Begins the stretch of pairs that begins with one.
     fn fetch(&mut self, view: &dyn View, start: usize) {
         let end = self.found.len().min(start + STRETCH_KEYS);
-        let resident = view.resident();
-        let is_near = |found: &Found| found.kv.is_none() && found.at >= resident;
-        self.phase = if start == end {
-            Phase::Done
-        } else if !self.index_only() && self.found[start..end].iter().all(is_near) {
-            Phase::Copy(start, end)
-        } else {
-            Phase::Read(start, end)
+        let (resident, index_only) = (view.resident(), self.index_only());
+        let read = self.found[start..end].iter().map(Found::weight).sum();
+        self.loose -= read;
+        self.fetch.begin((&self.found, start..end), read, |found| {
+            found.kv.is_none() && (index_only || found.at < resident)
+        });
+        self.phase = match self.fetch.is_done() {
+            true if start == end => Phase::Done,
+            true => Phase::Gather(start, end),
+            false => Phase::Read(start, end),
         };
     }
 
-    /// Copies pairs of a stretch that is in memory.
-    fn copy(
+    /// Reads what is not in memory.
+    fn read(
         &mut self,
         view: &dyn View,
-        (next, end): (usize, usize),
+        (start, end): (usize, usize),
         budget: &mut Budget,
     ) -> Result<(), Fault> {
-        let batch = &self.found[next..end.min(next.saturating_add(budget.keys()))];
-        self.together.clear();
-        self.together.extend(batch.iter().map(|found| found.at));
-        let (before, all) = (self.pairs.len(), self.found.len());
-        let pairs = &mut self.pairs;
-        view.pairs(&self.together, &mut |pair| {
-            pairs.push(pair, all - pairs.len() - 1);
+        let index_only = self.index_only();
+        let make = |at, pair: &[u8]| match index_only {
+            true => Ok(Some(index_only_pair(&decode_pair(at, pair)?))),
+            false => Ok(None),
+        };
+        self.fetch.read(view, &mut self.found, &make, budget)?;
+        if self.fetch.is_done() {
+            self.phase = Phase::Gather(start, end);
+        }
+        Ok(())
+    }
+
+    /// Puts the pairs of a stretch into the answer: those that were read, and those that are in memory.
+    fn gather(
+        &mut self,
+        view: &dyn View,
+        (mut next, end): (usize, usize),
+        budget: &mut Budget,
+    ) -> Result<(), Fault> {
+        let strip = self.range.keys_only && self.range.target == SortTarget::Value;
+        let RangeScan { found, fetch, pairs, together, .. } = self;
+        let all = found.len();
+        let resident = found[next..end].iter().filter(|found| found.kv.is_none());
+        together.clear();
+        together.extend(resident.take(budget.keys()).map(|found| found.at));
+        let mut put_read = |next: &mut usize, pairs: &mut Pairs, budget: &mut Budget| {
+            while *next < end && !budget.is_spent() {
+                let Some(mut pair) = fetch.take(&mut found[*next]) else { return };
+                if strip {
+                    pair = KeyValue::decode(&pair)
+                        .expect("checked when read")
+                        .without_value()
+                        .encode();
+                }
+                *next += 1;
+                pairs.push(Pair::whole(&pair), all - *next);
+                budget.spend(0, pair.len());
+            }
+        };
+        view.pairs(together, &mut |pair| {
+            put_read(&mut next, pairs, budget);
+            if budget.is_spent() {
+                return ControlFlow::Break(());
+            }
+            next += 1;
+            pairs.push(pair, all - next);
             budget.spend(1, pair.len());
             if budget.is_spent() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
-        let next = next + self.pairs.len() - before;
-        self.phase = if next == end { Phase::Fetch(end) } else { Phase::Copy(next, end) };
-        Ok(())
-    }
-
-    /// Reads a pair of a stretch that is not in memory, or has been read before.
-    fn fetch_one(
-        &mut self,
-        view: &dyn View,
-        (next, end): (usize, usize),
-        budget: &mut Budget,
-    ) -> Result<(), Fault> {
-        let place = self.read(view, next, budget)?;
-        if self.range.keys_only && self.range.target == SortTarget::Value {
-            let kv = self.found[place].kv.take().expect("read just now");
-            self.loose -= kv.len();
-            let kv = KeyValue::decode(&kv).expect("read just now").without_value().encode();
-            self.loose += kv.len();
-            self.found[place].kv = Some(kv);
-        }
-        let start = next / STRETCH_KEYS * STRETCH_KEYS;
-        self.phase =
-            if next + 1 == end { Phase::Gather(start, end) } else { Phase::Read(next + 1, end) };
-        Ok(())
-    }
-
-    /// Puts the pairs of a stretch that was read into the answer.
-    fn gather(&mut self, (mut next, end): (usize, usize), budget: &mut Budget) {
-        while next < end {
-            let pair = self.found[next].kv.take().expect("the stretch was read");
-            self.pairs.push(&pair, self.found.len() - next - 1);
-            self.loose -= pair.len();
-            budget.spend(0, pair.len());
-            next += 1;
-            if budget.is_spent() {
-                break;
-            }
-        }
+        put_read(&mut next, pairs, budget);
         self.phase = if next == end { Phase::Fetch(end) } else { Phase::Gather(next, end) };
-    }
-
-    /// Fills one more pair, unless it is there; gives its place.
-    fn read(&mut self, view: &dyn View, turn: usize, budget: &mut Budget) -> Result<usize, Fault> {
-        let place = self.place(turn);
-        let Found { at, kv: None, .. } = self.found[place] else { return Ok(place) };
-        let record = view.record(at)?;
-        budget.spend(1, record.kv.len());
-        let kv = match (self.index_only(), self.range.target) {
-            (true, _) => self.shape(&decode(&record)?),
-            (false, SortTarget::Value) => decode(&record).map(|_| record.kv.clone())?,
-            (false, _) => record.kv,
-        };
-        self.loose += kv.len();
-        self.found[place].kv = Some(kv);
-        Ok(place)
-    }
-
-    /// Whose turn it is to be read: within a stretch, by revision.
-    fn place(&mut self, turn: usize) -> usize {
-        if self.found.len() == 1 {
-            return turn;
-        }
-        if turn.is_multiple_of(STRETCH_KEYS) {
-            let end = self.found.len().min(turn + STRETCH_KEYS);
-            self.reading.clear();
-            self.reading.extend(turn..end);
-            self.reading.sort_unstable_by_key(|place| self.found[*place].at);
-        }
-        self.reading[turn % STRETCH_KEYS]
-    }
-
-    /// The pair as the answer holds it.
-    fn shape(&self, kv: &KeyValue<'_>) -> Bytes {
-        if self.index_only() {
-            return KeyValue { lease: LeaseId::NONE, ..kv.without_value() }.encode();
-        }
-        kv.encode()
+        Ok(())
     }
 
     /// Sorts what was found, then cuts. Only a sort by something else than the key takes work.
@@ -595,6 +572,16 @@ fn sort_key(target: SortTarget, found: &Found) -> SortKey {
             return SortKey::Value(kv.slice_ref(decoded.value));
         }
     })
+}
+
+/// What a read that answers from the index says of a pair.
+fn index_only_pair(kv: &KeyValue<'_>) -> Bytes {
+    KeyValue { lease: LeaseId::NONE, ..kv.without_value() }.encode()
+}
+
+/// Pairs to be sorted by value are decoded later.
+fn checked(at: RevSub, pair: &[u8]) -> Result<Option<Bytes>, Fault> {
+    decode_pair(at, pair).map(|_| None)
 }
 
 fn index_kv(key: &[u8], row: &Row) -> Bytes {

@@ -7,8 +7,9 @@
 //! undo.
 //!
 //! A revision is looked for among the first revisions of the chunks, which lie side by side, and then
-//! at the ordinal that it has if each revision made one record, then where the record there says: a read of
-//! many keys in key order jumps about in the run, and what it costs is the cache lines it touches. Pairs that
+//! at the ordinal that it has if each revision of the chunk made as many records as the next, then where the
+//! record there says: a read of many keys in key order jumps about in the run, and what it costs is the cache
+//! lines it touches. Pairs that
 //! are read together are touched before the first of them is used, so that the lines come side by side.
 //!
 //! Price: a slot is 80 bytes beside the record's own bytes, and a new chunk copies the list of
@@ -22,12 +23,11 @@
 //! and the writer trims: it has `30..40`, the reader still all of its 30.
 
 use std::hint::black_box;
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use holdfast_core::id::RevSub;
-use holdfast_core::store::Record;
+use holdfast_core::store::{Pair, Record, VisitPair};
 
 /// The records with ordinals `start..end`, in order.
 #[derive(Clone, Debug)]
@@ -43,6 +43,9 @@ struct Place {
     /// Ordinal and revision of its first slot.
     base: u64,
     first: RevSub,
+    /// Records of each of its revisions, if all have the same number; until the chunk is full that of the
+    /// chunk before it.
+    each: i64,
     chunk: Arc<Chunk>,
 }
 
@@ -76,7 +79,9 @@ impl Run {
             let (low, high) = CHUNK_RECORDS;
             let slots = (0..self.len().clamp(low, high)).map(|_| OnceLock::new()).collect();
             let chunk = Arc::new(Chunk { slots });
-            Arc::make_mut(&mut self.chunks).push(Place { base: self.end, first: record.at, chunk });
+            let places = Arc::make_mut(&mut self.chunks);
+            let each = places.last_mut().map_or(1, |full| full.learn(record.at));
+            places.push(Place { base: self.end, first: record.at, each, chunk });
         }
         let place = self.chunks.last().expect("a chunk with room was made if there was none");
         let slot = &place.chunk.slots[(self.end - place.base) as usize];
@@ -131,16 +136,13 @@ impl Run {
 
     /// Calls `visit` with the pair of each revision, in the given order, until it breaks; the error is the
     /// first revision that the run does not have.
-    pub(crate) fn each(
-        &self,
-        at: &[RevSub],
-        visit: &mut dyn FnMut(&Bytes) -> ControlFlow<()>,
-    ) -> Result<(), RevSub> {
+    pub(crate) fn each(&self, at: &[RevSub], visit: &mut VisitPair<'_>) -> Result<(), RevSub> {
+        let mut near = 0;
         for group in at.chunks(TOGETHER) {
             let mut found = [None; TOGETHER];
             for (at, found) in group.iter().zip(&mut found) {
-                *found =
-                    self.place(*at).and_then(|place| place.nearest(*at, &self.ordinals(place)));
+                let place = self.place_near(*at, &mut near);
+                *found = place.and_then(|place| place.nearest(*at, &self.ordinals(place)));
             }
             // Nothing below depends on what these load, so that they are under way at the same time.
             let loaded = found.iter().flatten().filter_map(|slot| slot.get());
@@ -154,7 +156,7 @@ impl Run {
             }
             records.iter().flatten().for_each(|record| touch(&record.kv));
             for (at, record) in group.iter().zip(records) {
-                if visit(&record.ok_or(*at)?.kv).is_break() {
+                if visit(Pair::whole(&record.ok_or(*at)?.kv)).is_break() {
                     return Ok(());
                 }
             }
@@ -171,6 +173,15 @@ impl Run {
     fn place(&self, at: RevSub) -> Option<&Place> {
         let after = self.chunks.partition_point(|place| place.first <= at);
         Some(&self.chunks[after.checked_sub(1)?])
+    }
+
+    /// Likewise; what is read together is often in one chunk, so that of the one before is looked at first.
+    fn place_near(&self, at: RevSub, near: &mut usize) -> Option<&Place> {
+        let begins = |nth: usize| self.chunks.get(nth).is_some_and(|place| place.first <= at);
+        if !begins(*near) || begins(*near + 1) {
+            *near = self.chunks.partition_point(|place| place.first <= at).checked_sub(1)?;
+        }
+        self.chunks.get(*near)
     }
 
     /// Those of the chunk's ordinals that the run has.
@@ -202,9 +213,23 @@ impl Place {
         self.base + self.chunk.slots.len() as u64
     }
 
-    /// The ordinal of a revision if each made one record.
+    /// The record at `next` follows those of the chunk: how many each revision has made, if all made the
+    /// same number.
+    fn learn(&mut self, next: RevSub) -> i64 {
+        let mains = next.main.0 - self.first.main.0;
+        let records = self.chunk.slots.len() as i64;
+        if mains > 0 {
+            let whole = records + i64::from(self.first.sub) - i64::from(next.sub);
+            self.each = (whole / mains).max(1);
+        }
+        self.each
+    }
+
+    /// The ordinal of a revision if each made as many records.
     fn guess(&self, at: RevSub) -> u64 {
-        self.base.saturating_add_signed(at.main.0 - self.first.main.0)
+        let mains = (at.main.0 - self.first.main.0).saturating_mul(self.each);
+        let subs = i64::from(at.sub) - i64::from(self.first.sub);
+        self.base.saturating_add_signed(mains.saturating_add(subs))
     }
 
     /// The slot where a revision is looked for first.
@@ -213,8 +238,8 @@ impl Place {
         self.chunk.slots.get((ordinal - self.base) as usize)
     }
 
-    /// The record at a revision, if a few guesses find it: where it is if each revision made one record,
-    /// then where it is if all made as many as the chunk's do on average.
+    /// The record at a revision, if a few guesses find it: where it is if each revision made as many records,
+    /// then, from there, if all made as many as the chunk's do on average.
     fn look(&self, at: RevSub, ordinals: &Range<u64>) -> Option<&Record> {
         let (first, last) = (self.base, ordinals.clone().next_back()?);
         let mut ordinal = self.guess(at);
@@ -252,6 +277,8 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+
     use bytes::Bytes;
     use proptest::collection::vec;
     use proptest::prelude::{prop_assert_eq, proptest};
@@ -338,8 +365,8 @@ mod tests {
             let held = &list[trim as usize..];
             let scattered: Vec<_> = (0..held.len()).map(|n| held[n * 7919 % held.len()]).collect();
             let mut pairs = Vec::new();
-            let all = run.each(&scattered, &mut |kv| {
-                pairs.push(kv.clone());
+            let all = run.each(&scattered, &mut |pair| {
+                pairs.push(pair.share());
                 ControlFlow::Continue(())
             });
             let pair = |at: &RevSub| Bytes::from(at.to_string());

@@ -148,12 +148,21 @@ impl Block {
 
     /// The record `at`, if it is here; `Err` if the block's inside is broken.
     pub(crate) fn find(&self, at: RevSub) -> Result<Option<Record>, &'static str> {
+        self.look(at).map(|raw| self.record(&raw)).transpose()
+    }
+
+    /// Likewise, the pair of that record.
+    pub(crate) fn pair(&self, at: RevSub) -> Result<Option<&[u8]>, &'static str> {
+        let Some(raw) = self.look(at) else { return Ok(None) };
+        raw.verify()?;
+        Ok(Some(raw.kv))
+    }
+
+    fn look(&self, at: RevSub) -> Option<RawRecord<'_>> {
         let is_before = |start: &u32| self.raw(*start).is_some_and(|raw| raw.at < at);
         let index = self.starts.partition_point(is_before);
-        match self.starts.get(index).and_then(|start| self.raw(*start)) {
-            Some(raw) if raw.at == at => self.record(&raw).map(Some),
-            _ => Ok(None),
-        }
+        let start = self.starts.get(index)?;
+        self.raw(*start).filter(|raw| raw.at == at)
     }
 
     fn raw(&self, start: u32) -> Option<RawRecord<'_>> {

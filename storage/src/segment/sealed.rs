@@ -13,7 +13,7 @@ use holdfast_core::id::RevSub;
 use holdfast_core::store::{Fault, Record};
 
 use super::block::{Block, BlockAddress};
-use super::cache::BlockCache;
+use super::cache::{BlockCache, Key};
 use super::footer::{Footer, TRAILER, Trailer};
 use crate::disk::{Disk, FileName};
 use crate::engine::files::DataFile;
@@ -66,6 +66,16 @@ impl Sealed {
         let Some(number) = self.block_of(at) else { return Ok(None) };
         let block = self.block(source, number, Keep::Yes)?;
         block.find(at).map_err(|cause| self.damaged_block(number, &cause))
+    }
+
+    /// The block that has a revision if one does.
+    pub(crate) fn place(&self, at: RevSub) -> Option<Key> {
+        Some((self.footer.segment, self.block_of(at)? as u32))
+    }
+
+    /// A block of this segment.
+    pub(crate) fn load(&self, source: &Source, (_, number): Key) -> Result<Block, Fault> {
+        self.block(source, number as usize, Keep::Yes)
     }
 
     /// Visits the records from `from` on; the answer says whether `visit` broke.
