@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use holdfast_core::time::Instant;
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::runtime::Runtime;
@@ -42,14 +43,11 @@ impl Runtime for TokioRuntime {
 
     async fn accept(&self, listener: &mut TcpListener) -> io::Result<TcpStream> {
         let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
+        prepared(stream)
     }
 
     async fn connect(&self, address: &str) -> io::Result<TcpStream> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
+        prepared(TcpStream::connect(address).await?)
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
@@ -59,4 +57,17 @@ impl Runtime for TokioRuntime {
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + 'static {
         tokio::time::sleep(duration)
     }
+}
+
+/// A connection that sends at once what it is given. Within one machine nothing is lost and nothing queues,
+/// so a system-wide BBR, which paces with a timer each 64 KiB, is left for Reno there: a fifth of the CPU of a
+/// range of 10,000 keys, two fifths of a megabyte of pods. Elsewhere the system's choice stands.
+fn prepared(stream: TcpStream) -> io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    let is_local = stream.peer_addr().is_ok_and(|peer| peer.ip().is_loopback());
+    if is_local && sockopt::tcp_congestion(&stream).is_ok_and(|name| name.starts_with("bbr")) {
+        // Where the system forbids the change the connection works as well.
+        let _ = sockopt::set_tcp_congestion(&stream, "reno");
+    }
+    Ok(stream)
 }
