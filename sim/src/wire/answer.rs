@@ -15,6 +15,7 @@ use holdfast_core::query::{
 };
 use holdfast_core::rejection::Rejection;
 use holdfast_core::response::{Alarm, AlarmKind, Member};
+use holdfast_core::store::Pair;
 use holdfast_core::watch::{WatchEvent, WatchResponse};
 
 use super::Breach;
@@ -178,7 +179,7 @@ fn alarm(value: Value<'_>) -> Result<Alarm, Breach> {
 
 fn range_field(range: &mut RangeAnswer, field: u32, value: Value<'_>) -> Result<(), Breach> {
     match field {
-        2 => range.kvs.push(&copied(value)?, 0),
+        2 => range.kvs.push(Pair::whole(&copied(value)?), 0),
         3 => range.more = value.int()? != 0,
         4 => range.count = value.int()?,
         _ => return odd(field),
