@@ -50,6 +50,7 @@ mod recover;
 mod replay;
 mod scan;
 mod segment;
+mod settled;
 mod spans;
 mod spares;
 mod tail;

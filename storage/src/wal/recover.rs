@@ -1,4 +1,4 @@
-//! Reads the log back: scans every file, finds the one chain of batches, judges each, cuts what was
+//! Reads the log back: scans every file that may hold more than the checkpoint, finds the one chain of batches, judges each, cuts what was
 //! being written when the last run ended, and hands out what is left.
 //!
 //! Leaves out the judgement itself ([`classify`](super::classify)) and the meaning of the batches
@@ -22,8 +22,9 @@ use holdfast_core::store::Fault;
 use super::batch::{HEADER, Header, RESTART, VOID, header_crc};
 use super::classify::{Body, Descriptor, Seen, Verdict, classify};
 use super::replay::Replay;
-use super::scan::{Scan, scan};
+use super::scan::{Scan, scan, survey};
 use super::segment::{self, sequence_of};
+use super::settled::settled;
 use super::spares::{Spare, Spares};
 use super::tail::Tail;
 use super::{Segment, Wal, WalIdentity, WalOptions};
@@ -175,11 +176,19 @@ impl<'a> Recovery<'a> {
         let files = disk.list(segment::FOLDER);
         let files = files.map_err(|error| Fault::new("list the log's files", "wal", error))?;
         let (mut live, mut bare, mut notes, mut next_sequence) = (vec![], vec![], vec![], 1);
+        let mut surveys = Vec::new();
+        for file in files.iter().filter(|(file, _)| sequence_of(file).is_some()) {
+            surveys.extend(survey(disk, file.clone(), &identity)?);
+        }
+        let mut settled = settled(surveys, after.index);
         let mut bytes = Vec::new();
         for (file, len) in files {
             if let Some(sequence) = sequence_of(&file) {
                 next_sequence = next_sequence.max(sequence.saturating_add(1));
-                let scan = scan(disk, (file, len), &identity, after.index, &mut bytes)?;
+                let scan = match settled.remove(&sequence) {
+                    Some(settled) => settled,
+                    None => scan(disk, (file, len), &identity, after.index, &mut bytes)?,
+                };
                 if scan.head.is_some() { live.push(scan) } else { bare.push(scan) }
             } else if file.name().ends_with(".new") {
                 notes.push(RecoveryNote::Unfinished { file: file.clone() });

@@ -1,7 +1,8 @@
 //! Reads one segment file whole and lists what it finds, believing nothing it cannot verify.
 //!
 //! Looks at every slot of the directory and at every block of the data area, so that nothing after
-//! a damaged place is missed. Leaves out all judgement ([`classify`](super::classify)).
+//! a damaged place is missed; a *survey* looks at the directory alone. Leaves out all judgement
+//! ([`classify`](super::classify)) and which files a survey is enough for ([`settled`](super::settled)).
 //!
 //! Laws:
 //!  1. Any bytes: no panic, and memory in proportion to the file.
@@ -97,6 +98,39 @@ pub fn scan(
     bytes.resize(usize::try_from(len).expect("a file read whole fits the memory"), 0);
     let read = disk.read(&file, 0, bytes);
     read.map_err(|error| Fault::new("read the log", file.to_string(), error))?;
+    let mut scan = begin((file, len), geometry, identity, bytes)?;
+    scan.read_batches(bytes, after);
+    scan.read_directory();
+    Ok(scan)
+}
+
+/// Reads header and directory of a file: what it holds according to these, nothing of it verified in the
+/// data area. Nothing if that is not there to be read, or has no header.
+pub fn survey(
+    disk: &dyn Disk,
+    (file, len): (FileName, u64),
+    identity: &WalIdentity,
+) -> Result<Option<Scan>, Fault> {
+    let Some(geometry) = Geometry::of(len).filter(|geometry| geometry.len == len) else {
+        return Ok(None);
+    };
+    let mut bytes = vec![0; usize::try_from(geometry.data).expect("a directory fits the memory")];
+    if disk.read(&file, 0, &mut bytes).is_err() {
+        return Ok(None);
+    }
+    let mut scan = begin((file, len), geometry, identity, &bytes)?;
+    scan.read_directory();
+    let is_one = scan.geometry == geometry && scan.head.is_some();
+    Ok(is_one.then_some(scan))
+}
+
+/// What the header of a file says, of which `bytes` is the beginning, up to the directory's end at least.
+fn begin(
+    (file, len): (FileName, u64),
+    geometry: Geometry,
+    identity: &WalIdentity,
+    bytes: &[u8],
+) -> Result<Scan, Fault> {
     let sequence = sequence_of(&file).expect("only segments are read");
     let head = read_head(bytes, &file, sequence)?;
     if let Some(head) = &head {
@@ -106,10 +140,7 @@ pub fn scan(
     let end = usize::try_from(geometry.data).unwrap_or(usize::MAX).min(bytes.len());
     let directory = bytes[2 * BLOCK..end].to_vec();
     let (found, headers) = (BTreeMap::new(), Vec::new());
-    let mut scan = Scan { file, sequence, len, geometry, head, found, headers, directory };
-    scan.read_batches(bytes, after);
-    scan.read_directory();
-    Ok(scan)
+    Ok(Scan { file, sequence, len, geometry, head, found, headers, directory })
 }
 
 fn read_head(bytes: &[u8], file: &FileName, sequence: u64) -> Result<Option<SegmentHeader>, Fault> {

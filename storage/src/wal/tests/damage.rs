@@ -230,6 +230,42 @@ fn entries_are_verified_when_read_back() {
     assert!(fault.cause.contains("entries 70 to 70 are damaged"), "{fault}");
 }
 
+/// Files below the checkpoint are not read by recovery, and hand out what they hold all the same; damage in them
+/// is found when it is read.
+#[test]
+fn a_settled_file_is_as_if_it_had_been_read_and_is_verified_when_it_is() {
+    let image = lived(true).disk.image();
+    for after in 50..=102 {
+        let mut world = lived(true);
+        world.after = Position::new(after, if after < 100 { 1 } else { 2 });
+        let log = world.restart(image.clone());
+        assert_eq!((log.entries, log.hard_state), world.state().expected(after));
+        let kept = world.wal.entries(&world.disk, Index(51), Index(103), u64::MAX);
+        assert_eq!(kept.expect("all is whole"), world.state().expected(50).0, "after {after}");
+        let terms: Vec<u64> =
+            (50..103).filter_map(|i| Some(world.wal.terms.at(Index(i))?.0)).collect();
+        assert_eq!(terms, [vec![1; 50], vec![2; 3]].concat(), "after {after}");
+    }
+    let mut damaged = image;
+    let target = entry(70, 1, 2_000).data;
+    let byte = damaged.values_mut().find_map(|bytes| {
+        let at = bytes.windows(64).position(|window| window == &target[..64])?;
+        Some(&mut bytes[at])
+    });
+    *byte.expect("the entry is on the disk") ^= 1;
+    let mut world = lived(true);
+    world.after = Position::new(99, 1);
+    world.restart(damaged.clone());
+    let read = |from, below| world.wal.entries(&world.disk, Index(from), Index(below), u64::MAX);
+    assert_eq!(read(71, 103).expect("these are whole").len(), 32);
+    assert!(read(70, 71).expect_err("damaged").cause.contains("entries 70 to 70 are damaged"));
+    for after in [60, 70] {
+        world.after = Position::new(after, 1);
+        let fault = world.try_restart(damaged.clone()).expect_err("its file may hold what is new");
+        assert!(fault.cause.contains("entries 70 to 70 are lost"), "{fault}");
+    }
+}
+
 #[test]
 fn any_bytes_are_survived() {
     let mut rng = Rng::new(3);
