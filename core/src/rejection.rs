@@ -102,6 +102,8 @@ rejections! {
     NoLeader = "etcdserver: no leader",
     /// Leadership cannot go to a member that does not exist, or has no vote.
     BadLeaderTransferee = "etcdserver: bad leader transferee",
+    /// The member that leadership was handed to did not take it in time.
+    TimeoutLeaderTransfer = "etcdserver: request timed out, leader transfer took too long",
     /// This member is not the leader.
     NotLeader = "etcdserver: not leader",
     /// The leader changed while a read waited.

@@ -518,6 +518,7 @@ fn codes_are_etcds() {
         (
             Code::Unknown,
             &[
+                TimeoutLeaderTransfer,
                 TooManyRequests,
                 NotPrimaryLessor,
                 NotEnoughStarted,

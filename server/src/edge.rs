@@ -164,7 +164,7 @@ pub struct Edge {
     physical: Vec<(Revision, StreamId, Header)>,
     compacted: Revision,
     /// Calls that wait until this member leads.
-    moving: Vec<(StreamId, MemberId)>,
+    moving: Vec<maintenance::Move>,
     /// There is one from the first turn on, if history is to be compacted without being asked.
     compactor: Option<Compactor>,
 }
@@ -563,6 +563,7 @@ impl Edge {
             }
         }
         self.expire_parked(now);
+        self.expire_moves(now);
         let answers = &mut self.reads.answers;
         self.lagging.retain(|look| {
             let late = look.deadline <= now;

@@ -72,6 +72,7 @@ fn code_of(rejection: Rejection) -> Code {
         Rejection::Corrupt => Code::DataLoss,
         Rejection::WatchCanceled => Code::Canceled,
         Rejection::TooManyRequests
+        | Rejection::TimeoutLeaderTransfer
         | Rejection::NotPrimaryLessor
         | Rejection::NotEnoughStarted
         | Rejection::NoPasswordUser

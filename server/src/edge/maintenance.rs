@@ -31,8 +31,8 @@ impl Edge {
         self.reads.answers.push((call, Ok(bare(AnswerBody::Defragment))));
     }
 
-    /// Asks for the hand-over; answered once that member leads. Like etcd's, it is given up by the
-    /// caller alone: a transfer that fails leaves the call waiting.
+    /// Asks for the hand-over; answered once that member leads, or refused when it has not done so in the time
+    /// that a request has. (etcd leaves a caller without a deadline waiting for ever.)
     pub(super) fn move_leader(
         &mut self,
         now: Instant,
@@ -54,7 +54,8 @@ impl Edge {
         if let Some(rejection) = refusal {
             return self.reads.answers.push((call, Err(rejection)));
         }
-        self.moving.push((call, to));
+        let deadline = now + self.config.limits.request_timeout;
+        self.moving.push(Move { call, to, deadline });
         let waiting = Waiting::Reads(Vec::new());
         self.send(now, waiting, (Identity::SYSTEM, Ask::MoveLeader { to }), inbox);
         self.answer_moved();
@@ -64,7 +65,7 @@ impl Edge {
     pub(super) fn answer_moved(&mut self) {
         let (leader, cancelled) = (self.status.leader, &mut self.cancelled);
         let answers = &mut self.reads.answers;
-        self.moving.retain(|(call, to)| {
+        self.moving.retain(|Move { call, to, .. }| {
             let moved = leader == Some(*to);
             if moved {
                 answers.push((*call, Ok(bare(AnswerBody::MoveLeader))));
@@ -72,6 +73,26 @@ impl Edge {
             !moved && !cancelled.remove(call)
         });
     }
+
+    /// Refuses those whose member did not come to lead in time.
+    pub(super) fn expire_moves(&mut self, now: Instant) {
+        let answers = &mut self.reads.answers;
+        self.moving.retain(|Move { call, deadline, .. }| {
+            let late = *deadline <= now;
+            if late {
+                answers.push((*call, Err(Rejection::TimeoutLeaderTransfer)));
+            }
+            !late
+        });
+    }
+}
+
+/// A hand-over that a caller waits for.
+#[derive(Debug)]
+pub(super) struct Move {
+    call: StreamId,
+    to: MemberId,
+    deadline: Instant,
 }
 
 fn bare(body: AnswerBody) -> Answer {
