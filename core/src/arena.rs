@@ -17,7 +17,7 @@ use bytes::{Bytes, BytesMut};
 pub const CHUNK_BYTES: usize = 16 << 10;
 
 /// From this length on a piece is allocated alone.
-const ALONE_BYTES: usize = CHUNK_BYTES / 8;
+const ALONE_BYTES: usize = CHUNK_BYTES / 4;
 
 /// See the module.
 #[derive(Debug, Default)]

@@ -58,10 +58,12 @@ impl Payload {
         (self.next == self.rest.len()).then_some(&self.first)
     }
 
-    /// Leaves the chunk that it may have been cut from (law 3).
+    /// Leaves the chunk that it may have been cut from (law 3). What is large among several pieces is shared,
+    /// and stays so.
     pub fn detach(&mut self) {
+        let small = if self.rest.is_empty() { SMALL_BYTES } else { SHARED_BYTES };
         for piece in [&mut self.first].into_iter().chain(&mut self.rest[self.next..]) {
-            if piece.len() < SMALL_BYTES {
+            if piece.len() < small {
                 *piece = Bytes::copy_from_slice(piece);
             }
         }
