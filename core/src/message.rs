@@ -99,6 +99,28 @@ pub struct RaftMessage {
     pub priority: i64,
 }
 
+impl RaftMessage {
+    /// A message of which nothing is known but this: no entries, and zero in every other field.
+    pub fn new(kind: RaftKind, from: MemberId, to: MemberId, term: Term) -> RaftMessage {
+        RaftMessage {
+            kind,
+            from,
+            to,
+            term,
+            log: Position::default(),
+            entries: Vec::new(),
+            commit: Index(0),
+            commit_term: Term(0),
+            reject: false,
+            reject_hint: Index(0),
+            request_snapshot: Index(0),
+            snapshot: None,
+            context: Bytes::new(),
+            priority: 0,
+        }
+    }
+}
+
 /// What a snapshot stands for: the state after `at`, and who has votes there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotMeta {

@@ -115,6 +115,10 @@ impl Runner {
                 self.budget = Budget::new(keys, bytes);
                 String::new()
             }
+            "open" => {
+                self.hub.open(stream, self.now);
+                String::new()
+            }
             "close" => {
                 self.hub.close(stream);
                 String::new()

@@ -280,10 +280,6 @@ fn commands() -> Vec<Command> {
 
 fn frames() -> Vec<(&'static str, Vec<u8>)> {
     let append = RaftMessage {
-        kind: RaftKind::Append,
-        from: MemberId(1),
-        to: MemberId(2),
-        term: Term(4),
         log: Position::new(9, 4),
         entries: vec![Entry {
             at: Position::new(10, 4),
@@ -292,12 +288,9 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
         }],
         commit: Index(9),
         commit_term: Term(4),
-        reject: false,
-        reject_hint: Index(0),
-        request_snapshot: Index(0),
         snapshot: Some(meta(Position::new(8, 3))),
         context: Bytes::from_static(b"context"),
-        priority: 0,
+        ..RaftMessage::new(RaftKind::Append, MemberId(1), MemberId(2), Term(4))
     };
     let files = vec![("data/manifest".to_owned(), 4096), ("data/pages".to_owned(), 1 << 20)];
     let messages = [

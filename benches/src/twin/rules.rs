@@ -75,42 +75,23 @@ pub const RULES: &[Rule] = &[
     Rule {
         name: "lease-keys",
         reason: "etcd lists a lease's keys in the order of a Go map",
-        apply: |asked, message| {
-            if asked.method == "Lease.LeaseTimeToLive" {
-                sort_list(message, "keys", |value| format!("{value}"));
-            }
-        },
+        apply: |asked, message| unordered(asked, message, ("Lease.LeaseTimeToLive", "keys")),
     },
     Rule {
         name: "lease-order",
         reason: "etcd's leader lists leases by the time that they have left, its other members in no order; ours by id, \
                  which a name may stand for",
-        apply: |asked, message| {
-            if asked.method == "Lease.LeaseLeases" {
-                sort_list(message, "leases", |value| asked.names.hide(&format!("{value}")));
-            }
-        },
+        apply: |asked, message| unordered(asked, message, ("Lease.LeaseLeases", "leases")),
     },
     Rule {
         name: "member-order",
         reason: "members are in the order of their ids, which differ",
-        apply: |asked, message| {
-            if asked.method.starts_with("Cluster.") {
-                sort_list(message, "members", |value| match value {
-                    Value::Message(member) => asked.names.hide(&schema::print(member)),
-                    _ => String::new(),
-                });
-            }
-        },
+        apply: |asked, message| unordered(asked, message, ("Cluster.", "members")),
     },
     Rule {
         name: "alarm-order",
         reason: "etcd lists alarms in the order of a Go map",
-        apply: |asked, message| {
-            if asked.method == "Maintenance.Alarm" {
-                sort_list(message, "alarms", |value| format!("{value}"));
-            }
-        },
+        apply: |asked, message| unordered(asked, message, ("Maintenance.Alarm", "alarms")),
     },
     Rule {
         name: "alarm-text",
@@ -336,6 +317,13 @@ fn clear_where(message: &mut DynamicMessage, field: &str, is_right: impl Fn(u64)
         && is_right(number_at(message, field))
     {
         message.clear_field_by_name(field);
+    }
+}
+
+/// A list whose order says nothing, of a method or of several that begin alike: by its texts, ids by their names.
+fn unordered(asked: &Asked<'_>, message: &mut DynamicMessage, (method, field): (&str, &str)) {
+    if asked.method.starts_with(method) {
+        sort_list(message, field, |value| asked.names.hide(&format!("{value}")));
     }
 }
 

@@ -5,7 +5,6 @@
 //! crate decodes `data` as protobuf when such an entry is proposed, and an empty message is a valid one
 //! that it does nothing else with: what a change means to it is told when it is applied.
 
-use bytes::Bytes;
 use raft::eraftpb;
 use raft::eraftpb::MessageType;
 
@@ -133,20 +132,6 @@ pub fn conf_state(meta: &SnapshotMeta) -> eraftpb::ConfState {
 
 /// The message that installs a snapshot which is complete on this member's disk.
 pub fn install(from: MemberId, to: MemberId, term: Term, meta: &SnapshotMeta) -> eraftpb::Message {
-    to_raft(RaftMessage {
-        kind: RaftKind::Snapshot,
-        from,
-        to,
-        term,
-        log: Position::default(),
-        entries: Vec::new(),
-        commit: Index(0),
-        commit_term: Term(0),
-        reject: false,
-        reject_hint: Index(0),
-        request_snapshot: Index(0),
-        snapshot: Some(meta.clone()),
-        context: Bytes::new(),
-        priority: 0,
-    })
+    let snapshot = Some(meta.clone());
+    to_raft(RaftMessage { snapshot, ..RaftMessage::new(RaftKind::Snapshot, from, to, term) })
 }

@@ -201,7 +201,7 @@ impl Hub {
     /// The store published a state: all events since the one before, in order, whole revisions. A
     /// mark may move alone (compaction). Called before anybody is shown the state. Events that the
     /// hub began after are skipped; if some are missing, since they were too many, they are announced from
-    /// the store: see [`Hub::announce`].
+    /// the store, if anybody watches: see [`Hub::announce`].
     pub fn published(&mut self, _now: Instant, mut events: Vec<Event>, mark: Mark) {
         let known = self.told.revision;
         events.drain(..events.partition_point(|event| event.at.main <= known));
@@ -210,8 +210,14 @@ impl Hub {
         }
         self.told = Mark { compacted: mark.compacted.max(self.told.compacted), ..mark };
         if self.announcing.is_some() || !continues(&events, known, mark.revision) {
-            self.arrived += events.len();
-            self.announcing.get_or_insert(known.after());
+            if self.streams.is_empty() {
+                return self.resynchronise(self.told); // nobody wants it to be announced
+            }
+            let revisions = usize::try_from(mark.revision.0 - known.0).unwrap_or(0);
+            match self.announcing {
+                Some(_) => self.arrived += events.len().max(revisions),
+                None => (self.announcing, self.arrived) = (Some(known.after()), 0),
+            }
             return;
         }
         for event in events {
@@ -225,21 +231,22 @@ impl Hub {
     }
 
     /// Goes on with what was published without its events: finds the watchers that each change concerns,
-    /// as far as half of the budget goes, or twice as far as more was published meanwhile. Until all is
-    /// announced, watchers are told of nothing that comes behind it; those concerned read it from the
-    /// store.
+    /// as far as half of the budget goes, or twice as far as more was published meanwhile, though never more
+    /// than eight times that half. Until all is announced, watchers are told of nothing that comes behind
+    /// it; those concerned read it from the store. Without streams nobody is concerned: who comes later
+    /// begins behind it, or reads the store.
     ///
     /// # Errors
     /// This member cannot read its own state.
     pub fn announce(&mut self, view: &impl View, budget: &mut Budget) -> Result<(), Fault> {
         let Some(from) = self.announcing else { return Ok(()) };
         self.learn(view.mark());
-        if from.main < self.mark.compacted {
+        if from.main < self.mark.compacted || self.streams.is_empty() {
             self.resynchronise(self.told);
             return Ok(());
         }
-        let least = 2 * std::mem::take(&mut self.arrived);
         let (mut share, mut looked, mut next) = (budget.divided(2), 0, None);
+        let least = (2 * std::mem::take(&mut self.arrived)).min(share.keys().saturating_mul(8));
         view.records(from, &mut |record| {
             if record.at.main > self.told.revision {
                 return ControlFlow::Break(());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use holdfast_core::id::{Index, LeaseId, MemberId, Position, Revision, Term};
+use holdfast_core::id::{LeaseId, MemberId, Revision, Term};
 use holdfast_core::input::Input;
 use holdfast_core::limits::Limits;
 use holdfast_core::machine;
@@ -142,22 +142,7 @@ fn a_message_in_anothers_name_is_ignored() {
     let mut cluster = Cluster::new(3);
     let (leader, follower) = (cluster.leader(), cluster.follower());
     let term = cluster.status(leader).term;
-    let forged = RaftMessage {
-        kind: RaftKind::Heartbeat,
-        from: leader,
-        to: follower,
-        term: Term(term.0 + 100),
-        log: Position::default(),
-        entries: Vec::new(),
-        commit: Index(0),
-        commit_term: Term(0),
-        reject: false,
-        reject_hint: Index(0),
-        request_snapshot: Index(0),
-        snapshot: None,
-        context: bytes::Bytes::new(),
-        priority: 0,
-    };
+    let forged = RaftMessage::new(RaftKind::Heartbeat, leader, follower, Term(term.0 + 100));
     cluster.0.give(follower, Input::Message { from: follower, message: Message::Raft(forged) });
     cluster.0.run(Duration::from_secs(1));
     assert_eq!(cluster.status(leader).term, term);

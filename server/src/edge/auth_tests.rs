@@ -371,13 +371,18 @@ fn a_password_is_compared_again_when_users_have_changed() {
     assert_eq!(rig.finish(call), Err(Rejection::Timeout));
 }
 
+/// The secret part of a simple token, and the entry that assigned it.
+fn parts(credential: &Credential) -> (&str, u64) {
+    let Credential::Token(Token(text)) = credential else { panic!("a token") };
+    let (prefix, index) = text.split_once('.').expect("a dot");
+    (prefix, index.parse().expect("a number"))
+}
+
 #[test]
 fn a_token_of_a_later_entry_waits_for_it() {
     let mut rig = Rig::populated(AuthOptions::default());
     let bob = rig.log_in("bob", "b").expect("the right password");
-    let Credential::Token(Token(text)) = &bob else { panic!("a token") };
-    let (prefix, index) = text.split_once('.').expect("a dot");
-    let index: u64 = index.parse().expect("a number");
+    let (prefix, index) = parts(&bob);
     // The same user's next token, assigned by the entry after the next.
     let later = Credential::of(Some(format!("{prefix}.{}", index + 2)));
     let calls = [get(point("a")), put("a", 0), Query::Status].map(|query| rig.begin(&later, query));
@@ -411,9 +416,7 @@ fn a_token_of_a_later_entry_waits_for_it() {
 fn requests_are_handed_over_in_the_order_of_their_numbers() {
     let mut rig = Rig::populated(AuthOptions::default());
     let bob = rig.log_in("bob", "b").expect("the right password");
-    let Credential::Token(Token(text)) = &bob else { panic!("a token") };
-    let (prefix, index) = text.split_once('.').expect("a dot");
-    let index: u64 = index.parse().expect("a number");
+    let (prefix, index) = parts(&bob);
     let next = Credential::of(Some(format!("{prefix}.{}", index + 1)));
     let parked = rig.begin(&next, put("a", 0));
     let (user, token) = ("bob".to_owned(), Secret::from(prefix));

@@ -92,12 +92,7 @@ fn range(client: &mut Client, mix: &WorkMix, told: Told) -> Range {
     range.serializable = rng.chance(30);
     range.keys_only = rng.chance(20);
     range.count_only = rng.chance(10);
-    if rng.chance(30) {
-        (range.order, range.target) = sorting(rng);
-    }
-    if rng.chance(15) {
-        filter(rng, &mut range, told);
-    }
+    arrange(rng, &mut range, told, Chances { sorted: 30, filtered: 15 });
     range
 }
 
@@ -185,13 +180,24 @@ fn embellished(client: &mut Client, mut range: Range, told: Told) -> Range {
         };
     }
     range.count_only = rng.chance(10);
-    if rng.chance(40) {
+    arrange(rng, &mut range, told, Chances { sorted: 40, filtered: 20 });
+    range
+}
+
+/// In how many of a hundred ranges.
+struct Chances {
+    sorted: u64,
+    filtered: u64,
+}
+
+/// Some ranges have an order, some a filter.
+fn arrange(rng: &mut Rng, range: &mut Range, told: Told, chances: Chances) {
+    if rng.chance(chances.sorted) {
         (range.order, range.target) = sorting(rng);
     }
-    if rng.chance(20) {
-        filter(rng, &mut range, told);
+    if rng.chance(chances.filtered) {
+        filter(rng, range, told);
     }
-    range
 }
 
 fn sorting(rng: &mut Rng) -> (SortOrder, SortTarget) {

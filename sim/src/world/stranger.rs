@@ -5,11 +5,10 @@
 //!
 //! Worked example: m1's copy greets m0 as m1 of cluster `bad`; m0's end of the link refuses.
 
-use bytes::Bytes;
 use holdfast_core::codec;
 use holdfast_core::command::Command;
 use holdfast_core::entry::{Entry, EntryKind};
-use holdfast_core::id::{ClusterId, Incarnation, Index, LeaseId, Position, RequestId, Term};
+use holdfast_core::id::{ClusterId, Incarnation, LeaseId, Position, RequestId, Term};
 use holdfast_core::message::{Message, PeerHello, RaftKind, RaftMessage};
 use holdfast_core::request::{Identity, Op, Put};
 use holdfast_net::peer::link::{Link, LinkEvent, LocalPeer, Role};
@@ -70,22 +69,8 @@ impl World {
         let id = RequestId { member: from, incarnation, sequence };
         let command = Command { id, identity: Identity::default(), op: Op::Put(put) };
         let data = codec::encode_entry(&[command]);
-        let at = Position::default();
-        Message::Raft(RaftMessage {
-            kind: RaftKind::Propose,
-            from,
-            to,
-            term: Term(0),
-            log: at,
-            entries: vec![Entry { at, kind: EntryKind::Normal, data }],
-            commit: Index(0),
-            commit_term: Term(0),
-            reject: false,
-            reject_hint: Index(0),
-            request_snapshot: Index(0),
-            snapshot: None,
-            context: Bytes::new(),
-            priority: 0,
-        })
+        let entries = vec![Entry { at: Position::default(), kind: EntryKind::Normal, data }];
+        let plain = RaftMessage::new(RaftKind::Propose, from, to, Term(0));
+        Message::Raft(RaftMessage { entries, ..plain })
     }
 }

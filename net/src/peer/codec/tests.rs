@@ -178,23 +178,8 @@ proptest! {
 
 fn append(log: Position, at: Position) -> Message {
     let entry = Entry { at, kind: EntryKind::Normal, data: Bytes::from_static(b"x") };
-    let (from, to) = (MemberId(1), MemberId(2));
-    Message::Raft(RaftMessage {
-        kind: RaftKind::Append,
-        from,
-        to,
-        term: Term(9),
-        log,
-        entries: vec![entry],
-        commit: Index(0),
-        commit_term: Term(0),
-        reject: false,
-        reject_hint: Index(0),
-        request_snapshot: Index(0),
-        snapshot: None,
-        context: Bytes::new(),
-        priority: 0,
-    })
+    let plain = RaftMessage::new(RaftKind::Append, MemberId(1), MemberId(2), Term(9));
+    Message::Raft(RaftMessage { log, entries: vec![entry], ..plain })
 }
 
 #[test]

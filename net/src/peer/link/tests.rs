@@ -1,7 +1,7 @@
 //! Two links back to back: they open, or both learn why not.
 
 use super::*;
-use holdfast_core::id::{LeaseId, Position};
+use holdfast_core::id::{LeaseId, Position, Term};
 use holdfast_core::message::LeaseAsk;
 
 fn member(cluster: u64, member: u64) -> LocalPeer {
@@ -178,23 +178,7 @@ fn nobody_speaks_before_the_handshake_or_for_others() {
 }
 
 fn raft(kind: RaftKind, from: u64, to: u64) -> Message {
-    use holdfast_core::id::{Index, Term};
-    Message::Raft(RaftMessage {
-        kind,
-        from: MemberId(from),
-        to: MemberId(to),
-        term: Term(1),
-        log: Position::default(),
-        entries: Vec::new(),
-        commit: Index(0),
-        commit_term: Term(0),
-        reject: false,
-        reject_hint: Index(0),
-        request_snapshot: Index(0),
-        snapshot: None,
-        context: bytes::Bytes::new(),
-        priority: 0,
-    })
+    Message::Raft(RaftMessage::new(kind, MemberId(from), MemberId(to), Term(1)))
 }
 
 #[test]
