@@ -133,7 +133,7 @@ pub struct Node {
     members: Members,
     /// What the checkpoint that is being made stands for.
     flush_meta: SnapshotMeta,
-    /// A member that was added since the last checkpoint needs one.
+    /// A member that was added since the last checkpoint needs one, or this one is about to stop.
     checkpoint_stale: bool,
     seen: (Role, Option<MemberId>),
     leader_lost: Option<Instant>,
@@ -302,6 +302,8 @@ impl Node {
             applied: self.backlog.settled().applied,
             last: self.raft.log().last(),
             pending: self.pending.len(),
+            unsaved_bytes: self.applied_bytes,
+            saving: self.flushing,
         }
     }
 

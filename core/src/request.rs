@@ -392,7 +392,8 @@ pub enum Ask {
         /// Which.
         to: MemberId,
     },
-    /// Hand leadership to another voter (graceful shutdown).
+    /// Hand leadership to another voter, and make a checkpoint if a start had much to replay: the process is
+    /// about to end ([`Status::is_saved`](crate::status::Status::is_saved)).
     TransferLeadership,
 }
 

@@ -35,4 +35,18 @@ pub struct Status {
     pub last: Position,
     /// Commands admitted and not yet answered.
     pub pending: usize,
+    /// Bytes of log applied since the last checkpoint was ordered.
+    pub unsaved_bytes: u64,
+    /// Whether a checkpoint is being made.
+    pub saving: bool,
+}
+
+/// A member that stops leaves less log than this behind its checkpoint: what a start replays in milliseconds.
+pub(crate) const REPLAYED_BYTES: u64 = 1 << 20;
+
+impl Status {
+    /// Whether a start from here has little to replay.
+    pub fn is_saved(&self) -> bool {
+        !self.saving && self.unsaved_bytes < REPLAYED_BYTES
+    }
 }

@@ -313,7 +313,7 @@ impl Edge {
         self.send(now, waiting, (Identity::SYSTEM, ask), inbox);
     }
 
-    /// Asks the node to hand leadership over; nobody waits for the answer.
+    /// Asks the node to hand leadership over and to save what it applied; nobody waits for the answer.
     pub fn transfer_leadership(&mut self, now: Instant, inbox: &mut Vec<Event>) {
         let waiting = Waiting::Reads(Vec::new());
         let ask = Ask::TransferLeadership;

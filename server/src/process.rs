@@ -29,6 +29,9 @@ const HANDOVER: Duration = Duration::from_millis(1200);
 /// answers and left; a little more than a connection gives its calls to end.
 const DRAIN: Duration = Duration::from_secs(6);
 
+/// How long a member that stops waits for its checkpoint. Without one the next start replays the log.
+const SAVE: Duration = Duration::from_secs(5);
+
 /// How a process ended.
 #[derive(Debug)]
 pub enum Ended {
@@ -117,7 +120,7 @@ async fn supervise(
     Ok(Ended::Fault(fault.expect("the driver leaves its fault before it rings")))
 }
 
-/// Leadership goes first, then the open calls end, then the process may.
+/// Leadership goes first, then the open calls end, then what was applied is saved, then the process may.
 async fn stop(member: &Member<TokioRuntime>, threads: &EdgeThreads) {
     member.sessions.borrow_mut().hand_over();
     member.sessions.borrow_mut().stop();
@@ -127,6 +130,7 @@ async fn stop(member: &Member<TokioRuntime>, threads: &EdgeThreads) {
     let alone = member.peers.connected() == 0;
     wait_until(HANDOVER, || alone || !leads()).await;
     wait_until(DRAIN, || member.streams.connections() + threads.connections() == 0).await;
+    wait_until(SAVE, || member.sessions.borrow().view().status().is_saved()).await;
 }
 
 async fn wait_until(patience: Duration, done: impl Fn() -> bool) {

@@ -8,7 +8,7 @@ use crate::output::Output;
 use crate::rejection::Rejection;
 use crate::request::{Ask, Op, Request};
 use crate::response::{Body, Response};
-use crate::status::Role;
+use crate::status::{REPLAYED_BYTES, Role};
 use crate::time::Instant;
 
 use super::pending::Waiting;
@@ -51,7 +51,10 @@ impl Node {
             Ask::TransferLeadership | Ask::MoveLeader { .. } => {
                 match ask {
                     Ask::MoveLeader { to } => self.raft.move_leader(to),
-                    _ => drop(self.raft.transfer_leadership(crate::id::Index(0))),
+                    _ => {
+                        self.raft.transfer_leadership(crate::id::Index(0));
+                        self.checkpoint_stale |= self.applied_bytes >= REPLAYED_BYTES;
+                    }
                 }
                 let response = Response {
                     revision: crate::id::Revision(0),

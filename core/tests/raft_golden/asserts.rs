@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use holdfast_core::id::{LeaseId, MemberId, Revision, Term};
 use holdfast_core::input::Input;
 use holdfast_core::limits::Limits;
@@ -70,9 +71,18 @@ impl Cluster {
     }
 
     fn put(&mut self, member: MemberId, key: &'static str) -> Result<Response, Rejection> {
+        self.put_value(member, key, "v".into())
+    }
+
+    fn put_value(
+        &mut self,
+        member: MemberId,
+        key: &'static str,
+        value: Bytes,
+    ) -> Result<Response, Rejection> {
         let put = Put {
             key: key.into(),
-            value: "v".into(),
+            value,
             lease: LeaseId::NONE,
             prev_kv: false,
             ignore_value: false,
@@ -88,6 +98,26 @@ fn a_lone_member_leads_and_answers() {
     let response = cluster.put(MemberId(1), "a").expect("a lone member can put");
     assert_eq!(response.revision, Revision(2));
     assert!(cluster.ask(MemberId(1), Ask::ReadIndex).is_ok());
+}
+
+#[test]
+fn a_member_that_is_about_to_stop_saves_what_a_start_would_have_to_replay() {
+    let mut cluster = Cluster::new(1);
+    let member = MemberId(1);
+    cluster.put(member, "a").expect("a lone member can put");
+    cluster.ask(member, Ask::TransferLeadership).expect("it is asked");
+    cluster.0.run(Duration::from_secs(1));
+    let little = cluster.status(member);
+    assert!(
+        little.is_saved() && little.unsaved_bytes > 0,
+        "a checkpoint is not worth it: {little:?}"
+    );
+    cluster.put_value(member, "a", vec![b'v'; 1 << 20].into()).expect("it fits");
+    assert!(!cluster.status(member).is_saved());
+    cluster.ask(member, Ask::TransferLeadership).expect("it is asked");
+    cluster.0.run(Duration::from_secs(1));
+    let saved = cluster.status(member);
+    assert!(saved.is_saved() && saved.unsaved_bytes == 0, "{saved:?}");
 }
 
 #[test]
