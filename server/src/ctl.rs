@@ -1,7 +1,7 @@
 //! `holdfast ctl`: etcdctl's commands, flags, output and exit codes, over gRPC.
 //!
-//! Here: the entry, the exit codes, and which function runs which command. Left out: TLS, mirrors and
-//! checks; their flags are refused with a sentence, their commands are unknown. Output formats are simple and json.
+//! Here: the entry, the exit codes, and which function runs which command. Left out: TLS and mirrors;
+//! their flags are refused with a sentence, their commands are unknown. Output formats are simple and json.
 //!
 //! Laws: 1. what a script reads (standard output, exit codes, the text after `Error: `) is etcdctl's,
 //! byte for byte; 2. a mistake in the operands is reported before anything is sent; 3. nothing here
@@ -12,6 +12,7 @@
 //! `Error: context deadline exceeded` after five seconds and returns 1.
 
 pub mod auth;
+pub mod check;
 pub mod client;
 pub mod cluster;
 pub mod command;
@@ -125,6 +126,8 @@ async fn perform_async(session: Session) -> Result<(), Exit> {
         Action::Defrag => maintenance::defrag(session).await,
         Action::MoveLeader => maintenance::move_leader(session).await,
         Action::SnapshotSave => maintenance::snapshot_save(session).await,
+        Action::CheckPerf => check::perf(session).await,
+        Action::CheckDatascale => check::datascale(session).await,
         Action::Lock => lock::lock(session).await,
         Action::Elect => lock::elect(session).await,
         Action::MemberList => cluster::members(session).await,

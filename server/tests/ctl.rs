@@ -13,7 +13,9 @@ use holdfast_server::ctl::command::{self, Action, Invocation, Parsed};
 use holdfast_server::ctl::json::Json;
 use holdfast_server::ctl::print::Pairs;
 use holdfast_server::ctl::watch::{Plan, Preset, cancel_text};
-use holdfast_server::ctl::{self, Exit, compare, env, go, kv, lease, print, print_json, txn};
+use holdfast_server::ctl::{
+    self, Exit, check, compare, env, go, kv, lease, print, print_json, txn,
+};
 
 fn bytes(args: &[&str]) -> Vec<Vec<u8>> {
     args.iter().map(|arg| arg.as_bytes().to_vec()).collect()
@@ -497,4 +499,76 @@ fn changes_of_members_say_what_etcdctl_says() {
                      ETCD_INITIAL_ADVERTISE_PEER_URLS=\"http://h:2\"\n\
                      ETCD_INITIAL_CLUSTER_STATE=\"existing\"\n";
     assert_eq!(member::variables(&answer, "b", "http://h:2"), variables);
+}
+
+#[test]
+fn workloads_have_names_of_two_lengths() {
+    let parsed = parse(&["check", "perf", "--load=xLarge"]).expect("check perf");
+    assert_eq!(parsed.action, Action::CheckPerf);
+    assert_eq!(parsed.flags.text("prefix"), "/etcdctl-check-perf/");
+    let rate = check::rate(parsed.flags.text("load")).expect("a workload");
+    assert_eq!((rate.limit, rate.clients, rate.time.as_secs()), (15_000, 1000, 60));
+    let small = check::rate("s").expect("a workload");
+    assert_eq!((small.limit, small.clients, small.time.as_secs()), (150, 50, 60));
+    let parsed = parse(&["check", "datascale", "--auto-compact"]).expect("check datascale");
+    assert_eq!(parsed.action, Action::CheckDatascale);
+    assert_eq!(parsed.flags.text("prefix"), "/etcdctl-check-datascale/");
+    assert!(parsed.flags.switch("auto-compact") && !parsed.flags.switch("auto-defrag"));
+    assert_eq!(check::scale("medium"), Ok(check::Scale { limit: 100_000, clients: 200 }));
+    let unknown = (4, "Error: unknown load option XL".to_owned());
+    assert_eq!(refusal(check::rate("XL")), unknown);
+    assert_eq!(refusal(check::scale("XL")), unknown);
+}
+
+/// The lines of a minute in which so many puts took so long, one of them longer.
+fn verdict(count: usize, latency: f64, slowest: f64) -> (String, bool) {
+    let mut latencies = vec![latency; count];
+    latencies[count / 2] = slowest;
+    let total = Duration::from_secs(60);
+    check::verdict(&check::Stats { latencies, total, ..Default::default() }, 150)
+}
+
+#[test]
+fn a_verdict_is_three_lines_and_one() {
+    let good = "PASS: Throughput is 151 writes/s\nPASS: Slowest request took 0.500000s\n\
+                PASS: Stddev is 0.005217s\nPASS\n";
+    assert_eq!(verdict(9000, 0.005, 0.5), (good.to_owned(), true));
+    // Nine tenths of the rate are too little, and so is half a second for one of them.
+    let slow = "FAIL: Throughput too low: 136 writes/s\nSlowest request took too long: 0.500001s\n\
+                PASS: Stddev is 0.005500s\nFAIL\n";
+    assert_eq!(verdict(8100, 0.005, 0.500_001), (slow.to_owned(), false));
+    assert!(verdict(8101, 0.005, 0.5).1);
+    let uneven: Vec<f64> = (0..9000).map(|at| f64::from(at % 2) * 0.2002).collect();
+    let total = Duration::from_secs(60);
+    let mut stats = check::Stats { latencies: uneven, total, ..Default::default() };
+    let (lines, passed) = check::verdict(&stats, 150);
+    assert!(!passed && lines.contains("\nStddev too high: 0.100100s\nFAIL\n"), "{lines}");
+    stats.latencies.iter_mut().for_each(|latency| *latency = 0.1);
+    stats.errors.insert("etcdserver: request timed out".to_owned(), 3);
+    let (lines, passed) = check::verdict(&stats, 150);
+    let errors = "FAIL: too many errors\nFAIL: ERROR(etcdserver: request timed out) -> 3\nPASS: T";
+    assert!(!passed && lines.starts_with(errors) && lines.ends_with("s\nFAIL\n"), "{lines}");
+    let nothing = check::Stats { latencies: Vec::new(), ..stats };
+    assert!(check::verdict(&nothing, 150).0.contains("PASS: Stddev is NaNs\n"), "as in Go");
+}
+
+#[test]
+fn the_resident_memory_is_a_line_of_the_metrics() {
+    let page = "# HELP process_resident_memory_bytes x\nprocess_resident_memory_bytes 1.5e+07\n";
+    assert_eq!(check::resident_of(page), Some(1.5e7));
+    assert_eq!(check::resident_of("process_resident_memory_bytes 0\n"), None);
+    assert_eq!(check::resident_of("other 1\n"), None);
+}
+
+#[test]
+fn pieces_of_a_stream_are_one_answer() {
+    let mut whole = pb::RangeResponse::default();
+    let piece = |key| pb::RangeResponse { kvs: vec![pair(key, "1")], ..Default::default() };
+    kv::merge(&mut whole, piece("a"));
+    kv::merge(
+        &mut whole,
+        pb::RangeResponse { header: header(), more: true, count: 5, ..piece("b") },
+    );
+    let kvs = vec![pair("a", "1"), pair("b", "1")];
+    assert_eq!(whole, pb::RangeResponse { header: header(), kvs, more: true, count: 5 });
 }

@@ -52,6 +52,10 @@ pub enum Action {
     MoveLeader,
     /// Saves a copy of a member's data.
     SnapshotSave,
+    /// Judges how fast the cluster is.
+    CheckPerf,
+    /// Judges what data takes in memory.
+    CheckDatascale,
     /// Takes a lock and holds it.
     Lock,
     /// Campaigns, or observes.
@@ -292,6 +296,7 @@ const ROOT: Command = Command {
     shared: GLOBAL,
     below: &[
         group("alarm", "Shows and clears alarms", NONE, ALARM),
+        group("check", "Judges a cluster by a load of puts", NONE, CHECK),
         leaf(
             "compaction",
             "[options] <revision>",
@@ -376,6 +381,35 @@ const ALARM: &[Command] = &[
 
 const SNAPSHOT: &[Command] =
     &[leaf("save", "<filename>", "Saves a snapshot to a file", NONE, Action::SnapshotSave)];
+
+const CHECK: &[Command] = &[
+    leaf(
+        "datascale",
+        "[options]",
+        "Tells what data takes in the first endpoint's memory",
+        DATASCALE_FLAGS,
+        Action::CheckDatascale,
+    ),
+    leaf("perf", "[options]", "Tells whether the cluster is fast", PERF_FLAGS, Action::CheckPerf),
+];
+
+const LOAD: Flag = Flag::text("load", "s", "s(mall), m(edium), l(arge) or xl (xLarge)");
+const AUTO_COMPACT: Flag = Flag::switch("auto-compact", "drop the history of it in the end");
+const AUTO_DEFRAG: Flag = Flag::switch("auto-defrag", "give back its space in the end");
+
+const PERF_FLAGS: &[Flag] = &[
+    LOAD,
+    Flag::text("prefix", "/etcdctl-check-perf/", "where keys are written"),
+    AUTO_COMPACT,
+    AUTO_DEFRAG,
+];
+
+const DATASCALE_FLAGS: &[Flag] = &[
+    LOAD,
+    Flag::text("prefix", "/etcdctl-check-datascale/", "where keys are written"),
+    AUTO_COMPACT,
+    AUTO_DEFRAG,
+];
 
 const ELECT_FLAGS: &[Flag] = &[Flag::switch("listen", "show who leads, and every change").or('l')];
 
@@ -553,6 +587,7 @@ const GET_FLAGS: &[Flag] = &[
     Flag::number("max-create-rev", "created at or before this revision"),
     Flag::number("min-mod-rev", "last written at or after this revision"),
     Flag::number("max-mod-rev", "last written at or before this revision"),
+    Flag::switch("stream", "take the answer in pieces, by RangeStream"),
 ];
 
 const PUT_FLAGS: &[Flag] = &[

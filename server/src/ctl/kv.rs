@@ -12,7 +12,7 @@ use std::time::Duration;
 use holdfast_net::proto::etcdserverpb as pb;
 use pb::range_request::{SortOrder, SortTarget};
 
-use super::client::{Settings, failed};
+use super::client::{Client, Settings, failed};
 use super::flags::Flags;
 use super::{Exit, Session, go, print_json};
 
@@ -21,9 +21,8 @@ pub async fn get(mut session: Session) -> Result<(), Exit> {
     let request = range_request(&session.invocation.flags, session.operands())?;
     let mut settings = Settings::of(&mut session)?;
     let client = settings.bounded(settings.connect()).await?;
-    let mut kv = client.kv();
-    let call = async { kv.range(request).await.map_err(failed) };
-    let answer = settings.bounded(call).await?.into_inner();
+    let stream = session.invocation.flags.switch("stream");
+    let answer = settings.bounded(read(&client, request, stream)).await?;
     let flags = &session.invocation.flags;
     if flags.switch("count-only") {
         let text = "--count-only is only for `--write-out=fields`";
@@ -38,6 +37,33 @@ pub async fn get(mut session: Session) -> Result<(), Exit> {
     }
     let simple = || buffer(|out| settings.pairs.get(&answer, out));
     client.show(simple, print_json::get(&answer).into())
+}
+
+async fn read(
+    client: &Client,
+    request: pb::RangeRequest,
+    stream: bool,
+) -> Result<pb::RangeResponse, Exit> {
+    let mut kv = client.kv();
+    if !stream {
+        return Ok(kv.range(request).await.map_err(failed)?.into_inner());
+    }
+    let mut pieces = kv.range_stream(request).await.map_err(failed)?.into_inner();
+    let mut whole = pb::RangeResponse::default();
+    while let Some(piece) = pieces.message().await.map_err(failed)? {
+        merge(&mut whole, piece.range_response.unwrap_or_default());
+    }
+    Ok(whole)
+}
+
+/// Puts a piece behind those before it, as protobuf merges messages.
+pub fn merge(whole: &mut pb::RangeResponse, piece: pb::RangeResponse) {
+    whole.header = piece.header.or(whole.header.take());
+    whole.kvs.extend(piece.kvs);
+    whole.more |= piece.more;
+    if piece.count != 0 {
+        whole.count = piece.count;
+    }
 }
 
 /// Runs `put`.

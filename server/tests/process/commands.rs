@@ -2,9 +2,14 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use holdfast_server::ctl::client::Settings;
+use holdfast_server::ctl::command::{self, Parsed};
+use holdfast_server::ctl::{Session, check};
 
 use crate::proto::etcdserverpb as pb;
-use crate::rig::{Server, binary, get};
+use crate::rig::{Server, binary, get, range};
 use pb::maintenance_client::MaintenanceClient;
 
 /// The exit code, and what was printed to standard output and to standard error.
@@ -233,4 +238,75 @@ fn done(server: &Server, args: &[&str], printed: &str) {
 fn fails(server: &Server, args: &[&str], (code, sentence): (i32, &str)) {
     let wanted = (Some(code), String::new(), format!("Error: {sentence}\n"));
     assert_eq!(ctl(server, args, ""), wanted, "{args:?}");
+}
+
+#[tokio::test]
+async fn ctl_check_puts_and_takes_back() {
+    let server = Server::start("ctl-check", &[]).await;
+    let url = server.layout.client_url(0);
+    let (code, said, why) = ctl(&server, &["check", "perf", "--load", "xs"], "");
+    let unknown = "Error: unknown load option xs\n";
+    assert_eq!((code, said.as_str(), why.as_str()), (Some(4), "", unknown));
+    ctl(&server, &["put", "/etcdctl-check-perf/a\"", "1"], "");
+    let told = ctl(&server, &["check", "perf"], "");
+    let text = "Error: prefix \"/etcdctl-check-perf/\" has keys. Delete with 'etcdctl del --prefix \
+                /etcdctl-check-perf/' first\n";
+    assert_eq!(told, (Some(3), String::new(), text.to_owned()));
+    let scale = ["check", "datascale", "--prefix=scale/", "--auto-compact", "--auto-defrag"];
+    let (code, said, why) = ctl(&server, &scale, "");
+    assert_eq!((code, why.as_str()), (Some(0), ""), "{said}");
+    let lines: Vec<&str> = said.lines().collect();
+    let begin = "Start data scale check for work load [10000 key-value pairs, 1024 bytes per \
+                 key-value, 50 concurrent clients].";
+    let (compacting, compacted) =
+        ("Compacting with revision 10003", "Compacted with revision 10003");
+    let defragmenting = format!("Defragmenting \"{url}\"");
+    let defragmented = format!("Defragmented \"{url}\"");
+    let wanted = [begin, compacting, compacted, &defragmenting, &defragmented];
+    assert_eq!(lines[..5], wanted);
+    let used = lines[5].strip_prefix("PASS: Approximate system memory used : ");
+    let used =
+        used.and_then(|rest| rest.strip_suffix(" MB.")).and_then(|mb| mb.parse::<f64>().ok());
+    assert!(used.is_some() && lines.len() == 6, "{said}");
+    assert_eq!(ctl(&server, &["get", "--prefix", "scale/"], "").1, "");
+}
+
+#[tokio::test]
+async fn ctl_checks_at_a_rate() {
+    let server = Server::start("ctl-rate", &[]).await;
+    let line = ["--endpoints", &server.layout.client_url(0), "check", "perf"];
+    let line = line.map(|word| word.as_bytes().to_vec());
+    let Ok(Parsed::Run(invocation)) = command::parse(&line) else { panic!("check perf") };
+    let mut session = Session { invocation, env: Vec::new() };
+    let settings = Settings::of(&mut session).expect("flags in order");
+    let clients = [settings.connect().await, settings.connect().await].map(|one| one.expect("up"));
+    let rate = check::Rate { limit: 200, clients: 2, time: Duration::from_secs(1) };
+    let stats = check::put_at(&clients, b"rate/", rate).await;
+    assert!(stats.errors.is_empty() && stats.total >= Duration::from_millis(900), "{stats:?}");
+    // Never more than the rate and what a coarse clock makes up for; fewer where the machine is busy.
+    assert!((20..=203).contains(&stats.latencies.len()), "{}", stats.latencies.len());
+    let count = server.kv().await.range(range("rate/", "rate0")).await.expect("is read");
+    let count = count.into_inner().count as usize;
+    assert_eq!(count, stats.latencies.len(), "each put has a key of its own");
+}
+
+#[tokio::test]
+async fn ctl_get_takes_pieces() {
+    let server = Server::start("ctl-stream", &[]).await;
+    let puts: String = (0..100).map(|at| format!("put k{at:03} {at}\n")).collect();
+    ctl(&server, &["txn"], &format!("\n{puts}\n\n"));
+    for options in [&["--prefix", "k"][..], &["--prefix", "k", "--limit=37"], &["k001"], &["none"]]
+    {
+        for format in ["simple", "json"] {
+            let plain = [&["get", "-w", format], options].concat();
+            let stream = [&plain[..], &["--stream"]].concat();
+            let told = ctl(&server, &plain, "");
+            assert_eq!(ctl(&server, &stream, ""), told, "{options:?}");
+            assert!(told.0 == Some(0) && (options == ["none"] || told.1.contains('k')), "{told:?}");
+        }
+    }
+    let told = ctl(&server, &["get", "--prefix", "k", "--order=DESCEND", "--stream"], "");
+    let text = "Error: rpc error: code = Unimplemented desc = RangeStream does not support custom \
+                sort orders\n";
+    assert_eq!(told, (Some(1), String::new(), text.to_owned()));
 }
