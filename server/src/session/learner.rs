@@ -2,8 +2,9 @@
 //!
 //! It is looked at before a request's own mistakes, as etcd's interceptor does, and after whether it can be read at all.
 //!
-//! Leaves out streams that are open when a member's vote is taken; there is no way to take it but to
-//! remove the member.
+//! Leaves out streams that are open: a call is looked at when it begins, as by etcd's interceptors. Nothing
+//! takes a member's vote but its removal, and with that the process ends; a member that has just been added
+//! is not listened to before it knows whether it has one (`server/src/member.rs` publishes it first).
 //!
 //! Worked example: a serializable Range is answered, a linearizable one is "rpc not supported for
 //! learner" even without a key, and so is a transaction that only reads.
