@@ -19,6 +19,7 @@ mod fetch;
 pub mod hash;
 pub mod model;
 mod pairs;
+pub mod point;
 pub mod range;
 pub mod resolve;
 

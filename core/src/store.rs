@@ -164,6 +164,12 @@ pub trait View {
     /// The newest version of `key`, tombstones included.
     fn row(&self, key: &[u8]) -> Option<Row>;
 
+    /// Visits the newest versions of some keys, tombstones included, in the order of the keys; nothing for one
+    /// that has none. Like [`View::row`], but they are looked up together.
+    fn rows(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Row>)) {
+        keys.iter().for_each(|key| visit(self.row(key)));
+    }
+
     /// Visits the rows of `keys` in key order, tombstones included, until `visit` breaks.
     fn scan(&self, keys: &KeyRange, visit: &mut dyn FnMut(&[u8], &Row) -> ControlFlow<()>);
 

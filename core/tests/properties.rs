@@ -16,6 +16,7 @@ use holdfast_core::kv::KeyValue;
 use holdfast_core::limits::Limits;
 use holdfast_core::machine::{self, Applied, Machine};
 use holdfast_core::mvcc::model::MemoryStore;
+use holdfast_core::mvcc::point;
 use holdfast_core::mvcc::range::{RangeScan, range};
 use holdfast_core::mvcc::resolve::{Resolution, Resolved, begin, read_txn, resolve};
 use holdfast_core::mvcc::{Budget, ReadError};
@@ -276,6 +277,7 @@ fn check_reads(turn: &Turn, model: &Model, store: &MemoryStore) -> Result<(), Te
             check_read(&Range { revision, ..asked.clone() }, model, store)?;
         }
     }
+    check_points(turn, model, store)?;
     let expected = model.txn(&turn.read_txn, &mut Work::on(model));
     let answer = read_txn(store, &turn.read_txn).map(AnswerBody::Txn).map_err(rejection);
     prop_assert_eq!(&answer, &expected);
@@ -305,6 +307,26 @@ fn check_read(asked: &Range, model: &Model, store: &MemoryStore) -> Result<(), T
         scan.into_answer()
     });
     prop_assert_eq!(sliced, expected, "in slices: {:?}", asked);
+    Ok(())
+}
+
+/// Reads of one key each, together, the first of them twice.
+fn check_points(turn: &Turn, model: &Model, store: &MemoryStore) -> Result<(), TestCaseError> {
+    let starts = turn.reads.iter().map(|asked| asked.keys.start.clone());
+    let mut keys: Vec<Bytes> = model.now().keys().cloned().chain(starts).collect();
+    keys.extend(keys.first().cloned());
+    let asked: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+    let mut answers = vec![None; keys.len()];
+    point::read(store, &asked, &mut |place, answer| {
+        assert!(answers[place].is_none(), "one answer for each");
+        answers[place] = answer;
+    })
+    .expect("memory does not fail");
+    for (key, answer) in keys.iter().zip(answers) {
+        let single = Range::of(KeyRange { start: key.clone(), end: RangeEnd::Single });
+        prop_assert!(point::is_newest(&single));
+        prop_assert_eq!(answer, Some(model.range(&single).expect("no revision is named")));
+    }
     Ok(())
 }
 

@@ -346,6 +346,7 @@ impl Edge {
     /// The driver has published a new state.
     pub fn published(&mut self, now: Instant, publication: Publication) {
         self.tick(now);
+        self.reads.answer_points(&self.source);
         let mark = publication.snapshot.mark();
         let Publication { snapshot, tokens, restored, .. } = &publication;
         self.access.published(snapshot, tokens, *restored);

@@ -81,6 +81,8 @@ pub struct Sessions {
     election_timeout: Duration,
     streams: Rc<Streams>,
     clock: Rc<dyn Fn() -> Instant>,
+    /// When what is being handled together came: the clock is read once for all of it.
+    came: Option<Instant>,
     wake: Rc<dyn Fn()>,
     inbox: Vec<Event>,
     calls: Calls<Open>,
@@ -124,6 +126,7 @@ impl Sessions {
             election_timeout: config.election_timeout,
             streams: config.streams,
             clock: config.clock,
+            came: None,
             wake: config.wake,
             inbox: Vec::new(),
             calls: Calls::default(),
@@ -233,6 +236,10 @@ impl Sessions {
         if self.backups_wait() { Instant(0) } else { self.edge.deadline() }
     }
 
+    fn came(&mut self) -> Instant {
+        *self.came.get_or_insert_with(|| (self.clock)())
+    }
+
     fn expect_answer(&mut self) -> (StreamId, oneshot::Receiver<Answered>) {
         self.next_internal += 1;
         let (sender, receiver) = oneshot::channel();
@@ -248,9 +255,11 @@ impl Sessions {
         }
         let require_leader = metadata.require_leader;
         let by = Credential::of(metadata.token);
-        let now = (self.clock)();
         match method {
-            Method::Watch => self.edge.watches().0.open(WatchStreamId(stream.0), now),
+            Method::Watch => {
+                let now = self.came();
+                self.edge.watches().0.open(WatchStreamId(stream.0), now);
+            }
             Method::LeaseKeepAlive => {}
             Method::HealthCheck | Method::HealthList | Method::HealthWatch => {
                 return self.health(stream, method, &message);
@@ -294,7 +303,7 @@ impl Sessions {
         match wire::decode_query(method, message, &self.limits) {
             Ok(query) => {
                 self.calls.insert(stream, Open::new(method, false));
-                let now = (self.clock)();
+                let now = self.came();
                 self.edge.ask(now, Asked { call: stream, query, by }, &mut self.inbox);
             }
             Err(status) => self.end(stream, status),
@@ -339,7 +348,7 @@ impl Sessions {
     }
 
     fn message(&mut self, stream: StreamId, message: &Bytes) {
-        let now = (self.clock)();
+        let now = self.came();
         let Some(open) = self.calls.get(stream) else { return };
         match open.method {
             Method::Watch => match wire::decode_watch(message) {
@@ -500,6 +509,7 @@ impl holdfast_net::grpc::Services for Sessions {
     }
 
     fn batch_end(&mut self) {
+        self.came = None;
         (self.wake)();
     }
 }

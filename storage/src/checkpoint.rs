@@ -188,6 +188,8 @@ struct State {
     frozen: Frozen,
     phase: Phase,
     output: Output,
+    /// The last piece's memory, for the next one: fresh memory costs a page fault for each 4 KiB.
+    spare: Option<Buffer>,
     created: Vec<FileName>,
     sealed: Option<SealedRun>,
 }
@@ -218,7 +220,8 @@ impl Writing {
                 (Phase::Values(Box::new(writer)), Output::new(Kind::Values.file(values)))
             }
         };
-        let state = State { frozen, phase, output, created: Vec::new(), sealed: None };
+        let (spare, created, sealed) = (None, Vec::new(), None);
+        let state = State { frozen, phase, output, spare, created, sealed };
         Writing { id, state: Arc::new(Mutex::new(state)) }
     }
 
@@ -239,6 +242,11 @@ impl Writing {
                 return Next::Written(written);
             }
         }
+    }
+
+    /// Takes the memory of a piece that was written.
+    pub(crate) fn reuse(&self, buffers: Vec<Buffer>) {
+        lock(&self.state).spare = buffers.into_iter().next();
     }
 
     /// What it is told apart by.
@@ -264,7 +272,9 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 impl State {
     fn piece(&mut self, cache: &BlockCache) -> DiskOp {
         // The last block of values goes over the piece.
-        let mut buffer = Buffer::with_capacity(PIECE_BYTES + BLOCK_BYTES + BLOCK);
+        let fresh = || Buffer::with_capacity(PIECE_BYTES + BLOCK_BYTES + BLOCK);
+        let mut buffer = self.spare.take().unwrap_or_else(fresh);
+        buffer.clear();
         let last = match &mut self.phase {
             Phase::Values(writer) => writer.next(cache, &mut buffer),
             Phase::Pages(pages) => pages.next(&mut buffer),

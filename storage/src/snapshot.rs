@@ -62,6 +62,11 @@ impl View for Snapshot {
         self.0.root.get(&TreeKey::new(KEYS, key)).map(|bytes| row::decode(&bytes))
     }
 
+    fn rows(&self, keys: &[&[u8]], visit: &mut dyn FnMut(Option<Row>)) {
+        let keys: Vec<_> = keys.iter().map(|key| TreeKey::new(KEYS, key)).collect();
+        self.0.root.get_each(&keys, &mut |value| visit(value.map(|bytes| row::decode(&bytes))));
+    }
+
     fn scan(&self, keys: &KeyRange, visit: &mut dyn FnMut(&[u8], &Row) -> ControlFlow<()>) {
         let (from, below) = TreeKey::bounds(keys);
         self.0.root.scan(&from, Some(&below), &mut row::visitor(visit));

@@ -229,6 +229,15 @@ impl Root {
         search::get(self.0.view(), self.0.top(), key)
     }
 
+    /// Visits the values of some keys, in their order: faster than one after the other.
+    pub fn get_each<K: Deref<Target = [u8]>>(
+        &self,
+        keys: &[K],
+        visit: &mut dyn FnMut(Option<Value<'_>>),
+    ) {
+        search::get_each(self.0.view(), self.0.top(), keys, visit);
+    }
+
     /// Visits the entries with keys in `from .. below` in order, until `visit` breaks.
     pub fn scan(&self, from: &[u8], below: Option<&[u8]>, visit: &mut Visit<'_>) {
         search::scan(self.0.view(), self.0.top(), from, below, visit);

@@ -25,6 +25,7 @@ use std::ops::ControlFlow;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::fetch::Fetch;
+use super::point::is_point;
 use crate::id::{LeaseId, RevSub, Revision};
 use crate::kv::KeyValue;
 use crate::memory::Hold;
@@ -134,13 +135,6 @@ impl Found {
     fn weight(&self) -> usize {
         self.kv.as_ref().map_or(0, Bytes::len)
     }
-}
-
-/// Whether a read is of one key and of no more than its pair.
-fn is_point(range: &Range) -> bool {
-    let Range { keys_only, count_only, mod_min, mod_max, create_min, create_max, .. } = *range;
-    let filters = [mod_min, mod_max, create_min, create_max] != [0; 4];
-    range.keys.end == RangeEnd::Single && !keys_only && !count_only && !filters
 }
 
 impl RangeScan {

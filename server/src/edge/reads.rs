@@ -15,6 +15,9 @@
 //!  5. One that has stood there for a request's time is refused, and what it holds is given back. What was
 //!     written before it was read is not refused but timed out: its caller must not take it for undone.
 //!
+//!  6. Reads of one key each are judged when they come and wait for their like: at most [`POINTS`], and never beyond
+//!     the publication of another state or the end of the turn.
+//!
 //! Worked example: a list of a million keys takes its first 256 and goes on in later turns; a get that
 //! comes meanwhile is answered before the list's next piece.
 
@@ -28,6 +31,7 @@ use holdfast_core::machine;
 use holdfast_core::machine::guard::{Act, Reader};
 use holdfast_core::memory::AnswerMemory;
 use holdfast_core::mvcc::hash::{HashAll, HashKv};
+use holdfast_core::mvcc::point;
 use holdfast_core::mvcc::range::{RangeScan, after};
 use holdfast_core::mvcc::resolve::Resolution;
 use holdfast_core::mvcc::{Budget, ReadError};
@@ -129,6 +133,8 @@ enum Coming {
 #[derive(Debug)]
 pub(super) struct Reads {
     slice: Slice,
+    /// Reads of one key each, permitted on the present state (law 6).
+    points: Vec<(StreamId, Range)>,
     /// Those that came when the turn's share was spent.
     coming: VecDeque<Coming>,
     /// Those that have begun and take longer.
@@ -151,6 +157,7 @@ impl Reads {
     pub(super) fn new(slice: Slice, memory: AnswerMemory, patience: Duration) -> Reads {
         Reads {
             slice,
+            points: Vec::new(),
             coming: VecDeque::new(),
             going: VecDeque::new(),
             starved: BTreeMap::new(),
@@ -179,7 +186,7 @@ impl Reads {
 
     /// Reads that wait.
     pub(super) fn len(&self) -> usize {
-        self.coming.len() + self.going.len() + self.starved.len()
+        self.points.len() + self.coming.len() + self.going.len() + self.starved.len()
     }
 
     /// What watches may spend.
@@ -215,6 +222,7 @@ impl Reads {
         access: &mut Access,
         cancelled: &mut BTreeSet<StreamId>,
     ) {
+        self.answer_points(source);
         self.begin_waiting(source, access, cancelled);
         self.slice.go_on();
         self.feed(cancelled);
@@ -226,6 +234,7 @@ impl Reads {
             }
         }
         self.begin_waiting(source, access, cancelled);
+        self.answer_points(source);
         self.slice.end_reads();
     }
 
@@ -303,10 +312,16 @@ impl Reads {
             }
         };
         let work = match read {
-            Read::Range(range) => match RangeScan::new(&source.snapshot, &range) {
-                Ok(scan) => Work::Range(scan.with_memory(Some(self.memory.hold()))),
-                Err(rejection) => return self.refuse(call, rejection),
-            },
+            Read::Range(range) if point::is_newest(&range) => {
+                // Its row and its pair.
+                self.slice.reads().spend(2, 0);
+                self.points.push((call, range));
+                if self.points.len() >= POINTS {
+                    self.answer_points(source);
+                }
+                return;
+            }
+            Read::Range(range) => return self.scan(call, &range, source),
             Read::HashKv(revision) => match HashKv::new(&source.snapshot, revision) {
                 Ok(hash) => Work::HashKv(hash),
                 Err(rejection) => return self.refuse(call, rejection),
@@ -346,6 +361,50 @@ impl Reads {
                 return self.answers.push((call, Ok(Answer { header, body })));
             }
         };
+        self.start(call, work, source);
+    }
+
+    /// Answers the reads of one key each, all from the state that allowed them: to be called before there is
+    /// another one.
+    pub(super) fn answer_points(&mut self, source: &Source) {
+        if self.points.is_empty() {
+            return;
+        }
+        let points = std::mem::take(&mut self.points);
+        let keys: Vec<&[u8]> = points.iter().map(|(_, range)| &range.keys.start[..]).collect();
+        let (mut answered, mut large, mut bytes) = (vec![false; points.len()], Vec::new(), 0);
+        let answers = &mut self.answers;
+        let read = point::read(&source.snapshot, &keys, &mut |place, answer| {
+            answered[place] = true;
+            let Some(answer) = answer else { return large.push(place) };
+            bytes += answer.kvs.encoded_len();
+            let body = AnswerBody::Range(answer);
+            answers.push((points[place].0, Ok(Answer { header: source.header, body })));
+        });
+        self.slice.reads().spend(0, bytes);
+        if let Err(fault) = read {
+            let left = points.iter().zip(answered).filter(|(_, answered)| !answered);
+            let refusal = refusal(fault.into());
+            self.answers.extend(left.map(|((call, _), _)| (*call, Err(refusal))));
+        }
+        for (call, range) in large.into_iter().map(|place| &points[place]) {
+            self.scan(*call, range, source);
+        }
+        self.points = points;
+        self.points.clear();
+    }
+
+    fn scan(&mut self, call: StreamId, range: &Range, source: &Source) {
+        match RangeScan::new(&source.snapshot, range) {
+            Ok(scan) => {
+                let work = Work::Range(scan.with_memory(Some(self.memory.hold())));
+                self.start(call, work, source);
+            }
+            Err(rejection) => self.refuse(call, rejection),
+        }
+    }
+
+    fn start(&mut self, call: StreamId, work: Work, source: &Source) {
         let (source, late) = (source.clone(), Rejection::NoAnswerMemory);
         self.advance(Reading { call, source, work, late, deadline: None });
     }
@@ -389,6 +448,9 @@ impl Reads {
         self.starved.insert(ticket, reading);
     }
 }
+
+/// Reads of one key that are answered together at most.
+const POINTS: usize = 64;
 
 /// How often reads that wait for memory are looked at when nothing else happens.
 const LOOK: Duration = Duration::from_millis(10);

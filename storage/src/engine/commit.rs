@@ -60,13 +60,16 @@ impl Engine {
 
     /// An order for a file of checkpoint `id` has completed.
     pub(super) fn checkpoint_step(&mut self, id: u64, result: io::Result<Done>) {
-        if self.writing.as_ref().is_none_or(|writing| writing.id() != id) {
+        let Some(writing) = self.writing.as_ref().filter(|writing| writing.id() == id) else {
             return;
-        }
+        };
         match result {
-            Ok(_) => self.advance_checkpoint(),
+            Ok(done) => {
+                writing.reuse(done.buffers);
+                self.advance_checkpoint();
+            }
             Err(error) => {
-                let place = self.writing.as_ref().map_or(String::new(), |writing| writing.place());
+                let place = writing.place();
                 self.abandon_checkpoint(Fault::new(CHECKPOINT, place, error));
             }
         }

@@ -11,7 +11,8 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::ops::ControlFlow;
+use std::hint::black_box;
+use std::ops::{ControlFlow, Deref};
 
 use super::frame::{Frame, View};
 use super::page::{Entry, KEY_LONG, Page, SLOT, Tail, head_of};
@@ -81,6 +82,46 @@ pub(super) fn get<'a>(view: View<'a>, top: Top, key: &[u8]) -> Option<Value<'a>>
     }
     let at = find(view, page, key).ok()?;
     Some(Value(value_of(view, &page.entry(at))))
+}
+
+/// Visits the values of some keys, in their order. The ways down are taken side by side: what a lookup waits for is
+/// the memory of its pages, and for those of several it can be waited at the same time.
+pub(super) fn get_each<K: Deref<Target = [u8]>>(
+    view: View<'_>,
+    top: Top,
+    keys: &[K],
+    visit: &mut dyn FnMut(Option<Value<'_>>),
+) {
+    for keys in keys.chunks(TOGETHER) {
+        for (key, frame) in keys.iter().zip(leaves(view, top, keys)) {
+            let page = Page(view.image(frame));
+            let at = find(view, page, key).ok();
+            visit(at.map(|at| Value(value_of(view, &page.entry(at)))));
+        }
+    }
+}
+
+/// The leaves of some keys, at most [`TOGETHER`]; their heads are on the way into the cache.
+fn leaves<K: Deref<Target = [u8]>>(view: View<'_>, top: Top, keys: &[K]) -> [Frame; TOGETHER] {
+    let mut frames = [top.root; TOGETHER];
+    while !Page(view.image(frames[0])).is_leaf() {
+        for (key, frame) in keys.iter().zip(&mut frames) {
+            let page = Page(view.image(*frame));
+            *frame = page.child(child_slot(view, page, key)).frame;
+            touch(view.image(*frame));
+        }
+    }
+    frames
+}
+
+/// Ways down that are taken side by side.
+const TOGETHER: usize = 16;
+
+/// Loads the head of a page into the cache, where its search begins. A load whose value nothing waits for
+/// does not hold up those that follow.
+fn touch(page: &[u8]) {
+    let lines = page.chunks(64).take(8);
+    black_box(lines.fold(0, |sum, line| sum ^ line[0]));
 }
 
 /// The whole value of an entry.

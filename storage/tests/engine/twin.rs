@@ -112,6 +112,12 @@ impl Twin {
             assert_eq!(view.row(key), Some(*row), "row of {:?}", key.len());
         }
         assert_eq!(view.row(b"absent"), None);
+        let keys: Vec<&[u8]> = self.rows.keys().rev().map(|key| &key[..]).collect();
+        let (mut expected, mut together) = (self.rows.values().rev(), Vec::new());
+        view.rows(&[&keys[..], &[b"absent"]].concat(), &mut |row| together.push(row));
+        assert_eq!(together.pop(), Some(None), "a key that is not there");
+        assert!(together.iter().all(|row| row.as_ref() == expected.next()), "looked up together");
+        assert_eq!(expected.next(), None, "all of them");
         for range in ranges() {
             let expected: Vec<(Vec<u8>, Row)> = (self.rows.iter())
                 .filter(|(key, _)| range.contains(key))
