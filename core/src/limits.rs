@@ -102,7 +102,7 @@ impl Default for Limits {
             request_bytes_max: 1_572_864,
             txn_ops_max: 128,
             checkpoint_entries: 10_000,
-            checkpoint_bytes: 128 << 20,
+            checkpoint_bytes: 64 << 20,
             catchup_entries: 5_000,
             log_cache_bytes: 32 << 20,
             apply_slice_keys: 4096,

@@ -1,13 +1,15 @@
 //! A bounded cache of verified blocks, shared by every snapshot of an engine.
 //!
-//! Second chance: a hit sets a mark; when room is needed the oldest block goes, unless it is
-//! marked, in which case it loses the mark and becomes the youngest. One mutex guards it, held for
-//! a map operation and never over a read of the disk.
+//! Blocks come young, those that a checkpoint has just made among them, and go if nobody has used them when half of
+//! the budget is full of young ones. A block that was used grows old instead, and second chance decides among the
+//! old: when room is needed the oldest goes, unless it was used since, in which case it becomes the youngest of them.
+//! So what is written and never read holds no more than half of the budget. One mutex guards it all, held for a map
+//! operation and never over a read of the disk.
 //!
-//! Law: the bytes held never exceed the budget.
+//! Law: the bytes held never exceed the budget, nor those of young blocks half of it.
 //!
-//! Worked example: a budget of two blocks, `a` and `b` held, `a` used since: inserting `c` removes
-//! `b`.
+//! Worked example: a budget of four blocks, `a` and `b` young, `a` used since: `c` lets `a` grow old, and stays young
+//! with `b`; `d` removes `b`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
@@ -27,6 +29,13 @@ pub(crate) struct BlockCache {
 #[derive(Debug, Default)]
 struct State {
     blocks: BTreeMap<Key, Entry>,
+    young: Queue,
+    old: Queue,
+}
+
+/// Blocks in the order in which they came, and their bytes.
+#[derive(Debug, Default)]
+struct Queue {
     order: VecDeque<Key>,
     bytes: usize,
 }
@@ -53,19 +62,18 @@ impl BlockCache {
 
     /// Holds a block, if it fits at all.
     pub(crate) fn insert(&self, key: Key, block: Block) {
-        let size = block.len();
-        if size > self.budget {
+        let (size, half) = (block.len(), self.budget / 2);
+        if size > half {
             return;
         }
         let mut state = self.lock();
         if state.blocks.contains_key(&key) {
             return;
         }
-        while state.bytes + size > self.budget {
-            state.evict();
+        while state.young.bytes + size > half {
+            state.grow_old(half);
         }
-        state.bytes += size;
-        state.order.push_back(key);
+        state.young.push(key, size);
         state.blocks.insert(key, Entry { block, used: false });
     }
 
@@ -74,15 +82,38 @@ impl BlockCache {
     }
 }
 
+impl Queue {
+    fn push(&mut self, key: Key, size: usize) {
+        self.bytes += size;
+        self.order.push_back(key);
+    }
+}
+
 impl State {
-    fn evict(&mut self) {
-        let key = self.order.pop_front().expect("a cache over budget holds a block");
-        let entry = self.blocks.get_mut(&key).expect("the order lists the blocks held");
-        if std::mem::take(&mut entry.used) {
-            self.order.push_back(key);
+    /// The first of the young grows old if it was used, else it goes. The old keep within `half`.
+    fn grow_old(&mut self, half: usize) {
+        let key = self.young.order.pop_front().expect("a queue over its part holds a block");
+        let entry = self.blocks.get_mut(&key).expect("the queues list the blocks held");
+        let size = entry.block.len();
+        self.young.bytes -= size;
+        if !std::mem::take(&mut entry.used) {
+            self.blocks.remove(&key);
             return;
         }
-        self.bytes -= entry.block.len();
+        while self.old.bytes + size > half {
+            self.evict();
+        }
+        self.old.push(key, size);
+    }
+
+    fn evict(&mut self) {
+        let key = self.old.order.pop_front().expect("a queue over its part holds a block");
+        let entry = self.blocks.get_mut(&key).expect("the queues list the blocks held");
+        if std::mem::take(&mut entry.used) {
+            self.old.order.push_back(key);
+            return;
+        }
+        self.old.bytes -= entry.block.len();
         self.blocks.remove(&key);
     }
 }
@@ -111,10 +142,23 @@ mod tests {
         for number in 0..50 {
             cache.insert((1, number), block(number));
             assert!(cache.get((1, 0)).is_some(), "block 0 is used all the time");
-            assert!(cache.lock().bytes <= size * 4);
+            let state = cache.lock();
+            assert!(state.young.bytes <= size * 2 && state.old.bytes <= size * 2);
         }
         assert!(cache.get((1, 20)).is_none());
-        assert_eq!(cache.lock().blocks.len(), 4);
+        assert_eq!(cache.lock().blocks.len(), 3, "two young ones and the one that is used");
         BlockCache::new(size - 1).insert((1, 0), block(0));
+    }
+
+    #[test]
+    fn among_those_that_were_used_the_one_that_is_used_again_stays() {
+        let cache = BlockCache::new(block(0).len() * 4);
+        for number in 0..20 {
+            cache.insert((1, number), block(number));
+            assert!(cache.get((1, number)).is_some(), "each is used once");
+            assert!(cache.get((1, 3)).is_some() || number < 3, "block 3 again and again");
+        }
+        assert!(cache.get((1, 18)).is_some() && cache.get((1, 19)).is_some(), "the young ones");
+        assert_eq!(cache.lock().blocks.len(), 4);
     }
 }
