@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::id::MemberId;
+use crate::mutant;
 use crate::response::Member;
 
 /// One change of the set of members.
@@ -140,7 +141,8 @@ impl Membership {
             return Some(Stranger::Unknown);
         }
         let known = self.births.get(&peer);
-        known.is_some_and(|known| *known != birth).then_some(Stranger::Reborn)
+        let is_reborn = known.is_some_and(|known| *known != birth) && !mutant::on(93);
+        is_reborn.then_some(Stranger::Reborn)
     }
 }
 

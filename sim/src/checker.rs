@@ -17,6 +17,8 @@
 //! | R9 | no request is applied twice, and no entry is left out |
 //! | R10 | learners and removed members have no say in elections, and no id comes back |
 //! | R11 | commits are by majorities of the applied configuration; changes one at a time |
+//! | R12 | who has lost its data is not listened to, and stops |
+//! | R13 | nobody gives the others up who was not told to; R6 and R7 see that what it had is there |
 //! | K1 | strict serializability, by revision witness |
 //! | K1b | linearizability of registers, by a search that never looks at revisions |
 //! | K2 | header revisions never go back in a session, and are never ahead of the store |
@@ -32,6 +34,7 @@
 //! | W7 | events carry the right pair and the right previous pair |
 //! | W9 | a watch from a future revision is silent until then |
 //! | A1 | nothing is applied or read without the right to it at that point of the log |
+//! | A4 | a watch is refused exactly if its member's tables refuse it when it is created |
 //! | L1 | a lease never expires early |
 //! | L2 | it does expire |
 //! | L3 | all its keys go at one revision |
@@ -67,6 +70,7 @@ use crate::workload::watch::{Notice, WatchSpec};
 mod a1;
 mod a2;
 mod a3;
+mod a4;
 mod config;
 mod h1;
 mod h2;
@@ -86,6 +90,7 @@ mod l5;
 mod r1;
 mod r10;
 mod r11;
+mod r12;
 mod r2;
 mod r3;
 mod r5;
@@ -202,6 +207,23 @@ pub enum Seen<'a> {
         /// Why.
         why: &'a str,
     },
+    /// A member has lost its disk; it will start as if it were new.
+    Wiped {
+        /// Who.
+        member: usize,
+    },
+    /// A member takes what one says that has lost its disk.
+    Heeded {
+        /// Who.
+        member: usize,
+        /// Who has spoken.
+        from: usize,
+    },
+    /// All others are lost, and a member is to go on alone.
+    Forced {
+        /// Who.
+        member: usize,
+    },
     /// A member stopped.
     Stopped {
         /// Who.
@@ -289,6 +311,17 @@ pub enum Seen<'a> {
         /// Which request.
         op: OpId,
     },
+    /// A client asks for a watcher.
+    WatchAsked {
+        /// Which watcher.
+        spec: &'a WatchSpec,
+        /// On which of the client's streams.
+        stream: u64,
+        /// Whom.
+        member: usize,
+        /// Whose token came with the stream.
+        user: Option<&'a str>,
+    },
     /// A watcher was told something.
     Noticed {
         /// Which watcher.
@@ -367,6 +400,7 @@ impl Checkers {
             // Before R1 and R2, which would notice the same from farther away.
             Box::new(r10::WhoVotes::default()),
             Box::new(r11::QuorumsMeet::default()),
+            Box::new(r12::LostIsLost::default()),
             Box::new(r1::OneLeader::default()),
             Box::new(r3::NoStepBack::default()),
             Box::new(r7::AcknowledgedSurvives::default()),
@@ -381,6 +415,7 @@ impl Checkers {
             Box::new(r5::EqualState::default()),
             // A1 comes before K1, which would notice the same of every wrong answer.
             Box::new(a1::Rights),
+            Box::new(a4::RightToWatch::default()),
             // K3 and K5 likewise.
             Box::new(k3::RangesMeanWhatTheySay),
             Box::new(k5::OldRevisions),

@@ -172,6 +172,13 @@ impl Model {
         self.users_were[later.saturating_sub(1)..].iter().map(|(_, users)| users)
     }
 
+    /// The states of the users that were there after `first` commands, after `last`, and in between.
+    pub fn users_between(&self, first: usize, last: usize) -> impl Iterator<Item = &auth::Users> {
+        let later = self.users_were.partition_point(|(since, _)| *since <= first);
+        let among = self.users_were[later.saturating_sub(1)..].iter();
+        among.take_while(move |(since, _)| *since <= last).map(|(_, users)| users)
+    }
+
     /// The newest revision.
     pub fn revision(&self) -> Revision {
         self.revision

@@ -132,6 +132,19 @@ pub enum FaultKind {
     },
     /// Not a fault at all, but no calm for a cluster either: its members are changed.
     Members(MemberOrder),
+    /// A member loses its disk and comes back under its old id, as if it were new. Only one does that at
+    /// a time, and only one that the others know by its birth: who was never heard of cannot be told
+    /// from who is new.
+    Wipe {
+        /// Who.
+        target: Target,
+    },
+    /// All members but one are lost for good, and the operator forces a new cluster of that one. It is
+    /// one that has everything that was applied anywhere, so that nothing of it may be missing then.
+    ForceNew {
+        /// Who stays, if it has everything.
+        target: Target,
+    },
     /// A connection is reset.
     Reset {
         /// One end.
@@ -275,7 +288,34 @@ pub fn schedule(swarm: &Swarm) -> Vec<Fault> {
     if swarm.transport.is_some() {
         add_of_transport(&mut faults, swarm);
     }
+    if swarm.spares > 0 {
+        add_losses(&mut faults, swarm);
+    }
     faults
+}
+
+/// Members that lose their data, in clusters that have places for others. They too come on top.
+fn add_losses(faults: &mut Vec<Fault>, swarm: &Swarm) {
+    let root = Stream::Faults.rng(swarm.seed).fork(3);
+    let second = 1_000_000_000;
+    let chaos = swarm.chaos.as_nanos() as u64;
+    let mut draw = |number: u64, percent: u64, (from, to): (u64, u64)| {
+        let mut rng = root.fork(number);
+        let (chance, at) = (rng.chance(percent), Moment(rng.between(from, to)));
+        let (target, lasts) = (target(&mut rng, swarm), millis(&mut rng, 50, 3_000));
+        let kind = match number {
+            0 => FaultKind::ForceNew { target },
+            _ => FaultKind::Wipe { target },
+        };
+        if chance {
+            faults.push(Fault { ordinal: faults.len() as u32, at, lasts, kind });
+        }
+    };
+    draw(0, 25, (chaos / 3, chaos - 5 * second));
+    // Most attempts meet an operator that is busy with something else.
+    for number in 1..=4 {
+        draw(number, 60, (8 * second, chaos - 8 * second));
+    }
 }
 
 /// Those that concern connections of clients come on top, so that the others are as they would be.

@@ -7,6 +7,10 @@ use std::time::Duration;
 use crate::checker::Violation;
 use crate::nemesis::Mask;
 
+mod races;
+
+pub use races::{Race, Races, Trouble};
+
 /// What happened in a run, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -42,6 +46,12 @@ pub struct Counts {
     pub members_changed: u64,
     /// Removed members that have stopped.
     pub members_stopped: u64,
+    /// Members that have lost their data.
+    pub wiped: u64,
+    /// Those that were told so, and have stopped.
+    pub wiped_stopped: u64,
+    /// Members that went on alone after all others were lost.
+    pub forced: u64,
     /// Members of another cluster that were refused.
     pub strangers_refused: u64,
     /// Bytes written and lost because they were not synced.
@@ -76,6 +86,8 @@ pub struct Counts {
     pub windows: u64,
     /// Searches given up.
     pub windows_undecided: u64,
+    /// What ran while something was wrong.
+    pub races: Races,
     /// How often each law had something to compare.
     pub compared: BTreeMap<&'static str, u64>,
 }
@@ -85,6 +97,8 @@ pub struct Counts {
 pub struct Report {
     /// The seed.
     pub seed: u64,
+    /// How many members the cluster began with.
+    pub members: usize,
     /// Faults left out.
     pub mask: Mask,
     /// Faults in the schedule.
@@ -142,6 +156,8 @@ pub struct Totals {
     pub sum: Counts,
     /// Runs with a snapshot of several chunks.
     pub seeds_chunked: u64,
+    /// Runs by the members that their clusters began with.
+    pub sizes: BTreeMap<usize, u64>,
     /// Bytes lost by each run.
     bytes_lost: Vec<u64>,
     /// What went wrong.
@@ -154,6 +170,7 @@ impl Totals {
         self.seeds += 1;
         self.sum.add(&report.counts);
         self.seeds_chunked += u64::from(report.counts.snapshots_chunked > 0);
+        *self.sizes.entry(report.members).or_default() += 1;
         self.bytes_lost.push(report.counts.bytes_lost);
         self.failures.extend(report.failure());
     }
@@ -185,6 +202,9 @@ impl Counts {
             (&mut self.halts, other.halts),
             (&mut self.members_changed, other.members_changed),
             (&mut self.members_stopped, other.members_stopped),
+            (&mut self.wiped, other.wiped),
+            (&mut self.wiped_stopped, other.wiped_stopped),
+            (&mut self.forced, other.forced),
             (&mut self.strangers_refused, other.strangers_refused),
             (&mut self.bytes_lost, other.bytes_lost),
             (&mut self.checkpoints, other.checkpoints),
@@ -206,6 +226,7 @@ impl Counts {
         for (sum, more) in pairs {
             *sum += more;
         }
+        self.races.add(&other.races);
         for (law, more) in &other.compared {
             *self.compared.entry(law).or_default() += more;
         }
@@ -223,8 +244,8 @@ impl fmt::Display for Counts {
              cut off, {} halts on a full disk, {} unsynced bytes lost, {} checkpoints, {} snapshots \
              installed ({} of several chunks), {} leases expired, {} peer messages, {} watch \
              events, {} register windows searched ({} undecided), {} changes of members, {} removed \
-             members stopped, {} strangers refused; {} seeds over HTTP/2: {} calls, {} watch events, {} connections, {} of \
-             them broken, {} hostile clients, {} stops; comparisons {}",
+             members stopped, {} members without their data ({} stopped), {} forced clusters, {} strangers refused; {} seeds over HTTP/2: {} calls, {} watch events, {} connections, {} of \
+             them broken, {} hostile clients, {} stops; races with a crash, a partition, a pause: {}; comparisons {}",
             self.simulated.as_secs(),
             self.events,
             self.operations,
@@ -248,6 +269,9 @@ impl fmt::Display for Counts {
             self.windows_undecided,
             self.members_changed,
             self.members_stopped,
+            self.wiped,
+            self.wiped_stopped,
+            self.forced,
             self.strangers_refused,
             self.over_http2,
             self.calls,
@@ -256,6 +280,7 @@ impl fmt::Display for Counts {
             self.connections_broken,
             self.hostile,
             self.stops,
+            self.races,
             compared.join(" ")
         )
     }
@@ -263,15 +288,18 @@ impl fmt::Display for Counts {
 
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sizes: Vec<String> =
+            self.sizes.iter().map(|(members, seeds)| format!("{members}: {seeds}")).collect();
         write!(
             f,
             "{} seeds, {} failed; {}; median of unsynced bytes lost {}; {} seeds with a snapshot of \
-             several chunks",
+             several chunks; seeds by members {}",
             self.seeds,
             self.failures.len(),
             self.sum,
             self.bytes_lost_median(),
-            self.seeds_chunked
+            self.seeds_chunked,
+            sizes.join(", ")
         )
     }
 }

@@ -184,8 +184,6 @@ impl Swarm {
         // Changes in half of the seeds; some of them, and no others, begin with an even number or seven.
         let transport = transport::draw(Stream::Transport.rng(seed));
         let (members, spares) = match changes.below(20) {
-            // The operator speaks to the edge.
-            _ if transport.is_some() => (drawn, 0),
             0 => (7, 1),
             1 | 2 => (4, 2),
             3 => (2, 2),
@@ -201,6 +199,7 @@ impl Swarm {
             chunk_bytes: *pick(&mut rng, &[4 << 10, 4 << 10, 8 << 10, 16 << 10]),
             capacity: 256 << 20,
         };
+        let users = Stream::Users.rng(seed).chance(40);
         let mut edge_rng = Stream::Edges.rng(seed);
         let edges = draw_edges(&mut edge_rng, members + spares);
         let mut quality = Stream::Quality.rng(seed);
@@ -227,10 +226,10 @@ impl Swarm {
             },
             quotas,
             work: WorkMix {
-                // Users speak to the edge: the transport's clients have no tokens.
-                users: transport.is_none() && Stream::Users.rng(seed).chance(40),
-                // Some of them will talk to members that are gone, or not there yet.
-                clients: work.clients + spares,
+                users,
+                // Some of them will talk to members that are gone, or not there yet; users are refused more
+                // often than others.
+                clients: work.clients + spares + 2 * usize::from(users),
                 places: members + spares,
                 ..work
             },

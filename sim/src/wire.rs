@@ -17,6 +17,7 @@
 //! that the server does not know and skips.
 
 pub mod answer;
+mod auth;
 pub mod frame;
 pub mod hpack;
 mod huffman;

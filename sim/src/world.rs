@@ -50,6 +50,7 @@ mod host;
 mod http2;
 mod lines;
 mod liveness;
+mod loss;
 mod member;
 pub(crate) mod operator;
 mod peer;
@@ -434,6 +435,7 @@ impl World {
         self.counts.compared = self.checkers.compared();
         Report {
             seed: self.options.seed,
+            members: self.swarm.members,
             mask: self.options.mask,
             faults: self.faults.len() as u32,
             swarm: self.swarm.to_string(),

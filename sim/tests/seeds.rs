@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use holdfast_sim::report::{Report, Totals};
+use holdfast_sim::report::{Race, Report, Totals};
 use holdfast_sim::swarm::Swarm;
 use holdfast_sim::watchdog::watched;
 use holdfast_sim::world::{RunOptions, run};
@@ -62,9 +62,28 @@ fn seeds_break_no_law_and_do_enough() {
         assert!(totals.sum.recoveries_cut > 0, "no recovery is cut off");
         assert!(totals.sum.strangers_refused > 10, "{} strangers", totals.sum.strangers_refused);
         over_http2(&totals);
+        everything_races(&totals);
         for (law, compared) in &totals.sum.compared {
             assert!(*compared >= 100, "{law} had something to compare only {compared} times");
         }
+    }
+}
+
+/// Nothing that changes a cluster has run in calm weather only, and clusters of every size have.
+fn everything_races(totals: &Totals) {
+    for race in Race::ALL {
+        let [crash, partition, pause] = totals.sum.races.of(race);
+        let name = race.name();
+        assert!(crash > 0, "no {name} while a member was down");
+        assert!(partition > 0, "no {name} during a partition");
+        assert!(pause > 0, "no {name} while a member stood still");
+    }
+    let sum = &totals.sum;
+    assert!(sum.wiped > 0 && sum.wiped_stopped > 0, "no member has lost its data and been told so");
+    assert!(sum.forced > 0, "no member has gone on alone");
+    for members in [1, 3, 5, 7] {
+        let seeds = totals.sizes.get(&members).copied().unwrap_or(0);
+        assert!(seeds >= 5, "{seeds} seeds begin with {members} members");
     }
 }
 

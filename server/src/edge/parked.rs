@@ -10,6 +10,7 @@
 
 use holdfast_core::id::Index;
 use holdfast_core::machine::guard::Act;
+use holdfast_core::mutant;
 use holdfast_core::rejection::Rejection;
 use holdfast_core::store::View;
 use holdfast_core::time::Instant;
@@ -116,7 +117,7 @@ impl Edge {
         (request, by): (WatchRequest, &Credential),
     ) {
         let permitted = match &request {
-            WatchRequest::Create(create) if create.start >= 0 => {
+            WatchRequest::Create(create) if create.start >= 0 && !mutant::on(92) => {
                 self.access.permit(&self.source.snapshot, by, Act::Range(&create.keys))
             }
             _ => Ok(()),

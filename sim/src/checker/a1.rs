@@ -8,6 +8,7 @@
 use holdfast_core::alarm::AlarmOp;
 use holdfast_core::auth::AuthQuery;
 use holdfast_core::id::RequestId;
+use holdfast_core::membership::MemberChange;
 use holdfast_core::query::Query;
 use holdfast_core::rejection::Rejection;
 use holdfast_core::request::{Identity, Op};
@@ -64,6 +65,7 @@ fn check_identity(
             | Op::ClusterVersion(_)
             | Op::LeaseCheckpoint(_)
             | Op::Audit(_)
+            | Op::Member(MemberChange::ForceNew { .. })
             | Op::Alarm(AlarmOp::Raise { automatic: true, .. } | AlarmOp::Clear { .. })
                 if who.is_system() =>
             {
@@ -72,10 +74,6 @@ fn check_identity(
             _ => Err(format!("{op:?} of {who:?} is no client's and not the cluster's own")),
         };
     };
-    // The operator asks at the edge itself.
-    if matches!(op, Op::Member(_)) && who.is_system() {
-        return Ok(());
-    }
     let record = scene.history.record(*request);
     scene.compared();
     let user = record.user.as_deref().unwrap_or_default();

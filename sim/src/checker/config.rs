@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{Index, MemberId};
+use holdfast_core::membership::MemberChange;
 use holdfast_core::request::Op;
 
 use super::{Scene, Seen};
@@ -24,6 +25,9 @@ pub(super) type Voters = BTreeSet<MemberId>;
 pub(super) struct Configs {
     /// After each change, by its entry; the first is the cluster's beginning.
     all: BTreeMap<Index, Voters>,
+    /// The entry by which a member has given all others up; no majority of theirs stands behind what was
+    /// before it.
+    forced: Index,
     /// How far each member has applied, and how far it had when the present moment began.
     applied: BTreeMap<usize, (Moment, Index, Index)>,
 }
@@ -36,8 +40,11 @@ impl Configs {
             self.all.insert(Index(0), first);
         }
         match seen {
-            Seen::Committed { op: Op::Member(_), .. } => {
+            Seen::Committed { op: Op::Member(change), .. } => {
                 let Some(entry) = scene.log.last() else { return };
+                if matches!(change, MemberChange::ForceNew { .. }) {
+                    self.forced = entry.at.index;
+                }
                 let voters = scene.model.members().values().filter(|member| !member.is_learner);
                 let voters: Voters = voters.map(|member| member.id).collect();
                 self.all.insert(entry.at.index, voters);
@@ -79,6 +86,7 @@ impl Configs {
 
     /// Entries of accepted or refused changes in (`from`, `upto`].
     pub fn changes(&self, from: Index, upto: Index) -> impl Iterator<Item = Index> + '_ {
+        let from = from.max(self.forced).min(upto);
         self.all.range(from.next()..=upto).map(|(index, _)| *index)
     }
 }

@@ -67,7 +67,9 @@ impl Checker for NeverShortened {
                 scene.compared();
                 let before = granted.notes.iter().rev().find(|(term, _)| *term < at.term);
                 let left = before.map(|(_, left)| *left).filter(|left| *left > 0);
-                let (granted, ttl) = (granted.when, left.unwrap_or(granted.ttl));
+                // A new leader adds a while, so that it may note more than the TTL; a renewal gives no more.
+                let ttl = left.unwrap_or(granted.ttl).min(granted.ttl);
+                let granted = granted.when;
                 let shortest = Duration::from_secs(ttl.max(0) as u64) * RATE_TRUE as u32
                     / scene.swarm.rate_max() as u32;
                 let since = granted.max(*elected);

@@ -16,6 +16,10 @@ impl Checker for OneLeader {
     }
 
     fn see(&mut self, scene: &Scene<'_>, seen: &Seen<'_>) -> Result<(), String> {
+        if let Seen::Forced { .. } = seen {
+            // Who goes on alone need not know the terms of those who are gone.
+            self.0.clear();
+        }
         let Seen::Elected { member, term, .. } = seen else { return Ok(()) };
         scene.compared();
         match self.0.insert(*term, *member) {

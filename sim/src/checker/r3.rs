@@ -30,6 +30,12 @@ impl Checker for NoStepBack {
                 }
                 Ok(())
             }
+            Seen::Wiped { member } => {
+                // R12: nobody listens to what it says from now on.
+                self.spoken.remove(member);
+                self.votes.retain(|(voter, _), _| voter != member);
+                Ok(())
+            }
             Seen::Said { member, to, message: Message::Raft(message) } => {
                 // A pre-vote speaks of a term that the member is not in yet.
                 if !matches!(

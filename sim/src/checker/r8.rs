@@ -26,6 +26,7 @@ impl Checker for Validity {
                 | Op::Alarm(_)
                 | Op::LeaseCheckpoint(_)
                 | Op::Audit(_)
+                | Op::Member(MemberChange::ForceNew { .. })
                 | Op::ClusterVersion(_) => Ok(()),
                 _ => Err(format!("{id} was never asked: {op:?}")),
             };

@@ -28,6 +28,7 @@ impl Checker for Reliable {
                 let next = self.0.entry(spec.id).or_default();
                 *next = (*next).max(*begins);
             }
+            Notice::Refused(_) => {}
             // Whether progress may claim so much is W6's business.
             Notice::Progress(revision) => {
                 let next = self.0.entry(spec.id).or_default();

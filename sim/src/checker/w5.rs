@@ -43,7 +43,7 @@ impl Checker for Resumable {
                     ));
                 }
             }
-            Notice::Progress(_) => {}
+            Notice::Progress(_) | Notice::Refused(_) => {}
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ impl Checker for Progress {
         let next = self.0.entry(spec.id).or_default();
         match notice {
             Notice::Created { from, resumed: false } => *next = *from,
-            Notice::Created { .. } => {}
+            Notice::Created { .. } | Notice::Refused(_) => {}
             Notice::Events(events) => {
                 let last = events.iter().map(|event| event.revision.next()).max();
                 *next = (*next).max(last.unwrap_or_default());

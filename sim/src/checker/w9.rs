@@ -40,7 +40,10 @@ impl Checker for SilentUntilStart {
                     return Err(format!("{id:?} starts at {start} and hears {revision}"));
                 }
             }
-            Notice::Progress(_) | Notice::Events(_) | Notice::Compacted { .. } => {}
+            Notice::Progress(_)
+            | Notice::Events(_)
+            | Notice::Compacted { .. }
+            | Notice::Refused(_) => {}
         }
         Ok(())
     }

@@ -40,6 +40,11 @@ impl Members {
                 return Err(Rejection::MemberNotLearner);
             }
             MemberChange::Promote { .. } => member.is_learner = false,
+            MemberChange::ForceNew { .. } => {
+                member.is_learner = false;
+                self.removed.extend(self.all.keys().filter(|other| **other != id));
+                self.all.clear();
+            }
             MemberChange::Update { peer_urls, .. } => {
                 if self.taken(id, peer_urls) {
                     return Err(Rejection::PeerUrlExists);

@@ -71,6 +71,8 @@ pub const MUTANTS: [Mutant; 66] = [
     row(78, "K1", 1, "a further edge is given answers before the state they are read from"),
     row(90, "R5", 1, "the state is published between the slices of a command"),
     row(91, "L1", 3, "a renewal is confirmed while what was left before it stands noted"),
+    row(92, "A4", 0, "a watch is created without asking for the right"),
+    row(93, "R12", 0, "a member is not known by its birth"),
 ];
 
 const fn row(number: u16, checker: &'static str, near: u64, what: &'static str) -> Mutant {

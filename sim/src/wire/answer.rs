@@ -50,7 +50,7 @@ pub fn answer(query: &Query, origin: Origin, message: &[u8]) -> Result<Answer, B
     Ok(Answer { header, body: body.0 })
 }
 
-fn odd<T>(field: u32) -> Result<T, Breach> {
+pub(super) fn odd<T>(field: u32) -> Result<T, Breach> {
     Err(format!("field {field}, which the message does not have"))
 }
 
@@ -116,12 +116,12 @@ impl Body {
             }
             Query::Defragment => AnswerBody::Defragment,
             Query::MoveLeader { .. } => AnswerBody::MoveLeader,
-            Query::Auth(_)
-            | Query::MemberAdd { .. }
-            | Query::MemberChange(_)
-            | Query::Downgrade(_) => {
-                unreachable!("users and the operator speak to the edge (`Swarm::draw`)")
+            Query::Auth(query) => AnswerBody::Auth(super::auth::reply(query)),
+            Query::MemberAdd { .. } => {
+                AnswerBody::MemberAdd { member: Member::default(), members: Vec::new() }
             }
+            Query::MemberChange(_) => AnswerBody::Members(Vec::new()),
+            Query::Downgrade(_) => unreachable!("no client asks for one"),
         })
     }
 
@@ -153,7 +153,15 @@ impl Body {
                 })?;
                 leases.push(id);
             }
-            AnswerBody::MemberList(members) if field == 2 => members.push(member(value)?),
+            AnswerBody::MemberList(members) | AnswerBody::Members(members) if field == 2 => {
+                members.push(member(value)?);
+            }
+            AnswerBody::MemberAdd { member: added, members } => match field {
+                2 => *added = member(value)?,
+                3 => members.push(member(value)?),
+                _ => return odd(field),
+            },
+            AnswerBody::Auth(reply) => return super::auth::field(reply, field, value),
             // What a member says of itself has no oracle; that it can be read is all.
             AnswerBody::Status(_) | AnswerBody::Hash(_) | AnswerBody::HashKv(_) => {}
             AnswerBody::Alarms(alarms) if field == 2 => alarms.push(alarm(value)?),

@@ -7,6 +7,7 @@
 //! Worked example: a put of `a` and `b` is `0a 01 61 12 01 62`, for `/etcdserverpb.KV/Put`.
 
 use holdfast_core::alarm::AlarmOp;
+use holdfast_core::membership::MemberChange;
 use holdfast_core::query::Query;
 use holdfast_core::request::{
     Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, Put, Range, RangeEnd, SortOrder,
@@ -40,9 +41,17 @@ pub fn path(query: &Query) -> &'static str {
         Query::HashKv { .. } => "/etcdserverpb.Maintenance/HashKV",
         Query::Defragment => "/etcdserverpb.Maintenance/Defragment",
         Query::MoveLeader { .. } => "/etcdserverpb.Maintenance/MoveLeader",
-        Query::Auth(_) | Query::MemberAdd { .. } | Query::MemberChange(_) | Query::Downgrade(_) => {
-            unreachable!("users and the operator speak to the edge (`Swarm::draw`)")
-        }
+        Query::Auth(query) => super::auth::path(query),
+        Query::MemberAdd { .. } => "/etcdserverpb.Cluster/MemberAdd",
+        Query::MemberChange(change) => match change {
+            MemberChange::Promote { .. } => "/etcdserverpb.Cluster/MemberPromote",
+            MemberChange::Update { .. } => "/etcdserverpb.Cluster/MemberUpdate",
+            MemberChange::Remove { .. } => "/etcdserverpb.Cluster/MemberRemove",
+            MemberChange::Add { .. } | MemberChange::ForceNew { .. } => {
+                unreachable!("no client chooses an id, or gives the others up")
+            }
+        },
+        Query::Downgrade(_) => unreachable!("no client asks for one"),
     }
 }
 
@@ -53,6 +62,7 @@ pub fn message(query: &Query, op: OpId) -> Vec<u8> {
         Query::Put(write) => put(write),
         Query::DeleteRange(removal) => delete_range(removal),
         Query::Txn(all) => txn(all),
+        Query::Auth(query) => super::auth::message(query),
         _ => Writer::default(),
     };
     match query {
@@ -76,6 +86,20 @@ pub fn message(query: &Query, op: OpId) -> Vec<u8> {
         }
         Query::MoveLeader { to } => {
             out.int(1, to.0 as i64);
+        }
+        Query::MemberAdd { peer_urls, is_learner } => {
+            for url in peer_urls {
+                out.present_bytes(1, url.as_bytes());
+            }
+            out.flag(2, *is_learner);
+        }
+        Query::MemberChange(change) => {
+            out.int(1, change.id().0 as i64);
+            if let MemberChange::Update { peer_urls, .. } = change {
+                for url in peer_urls {
+                    out.present_bytes(2, url.as_bytes());
+                }
+            }
         }
         Query::Alarm(op) => alarm(*op, &mut out),
         _ => {}

@@ -9,11 +9,15 @@
 //!
 //! Worked example: watcher 1.0 saw r17, its member crashes, it resumes on member 2 with start 18.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use holdfast_core::id::Revision;
+use holdfast_core::rejection::Rejection;
 use holdfast_core::request::{KeyRange, RangeEnd};
 use holdfast_core::rng::Rng;
 use holdfast_core::watch::{WatchCreate, WatchRequest, WatchResponse};
+use holdfast_server::auth::Credential;
 
 use super::{kv, lease};
 use crate::pair::Pair;
@@ -73,6 +77,8 @@ pub enum Notice {
         /// Whether it had lived before.
         resumed: bool,
     },
+    /// It may not live: the reason.
+    Refused(String),
     /// Events.
     Events(Vec<Told>),
     /// It has been told of everything up to here.
@@ -98,6 +104,10 @@ struct Watcher {
     lived: bool,
     /// Whether it was ended by the member on the present stream.
     ended: bool,
+    /// The last attempt to create it was refused.
+    refused: bool,
+    /// Its client has asked for its end.
+    unwanted: bool,
     /// The pieces of a response whose last has not come.
     pieces: Vec<Told>,
 }
@@ -105,7 +115,16 @@ struct Watcher {
 impl Watcher {
     fn new(spec: WatchSpec, next: Revision) -> Watcher {
         let pieces = Vec::new();
-        Watcher { spec, next, alive: false, lived: false, ended: false, pieces }
+        Watcher {
+            spec,
+            next,
+            alive: false,
+            lived: false,
+            ended: false,
+            refused: false,
+            unwanted: false,
+            pieces,
+        }
     }
 }
 
@@ -123,6 +142,14 @@ pub struct WatchClient {
     /// Whether it has a stream, and which: streams are numbered within the client.
     pub stream: Option<u64>,
     streams: u64,
+    /// Whose token its stream came with, in seeds with users.
+    pub user: Option<String>,
+    /// The token.
+    pub by: Credential,
+    /// Watchers that it has asked for on this stream and heard nothing of, in order.
+    asked: VecDeque<usize>,
+    /// Its token is worth nothing: another stream needs another.
+    must_leave: bool,
 }
 
 impl WatchClient {
@@ -144,6 +171,10 @@ impl WatchClient {
             extra,
             stream: None,
             streams: 0,
+            user: None,
+            by: Credential::None,
+            asked: VecDeque::new(),
+            must_leave: false,
         }
     }
 
@@ -152,8 +183,10 @@ impl WatchClient {
         self.member = self.rng.below(members as u64) as usize;
         self.streams += 1;
         self.stream = Some(self.streams);
+        self.asked.clear();
+        self.must_leave = false;
         for watcher in &mut self.watchers {
-            (watcher.alive, watcher.ended) = (false, false);
+            (watcher.alive, watcher.ended, watcher.unwanted) = (false, false, false);
             watcher.pieces.clear();
         }
         (0..self.watchers.len()).map(|place| self.create(place)).collect()
@@ -168,6 +201,7 @@ impl WatchClient {
     pub fn act(&mut self, told: super::Told) -> Option<Vec<WatchRequest>> {
         let mut requests = match self.rng.below(100) {
             0..=3 => return None,
+            _ if self.must_leave => return None,
             4..=40 => vec![WatchRequest::Progress],
             _ => self.revive(),
         };
@@ -180,6 +214,7 @@ impl WatchClient {
         let mut requests = Vec::new();
         for place in 0..self.watchers.len() {
             if std::mem::take(&mut self.watchers[place].ended) {
+                self.watchers[place].unwanted = true;
                 requests.push(WatchRequest::Cancel { id: wire_id(place) });
                 requests.push(self.create(place));
             }
@@ -189,6 +224,7 @@ impl WatchClient {
 
     fn create(&mut self, place: usize) -> WatchRequest {
         let watcher = &self.watchers[place];
+        self.asked.push_back(place);
         WatchRequest::Create(WatchCreate {
             id: wire_id(place),
             keys: watcher.spec.keys.clone(),
@@ -219,9 +255,16 @@ impl WatchClient {
         Some(self.create(place))
     }
 
-    /// The watchers and the first revision that each has not been told about.
+    /// The watchers and the first revision that each has not been told about; those that may not live
+    /// are owed nothing.
     pub fn watchers(&self) -> impl Iterator<Item = (&WatchSpec, Revision)> {
-        self.watchers.iter().map(|watcher| (&watcher.spec, watcher.next))
+        let owed = self.watchers.iter().filter(|watcher| !watcher.refused);
+        owed.map(|watcher| (&watcher.spec, watcher.next))
+    }
+
+    /// What a watcher that is asked for wants.
+    pub fn spec(&self, id: i64) -> &WatchSpec {
+        &self.watchers[id as usize - 1].spec
     }
 
     /// Takes a response of its stream; what it means goes to `notices`.
@@ -235,7 +278,7 @@ impl WatchClient {
     ) -> Result<(), Breach> {
         if response.id == -1 {
             if response.created || response.canceled {
-                return Err(format!("creation refused: {}", response.cancel_reason));
+                return self.refused(&response.cancel_reason, notices);
             }
             for watcher in self.watchers.iter_mut().filter(|watcher| watcher.alive) {
                 watcher.progress(response.revision, notices);
@@ -246,7 +289,26 @@ impl WatchClient {
         let watcher = usize::try_from(response.id - 1).ok().and_then(|n| self.watchers.get_mut(n));
         let watcher = watcher
             .ok_or_else(|| format!("client {number} has no watcher numbered {}", response.id))?;
+        if response.created && self.asked.pop_front() != Some(watcher.spec.id.1) {
+            return Err(format!("watcher {:?} is created out of turn", watcher.spec.id));
+        }
         watcher.receive(response, notices)
+    }
+
+    /// A refusal does not say which watcher it is about: the first that was asked for.
+    fn refused(
+        &mut self,
+        reason: &str,
+        notices: &mut Vec<(WatchSpec, Notice)>,
+    ) -> Result<(), Breach> {
+        let Some(place) = self.asked.pop_front() else {
+            return Err(format!("client {} is refused what it did not ask: {reason}", self.number));
+        };
+        let watcher = &mut self.watchers[place];
+        (watcher.alive, watcher.ended, watcher.refused) = (false, true, true);
+        notices.push((watcher.spec.clone(), Notice::Refused(reason.to_owned())));
+        self.must_leave |= !reason.contains(Rejection::PermissionDenied.text());
+        Ok(())
     }
 }
 
@@ -262,6 +324,7 @@ impl Watcher {
             }
             let notice = Notice::Created { from: self.next, resumed: self.lived };
             (self.alive, self.lived) = (true, true);
+            (self.refused, self.unwanted) = (false, false);
             self.pieces.clear();
             notices.push((self.spec.clone(), notice));
         } else if response.canceled {
@@ -271,6 +334,9 @@ impl Watcher {
                 notices.push((self.spec.clone(), notice));
                 self.next = self.next.max(begins);
                 self.ended = true;
+            } else if !self.unwanted {
+                let (id, reason) = (self.spec.id, &response.cancel_reason);
+                return Err(format!("watcher {id:?} is ended for no good reason: {reason:?}"));
             }
             self.alive = false;
         } else if !self.alive {

@@ -66,7 +66,7 @@ impl World {
         let op = self.history.invoke(record);
         self.clients[client].waits_for = Some(op);
         if self.swarm.transport.is_some() {
-            self.call(op);
+            self.call(op, &by);
         } else {
             let now = self.now;
             let [first, _] = self.client_link(client, member, false).send(now, 200);
@@ -169,13 +169,13 @@ impl World {
             return;
         }
         let (client, query) = (record.client, record.query.clone());
+        if self.swarm.transport.is_some() {
+            self.abandon(op);
+        }
         if client == self.operator_client() {
             return self.complete_operation(op, 0, Outcome::Unknown);
         }
         self.clients[client].gave_up(self.members.len(), &query);
-        if self.swarm.transport.is_some() {
-            self.abandon(op);
-        }
         self.complete(op, 0, Outcome::Unknown);
     }
 

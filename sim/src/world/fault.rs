@@ -11,6 +11,7 @@ use crate::checker::Seen;
 use crate::clock::Moment;
 use crate::nemesis::{Direction, Fault, FaultKind, MemberOrder, Target, Then, When};
 use crate::network::Quality;
+use crate::report::{Race, Trouble};
 
 /// What has to be undone when a fault ends.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +57,23 @@ impl World {
         }
     }
 
+    /// What is wrong at this moment.
+    fn trouble(&self) -> Trouble {
+        let mut started = self.members.iter().filter(|slot| slot.started && !slot.over);
+        Trouble {
+            // Whoever has its turn is not in its place, and not down.
+            crash: started.any(|slot| slot.is_down),
+            partition: self.active.values().any(|active| !active.cuts.is_empty()),
+            pause: self.members.iter().any(|slot| slot.paused_until > self.now),
+        }
+    }
+
+    /// Something ran that must be right whatever goes wrong meanwhile.
+    pub(super) fn race(&mut self, race: Race) {
+        let trouble = self.trouble();
+        self.counts.races.note(race, trouble);
+    }
+
     pub(super) fn begin_fault(&mut self, place: usize) {
         if self.phase != Phase::Chaos {
             return;
@@ -83,6 +101,10 @@ impl World {
             FaultKind::Sever { target } => return self.cut_lines(self.resolve(target)),
             FaultKind::Leave { target } => return self.leave(self.resolve(target), fault.lasts),
             FaultKind::Members(order) => return self.order(order),
+            FaultKind::Wipe { target } => return self.wipe(self.resolve(target), fault.lasts),
+            FaultKind::ForceNew { target } => {
+                return self.force_new(self.resolve(target), fault.lasts);
+            }
             FaultKind::Flap { .. } => {
                 self.after(Duration::ZERO, Happening::Flap { fault: place, on: true });
                 return;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use holdfast_core::query::{Answered, Query};
 use holdfast_core::rejection::Rejection;
 use holdfast_core::watch::WatchRequest;
+use holdfast_server::auth::Credential;
 
 use super::doing::Doing;
 use super::front::Front;
@@ -64,7 +65,7 @@ impl World {
     }
 
     /// A client sends its request over HTTP/2.
-    pub(super) fn call(&mut self, op: OpId) {
+    pub(super) fn call(&mut self, op: OpId, by: &Credential) {
         let record = self.history.record(op);
         let (client, member, query) = (record.client, record.member, record.query.clone());
         let line = self.line_for(client, member);
@@ -78,7 +79,9 @@ impl World {
         let rests = self.phase == Phase::Chaos && rng.chance(slow / 8);
         let asking = matches!(query, Query::LeaseKeepAlive { .. });
         let Some(caller) = self.caller(line) else { return };
-        let more: Vec<(&str, &str)> = own.iter().map(|own| ("grpc-timeout", &own[..])).collect();
+        let mut more: Vec<(&str, &str)> =
+            own.iter().map(|own| ("grpc-timeout", &own[..])).collect();
+        more.extend(token_of(by));
         let kind = if asking { Kind::Asking } else { Kind::Unary };
         let call = caller.call(request::path(&query), kind, Purpose::Op(op), &more);
         // A client that asks again and again leaves its side open between two questions.
@@ -240,6 +243,10 @@ impl World {
                         &message[..] == b"\x08\x01"
                     }
                     (Probe::HealthUnknown, None, End::Status(5, text)) => text == "unknown service",
+                    (_, None, End::Status(9, text)) => {
+                        answer::rejection(text) == Some(Rejection::NotSupportedForLearner)
+                            && self.may_learn(named.1)
+                    }
                     (_, _, End::Status(8, _)) => true,
                     (_, _, End::Status(14, text)) => text == "etcdserver: server stopped",
                     _ => false,
@@ -252,6 +259,11 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Whether a member may have been a learner, or none, when it was asked.
+    fn may_learn(&self, member: usize) -> bool {
+        member >= self.swarm.members || self.model.removed().contains(&member_id(member))
     }
 
     /// An answer to a request, or what it means that it cannot be read.
@@ -292,12 +304,15 @@ impl World {
     ) {
         if open {
             let (member, of) = (self.watchers[client].member, self.clients.len() + client);
+            let by = self.watchers[client].by.clone();
             let line = self.line_for(of, member);
             let leader = self.lines.rng.chance(20);
             let Some(caller) = self.caller(line) else { return };
-            let more: &[(&str, &str)] = if leader { &[("hasleader", "true")] } else { &[] };
+            let mut more = Vec::new();
+            more.extend(leader.then_some(("hasleader", "true")));
+            more.extend(token_of(&by));
             let purpose = Purpose::Watch { client, stream };
-            let call = caller.call("/etcdserverpb.Watch/Watch", Kind::Lasting, purpose, more);
+            let call = caller.call("/etcdserverpb.Watch/Watch", Kind::Lasting, purpose, &more);
             self.lines.watches.insert(client, Watching { line, call, mute: false });
         }
         let Some(Watching { line, call, mute: false }) = self.lines.watches.get(&client).copied()
@@ -479,6 +494,14 @@ impl World {
                 self.after(over, Happening::Phase(Phase::Over));
             }
         }
+    }
+}
+
+/// How a token travels.
+fn token_of(by: &Credential) -> Option<(&str, &str)> {
+    match by {
+        Credential::Token(token) => Some(("token", &token.0)),
+        Credential::None | Credential::System => None,
     }
 }
 

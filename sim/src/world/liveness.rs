@@ -42,6 +42,7 @@ impl World {
     /// Looks whether everybody knows one leader.
     pub(super) fn probe(&mut self) {
         let members = self.model.members().keys().filter_map(|id| place_of(*id));
+        let members = members.filter(|place| !self.is_given_up(*place));
         let statuses = members.map(|place| {
             let life = self.members.get(place)?.life.as_ref()?;
             Some(life.driver.host().status)
@@ -72,6 +73,12 @@ impl World {
         }
     }
 
+    /// Whether a member has lost its data and stopped: it cannot come back, and the operator may have
+    /// failed to replace it.
+    fn is_given_up(&self, place: usize) -> bool {
+        self.members.get(place).is_some_and(|slot| slot.wiped && slot.over)
+    }
+
     /// V1: a member that is told to campaign at once has done so by the end of the turn, unless it knows
     /// better meanwhile, or has no say. Otherwise each hand-over costs an election timeout.
     pub(super) fn check_order(
@@ -84,7 +91,11 @@ impl World {
         // It may not, while it still has to apply what could take its vote away.
         let applies = facts.iter().any(|fact| matches!(fact, Fact::Applied { .. }))
             || status.applied.index != status.commit;
-        let excused = applies || node.is_installing() || status.role == Role::Learner;
+        // Nor does it listen while it asks for votes itself.
+        let asked = facts.iter().any(
+            |fact| matches!(fact, Fact::BecameRole { role: Role::Follower, term: at } if *at == term),
+        );
+        let excused = applies || asked || node.is_installing() || status.role == Role::Learner;
         if status.term == term && status.role == Role::Follower && !excused {
             self.broke("V1", format!("member {member} is told to campaign in {term} and does not"));
         }
@@ -97,7 +108,9 @@ impl World {
         }
         let members: Vec<usize> =
             self.model.members().keys().filter_map(|id| place_of(*id)).collect();
-        for member in members {
+        for member in
+            members.into_iter().filter(|member| !self.is_given_up(*member)).collect::<Vec<_>>()
+        {
             let Some(life) = &self.members[member].life else {
                 self.broke("V3", format!("member {member} is down"));
                 continue;

@@ -80,8 +80,14 @@ pub(super) struct Slot {
     pub disk: Arc<SimDisk>,
     pub clock: Clock,
     pub rate: u64,
-    /// It was removed and has stopped.
+    /// It does not come back: it was removed and has stopped, or is lost.
     pub over: bool,
+    /// It has lost its data and came back as if it were new.
+    pub wiped: bool,
+    /// It is the last of its cluster, and starts so until the log says it too.
+    pub forced: bool,
+    /// By what birth the running process has met each peer first.
+    pub met: BTreeMap<usize, u64>,
     /// Whether it was ever started.
     pub started: bool,
     /// Who there is, as far as it knows: whom it talks to.
@@ -89,6 +95,8 @@ pub(super) struct Slot {
     /// Counts lives, so that events of an earlier one are recognised.
     pub life_number: u64,
     pub life: Option<Life>,
+    /// It was started, and its process does not run.
+    pub is_down: bool,
     /// Until when the process stands still.
     pub paused_until: Moment,
     pub armed: Option<Armed>,
@@ -129,10 +137,14 @@ impl Slot {
             clock: Clock::new(Moment(0), origin, rate),
             rate,
             over: false,
+            wiped: false,
+            forced: false,
+            met: BTreeMap::new(),
             started: false,
             known: Membership::default(),
             life_number: 0,
             life: None,
+            is_down: false,
             paused_until: Moment(0),
             armed: None,
             stalls: None,
@@ -185,7 +197,7 @@ impl Slot {
                 chunk_bytes: storage.chunk_bytes,
                 seed: self.rng.next(),
             },
-            force_new: false,
+            force_new: self.forced,
         }
     }
 }
@@ -216,7 +228,7 @@ impl World {
     /// The process starts and recovers.
     pub(super) fn boot(&mut self, member: usize, life: u64) {
         let slot = &mut self.members[member];
-        if slot.life.is_some() || slot.life_number != life {
+        if slot.life.is_some() || slot.life_number != life || slot.over {
             return;
         }
         slot.started = true;
@@ -299,6 +311,7 @@ impl World {
         });
         self.see(&Seen::Booted { member, term, terms: &terms, view: &snapshot });
         self.members[member].life = Some(life);
+        self.members[member].is_down = false;
         self.counts.boots += 1;
         self.poke(member);
     }
@@ -333,6 +346,9 @@ impl World {
     /// A member that was removed stops for good; nobody else may say that of itself.
     fn is_over(&mut self, member: usize, fault: &Fault) -> bool {
         let id = member_id(member);
+        if *fault == node::reborn(id) {
+            return self.is_lost(member);
+        }
         if *fault != node::removed(id) {
             return false;
         }
@@ -380,11 +396,13 @@ impl World {
         self.see(&Seen::Stopped { member });
         let slot = &mut self.members[member];
         let Some(life) = slot.life.take() else { return };
+        slot.is_down = true;
         slot.armed = None;
         slot.ordered = None;
         slot.paused_until = Moment(0);
         slot.turn_at = Moment::NEVER;
         slot.greeted.clear();
+        slot.met.clear();
         slot.chunks = 0;
         slot.life_number += 1;
         let streams = life.edges.fronts().flat_map(|(_, front)| match front {

@@ -16,6 +16,7 @@ use holdfast_server::auth::Credential;
 
 use super::{Happening, Phase, World, member_id};
 use crate::history::{OpId, Outcome, Record};
+use crate::workload::users::Account;
 
 /// What the operator wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,10 @@ pub(crate) enum Goal {
     Remove(usize),
     /// This member has other peer URLs.
     Move(usize),
+    /// This member has lost its data: it goes, and a new one comes in its place.
+    Renew(usize),
+    /// A new member comes as a learner and gets its vote.
+    Enlarge,
     /// A member that was removed is added again; it must not be.
     Return,
 }
@@ -65,6 +70,11 @@ impl Operator {
             waits_for: None,
         }
     }
+
+    /// Whether it has nothing under way.
+    pub fn is_idle(&self) -> bool {
+        self.steps.is_empty() && self.waits_for.is_none()
+    }
 }
 
 impl World {
@@ -95,10 +105,11 @@ impl World {
             return;
         }
         let member = living[self.operator.rng.below(living.len() as u64) as usize];
+        let (by, user) = self.operator_credential();
         let op = self.history.invoke(Record {
             client: self.operator_client(),
             member,
-            user: None,
+            user,
             query,
             invoked: self.now,
             returned: None,
@@ -109,8 +120,19 @@ impl World {
         });
         self.say(|| format!("operator asks m{member} for {step:?}"));
         self.operator.waits_for = Some(op);
-        self.after(Duration::from_millis(2), Happening::Ask { op, by: Credential::System });
+        match self.swarm.transport.is_some() {
+            true => self.call(op, &by),
+            false => self.after(Duration::from_millis(2), Happening::Ask { op, by }),
+        }
         self.after(Duration::from_secs(8), Happening::Patience { op });
+    }
+
+    /// The operator has root's token, as far as root has one itself.
+    fn operator_credential(&self) -> (Credential, Option<String>) {
+        let account = self.clients[0].account.as_ref();
+        let by = account.map_or(Credential::None, Account::credential);
+        let user = account.filter(|_| by != Credential::None).map(|account| account.name.clone());
+        (by, user)
     }
 
     /// A learner refuses everything.
@@ -120,11 +142,24 @@ impl World {
     }
 
     fn steps_of(&mut self, goal: Goal) -> Vec<Step> {
-        let spare = (0..self.members.len())
-            .find(|n| !self.members[*n].started && !self.model.removed().contains(&member_id(*n)));
+        let spare = self.spare();
+        let lost = self
+            .members
+            .iter()
+            .any(|slot| slot.wiped && self.model.members().contains_key(&member_id(slot.number)));
         let voters = self.model.members().values().filter(|member| !member.is_learner).count();
         let removed = self.model.removed().iter().next_back().copied();
         match (goal, spare) {
+            (Goal::Renew(place), Some(spare)) => vec![
+                Step::Remove(place),
+                Step::Add { place: spare, learner: true },
+                Step::Promote(spare),
+            ],
+            // Whoever is lost is to be replaced before anything else is done.
+            _ if lost => Vec::new(),
+            (Goal::Enlarge, Some(place)) => {
+                vec![Step::Add { place, learner: true }, Step::Promote(place)]
+            }
             (Goal::Replace(target), Some(place)) => vec![
                 Step::Add { place, learner: true },
                 Step::Promote(place),
@@ -139,6 +174,12 @@ impl World {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// A place for a new member.
+    pub(super) fn spare(&self) -> Option<usize> {
+        (0..self.members.len())
+            .find(|n| !self.members[*n].started && !self.model.removed().contains(&member_id(*n)))
     }
 
     /// A member that is one, the wanted one if possible.

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use holdfast_core::id::MemberId;
 use holdfast_core::membership::Stranger;
 use holdfast_core::message::{Message, PeerHello, RaftKind, Transfer};
+use holdfast_core::mutant;
 use holdfast_net::peer::codec;
 use holdfast_net::peer::frame::FrameReader;
 use holdfast_server::host::Event;
@@ -14,6 +15,7 @@ use super::member::Armed;
 use super::{Happening, World, member_id, place_of};
 use crate::checker::Seen;
 use crate::clock::Moment;
+use crate::report::Race;
 
 /// How often an unconnected pair tries.
 const REDIAL: Duration = Duration::from_millis(150);
@@ -47,27 +49,34 @@ impl World {
         }
     }
 
-    /// A member does not talk to one that was removed, and tells it so if it can be reached: that is the
-    /// handshake of the shipped peers, at both ends.
+    /// A member does not talk to one that was removed or has lost its data, and tells it so if it can be
+    /// reached: that is the handshake of the shipped peers, at both ends.
     fn fenced(&mut self, a: usize, b: usize) -> bool {
         let mut fenced = false;
         for (at, peer) in [(a, b), (b, a)] {
-            if self.objection(at, peer) != Some(Stranger::Removed) {
-                continue;
-            }
+            let why = match self.objection(at, peer) {
+                Some(why @ (Stranger::Removed | Stranger::Reborn)) => why,
+                Some(Stranger::Unknown) | None => continue,
+            };
             fenced = true;
             let told = !self.network.is_cut(a, b);
             if let Some(life) = self.members[peer].life.as_mut().filter(|_| told) {
-                life.inbox.push(Event::Expelled(Stranger::Removed));
+                life.inbox.push(Event::Expelled(why));
                 self.poke(peer);
             }
         }
         fenced
     }
 
-    fn objection(&self, at: usize, peer: usize) -> Option<Stranger> {
+    fn objection(&mut self, at: usize, peer: usize) -> Option<Stranger> {
         let birth = self.members[peer].life.as_ref()?.driver.engine().birth();
-        self.members[at].known.objection(member_id(peer), birth)
+        let slot = &mut self.members[at];
+        match slot.known.objection(member_id(peer), birth) {
+            Some(why @ (Stranger::Removed | Stranger::Reborn)) => return Some(why),
+            Some(Stranger::Unknown) | None => {}
+        }
+        let met = *slot.met.entry(peer).or_insert(birth);
+        (met != birth && !mutant::on(93)).then_some(Stranger::Reborn)
     }
 
     /// A member's list has changed: it hangs up on those who were removed.
@@ -138,6 +147,9 @@ impl World {
         codec::encode_frame(message, &mut frame);
         let frame = frame.freeze();
         self.counts.messages += 1;
+        if matches!(message, Message::Raft(raft) if raft.kind == RaftKind::TimeoutNow) {
+            self.race(Race::Transfer);
+        }
         // A connection never repeats what it carries, and a forwarded proposal is not sent again: a
         // second copy of one would be a second request. Raft must bear copies of everything else.
         let once = matches!(message, Message::Raft(raft) if raft.kind == RaftKind::Propose);
@@ -163,6 +175,11 @@ impl World {
         {
             slot.ordered = Some(raft.term);
         }
+        if self.members[from].wiped {
+            self.see(&Seen::Heeded { member: to, from });
+        }
+        let slot = &mut self.members[to];
+        let Some(life) = slot.life.as_mut() else { return };
         let chunk = matches!(&message, Message::Transfer(Transfer::Chunk { .. }));
         life.inbox.push(Event::Message { from: member_id(from), message });
         if chunk {

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use holdfast_core::id::RequestId;
 use holdfast_core::limits::Limits;
 use holdfast_core::time::Instant;
-use holdfast_net::call::FromClient;
+use holdfast_net::call::{FromClient, StreamId};
 use holdfast_net::grpc::{GrpcOptions, ServeError, Services, Sleep, Streams, Timer, serve};
 use holdfast_net::wire::{Origin, WireLimits};
 use holdfast_server::edge::Edge;
@@ -42,6 +42,15 @@ const PASSES: usize = 4;
 /// Calls that wait for a reply, watch streams, connections.
 pub(super) type Held = (usize, usize, usize);
 
+/// Whose requests are whose.
+#[derive(Default)]
+struct Asked {
+    /// Those that were made at once of what was asked.
+    made: Vec<(RequestId, OpId)>,
+    /// The calls of clients: what waits for its token, or for a password, becomes a request later.
+    calls: BTreeMap<StreamId, OpId>,
+}
+
 /// See the module.
 pub(super) struct Served {
     sessions: Rc<RefCell<Sessions>>,
@@ -49,7 +58,7 @@ pub(super) struct Served {
     alarms: Rc<Alarms>,
     /// Where a further edge finds what the driver has for it.
     post: Option<Rc<SimPost>>,
-    asked: Rc<RefCell<Vec<(RequestId, OpId)>>>,
+    asked: Rc<RefCell<Asked>>,
     options: GrpcOptions,
     tasks: BTreeMap<u64, Task>,
     /// It was told to stop.
@@ -160,8 +169,18 @@ impl Served {
 
     /// Moves requests to the driver's inbox, and notes whose they are.
     pub(super) fn collect(&mut self, inbox: &mut Vec<Event>, requests: &mut Requests) {
-        requests.ops.extend(self.asked.borrow_mut().drain(..));
+        let before = inbox.len();
         self.sessions.borrow_mut().collect(inbox);
+        let mut asked = self.asked.borrow_mut();
+        for event in &inbox[before..] {
+            if let Event::Request(request) = event
+                && let Some(call) = self.sessions.borrow().view().asker(request.id)
+                && let Some(op) = asked.calls.get(&call)
+            {
+                requests.ops.insert(request.id, *op);
+            }
+        }
+        requests.ops.extend(asked.made.drain(..));
     }
 
     /// Hands out what a turn has come to, and lets the connections send it.
@@ -201,13 +220,17 @@ struct Tap {
     sessions: Rc<RefCell<Sessions>>,
     post: Option<Rc<SimPost>>,
     alarms: Rc<Alarms>,
-    asked: Rc<RefCell<Vec<(RequestId, OpId)>>>,
+    asked: Rc<RefCell<Asked>>,
 }
 
 impl Services for Tap {
     fn handle(&mut self, event: FromClient) {
         let op = match &event {
-            FromClient::Call(call) => op_of(&call.message),
+            FromClient::Call(call) => {
+                let op = op_of(&call.message);
+                self.asked.borrow_mut().calls.extend(op.map(|op| (call.stream, op)));
+                op
+            }
             FromClient::Message { message, .. } => op_of(message),
             _ => None,
         };
@@ -220,7 +243,7 @@ impl Services for Tap {
         sessions.handle(event);
         let after = sessions.view().last_request();
         if let Some(op) = op.filter(|_| after != before) {
-            self.asked.borrow_mut().push((after, op));
+            self.asked.borrow_mut().made.push((after, op));
         }
     }
 

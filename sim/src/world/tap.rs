@@ -1,11 +1,15 @@
 //! The tap on the committed log: the first member to apply an entry shows it to the oracle.
 
+use std::collections::BTreeSet;
+
 use holdfast_core::auth::AuthOp;
 use holdfast_core::codec;
 use holdfast_core::entry::{Entry, EntryKind};
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{Index, Position, Term};
+use holdfast_core::membership::MemberChange;
 use holdfast_core::request::Op;
+use holdfast_core::response::Alarm;
 use holdfast_core::status::Role;
 use holdfast_server::driver::Driver;
 
@@ -14,6 +18,7 @@ use super::member::Life;
 use super::{World, log_place};
 use crate::checker::{Committed, Seen, Terms};
 use crate::disk::SimDisk;
+use crate::report::Race;
 
 /// A member's log, for the checkers.
 pub(super) struct LogOf<'a> {
@@ -64,6 +69,7 @@ impl World {
                     self.see(&Seen::Elected { member, term: *term, terms: &terms });
                 }
                 Fact::SnapshotInstalled { .. } => {
+                    self.race(Race::Snapshot);
                     self.counts.snapshots += 1;
                     self.counts.snapshots_chunked += u64::from(self.members[member].chunks > 1);
                     self.members[member].chunks = 0;
@@ -92,6 +98,20 @@ impl World {
         self.see(&Seen::Leads { member, term, commit, durable, terms: &terms });
     }
 
+    /// Counts what a command has just changed, if something is wrong meanwhile.
+    fn note_race(&mut self, op: &Op, (users, alarms): &(u64, BTreeSet<Alarm>)) {
+        let accepted = self.model.steps().last().is_some_and(|step| step.verdict.is_ok());
+        let race = match op {
+            Op::Auth(_) if self.model.users().revision() != *users => Race::Auth,
+            Op::Alarm(_) if self.model.alarms() != alarms => Race::Alarm,
+            Op::Member(MemberChange::Promote { .. }) if accepted => Race::Promotion,
+            Op::Member(_) if accepted => Race::Members,
+            Op::Compact { .. } if accepted => Race::Compaction,
+            _ => return,
+        };
+        self.race(race);
+    }
+
     fn extend(&mut self, member: usize, life: &Life, at: Position, digest: u32) {
         let disk = self.members[member].disk.clone();
         let entry = LogOf { driver: &life.driver, disk: &disk }.entry(at.index);
@@ -116,7 +136,12 @@ impl World {
         self.log.push(Committed { at, digest, steps_before, steps_after, when: self.now });
         for command in commands {
             let step = self.model.steps().len();
+            let before = (self.model.users().revision(), self.model.alarms().clone());
             self.model.apply_by(&command.identity, &command.op);
+            self.note_race(&command.op, &before);
+            if let Op::Member(MemberChange::ForceNew { id }) = &command.op {
+                self.is_alone(*id);
+            }
             if let Some(op) = self.requests.ops.get(&command.id) {
                 // A login may be proposed more than once; its last answer counts.
                 if matches!(command.op, Op::Auth(AuthOp::Authenticate { .. })) {

@@ -22,6 +22,8 @@ const WINDOW: u32 = 4;
 pub(super) struct StreamState {
     in_flight: u32,
     latest: Moment,
+    /// When the last thing that its client has said arrives.
+    latest_up: Moment,
     /// The stream that has lost a message.
     dead: Option<u64>,
 }
@@ -47,6 +49,7 @@ impl World {
         self.after(pause, Happening::WatchAct { client });
         if self.watchers[client].stream.is_none() {
             let requests = self.watchers[client].open(self.members.len());
+            self.borrow_account(client);
             self.watchers[client].member = self.in_use(self.watchers[client].member);
             self.streams[client] = StreamState::default();
             return self.watch_send(client, true, requests);
@@ -63,17 +66,43 @@ impl World {
 
     fn watch_send(&mut self, client: usize, open: bool, requests: Vec<WatchRequest>) {
         let Some(stream) = self.watchers[client].stream else { return };
+        for request in &requests {
+            if let WatchRequest::Create(create) = request {
+                let watcher = &self.watchers[client];
+                let (spec, member) = (watcher.spec(create.id).clone(), watcher.member);
+                let user = watcher.user.clone();
+                self.see(&Seen::WatchAsked { spec: &spec, stream, member, user: user.as_deref() });
+            }
+        }
         if self.swarm.transport.is_some() {
             return self.watch_send_http2(client, (open, stream), &requests);
         }
         let member = self.watchers[client].member;
         let (now, link) = (self.now, self.clients.len() + client);
         let [first, _] = self.client_link(link, member, false).send(now, 100);
-        match first {
-            Some(when) => self.at(when, Happening::WatchAsk { client, stream, open, requests }),
-            // A stream that loses a message is broken.
-            None => self.after(Duration::from_secs(1), Happening::WatchBroken { client, stream }),
+        let state = &mut self.streams[client];
+        match first.filter(|_| state.dead != Some(stream)) {
+            Some(when) => {
+                let when = when.max(state.latest_up.after(Duration::from_nanos(1)));
+                state.latest_up = when;
+                self.at(when, Happening::WatchAsk { client, stream, open, requests });
+            }
+            // A stream that loses a message is broken: nothing after it is heard.
+            None => {
+                state.dead = Some(stream);
+                self.after(Duration::from_secs(1), Happening::WatchBroken { client, stream });
+            }
         }
+    }
+
+    /// A watching client has the token that one of the others has now.
+    fn borrow_account(&mut self, client: usize) {
+        let lender = (client + 1) % self.clients.len();
+        let Some(account) = &self.clients[lender].account else { return };
+        let by = account.credential();
+        let watcher = &mut self.watchers[client];
+        watcher.user = (by != Credential::None).then(|| account.name.clone());
+        watcher.by = by;
     }
 
     pub(super) fn watch_asked(
@@ -127,9 +156,9 @@ impl World {
             if open {
                 direct.edge.watches().0.open(id, now);
             }
+            let by = &self.watchers[direct.streams[&id].0].by;
             for request in requests {
-                // Watchers see everything, so that what they are owed does not depend on rights.
-                direct.edge.watch(now, id, (request, &Credential::System));
+                direct.edge.watch(now, id, (request, by));
             }
         }
         let hub = direct.edge.watches().0;
