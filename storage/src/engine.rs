@@ -68,7 +68,7 @@ pub struct EngineOptions {
 
 impl Default for EngineOptions {
     fn default() -> EngineOptions {
-        EngineOptions { cache_bytes: 128 << 20, chunk_bytes: 1 << 20, seed: 0 }
+        EngineOptions { cache_bytes: 256 << 20, chunk_bytes: 1 << 20, seed: 0 }
     }
 }
 

@@ -104,7 +104,7 @@ impl SegmentWriter {
         let (offset, len) = (self.written + out.len() as u64, block.bytes().len() as u32);
         self.footer.blocks.push(BlockRef { offset, len, first });
         out.extend(block.bytes());
-        cache.insert((segment, number), block);
+        cache.insert_made((segment, number), block);
     }
 
     fn close(&mut self, out: &mut Buffer) {
