@@ -5,9 +5,9 @@
 //! the steps out is [`crate::session`]; nothing here knows connections.
 //!
 //! Laws:
-//!  1. An errand has one step under way at a time, and ends with `Done` or `Fail`.
+//!  1. An errand has one step under way at a time, and ends with `Done` or `End`.
 //!  2. What an inner request is refused with becomes the text of the call's error, with the code Unknown
-//!     (surface 1.12, 2.2); only RangeStream keeps the code.
+//!     (surface 1.12, 2.2); only RangeStream keeps the code, and Observe ends without an error.
 //!
 //! Worked example, Lock of a name that somebody holds: grant a lease if none is given, write the own key
 //! unless it is there, look for the next older key, watch it until it is deleted, look again, read the
@@ -56,7 +56,7 @@ pub enum Step {
     /// The last message.
     Done(Payload),
     /// The call ends like this.
-    Fail(GrpcStatus),
+    End(GrpcStatus),
 }
 
 /// A call under way.
@@ -152,6 +152,7 @@ impl Errand {
             (Ok(answer), _) => answer,
             (Err(rejection), Kind::Lock(lock)) => return lock.refused(rejection),
             (Err(rejection), Kind::Campaign(campaign)) => return campaign.refused(rejection),
+            (Err(_), Kind::Observe(_)) => return over(),
             (Err(rejection), _) => return fail(rejection.text()),
         };
         match &mut self.kind {
@@ -273,7 +274,12 @@ fn missing_leader() -> GrpcStatus {
 }
 
 fn fail(text: &str) -> Step {
-    Step::Fail(GrpcStatus { code: Code::Unknown, message: text.into() })
+    Step::End(GrpcStatus { code: Code::Unknown, message: text.into() })
+}
+
+/// etcd's Observe reads from a channel; whatever closes it ends the call without an error.
+fn over() -> Step {
+    Step::End(GrpcStatus { code: Code::Ok, message: String::new() })
 }
 
 fn encoded(message: &impl Message) -> Bytes {

@@ -22,7 +22,7 @@ pub(crate) mod footer;
 pub(crate) mod sealed;
 pub(crate) mod writer;
 
-use active::{Chunk, Run};
+use active::{Chunk, Run, TOGETHER};
 use block::Block;
 use cache::Key as BlockPlace;
 use sealed::{Sealed, Source};
@@ -33,6 +33,23 @@ pub(crate) struct Values {
     pub(crate) source: Source,
     pub(crate) sealed: Arc<Vec<Arc<Sealed>>>,
     pub(crate) active: Run,
+}
+
+/// A block of a segment, while pairs of it are read.
+#[derive(Clone)]
+struct Held<'a> {
+    segment: &'a Sealed,
+    place: BlockPlace,
+    block: Block,
+}
+
+impl Held<'_> {
+    fn pair(&self, at: RevSub) -> Result<Pair<'_>, Fault> {
+        let damaged = |cause| self.segment.damaged_block(self.place.1 as usize, &cause);
+        let pair = self.block.pair(at).map_err(damaged)?;
+        let pair = pair.ok_or_else(|| missing(at, &self.segment.file.name.to_string()))?;
+        Ok(Pair::within(self.block.bytes(), pair))
+    }
 }
 
 impl Values {
@@ -57,36 +74,40 @@ impl Values {
         if at.iter().all(|at| *at >= first) {
             return self.active.each(at, visit).map_err(|at| missing(at, "the active segment"));
         }
-        let mut held = None;
-        for at in at {
-            let broke = match self.active.find(*at).filter(|_| *at >= first) {
-                Some(record) => visit(Pair::whole(&record.kv)),
-                None => self.sealed_pair(*at, &mut held, visit)?,
-            };
-            if broke.is_break() {
-                break;
+        for group in at.chunks(TOGETHER) {
+            let mut blocks = [const { None }; TOGETHER];
+            for (nth, at) in group.iter().enumerate().filter(|(_, at)| **at < first) {
+                let before = nth.checked_sub(1).and_then(|before| blocks[before].as_ref());
+                let held = self.held(*at, before)?;
+                held.block.touch(*at);
+                blocks[nth] = Some(held);
+            }
+            for (at, held) in group.iter().zip(&blocks) {
+                let broke = match held {
+                    Some(held) => visit(held.pair(*at)?),
+                    None => {
+                        let record = self.active.find(*at);
+                        let record = record.ok_or_else(|| missing(*at, "the active segment"))?;
+                        visit(Pair::whole(&record.kv))
+                    }
+                };
+                if broke.is_break() {
+                    return Ok(());
+                }
             }
         }
         Ok(())
     }
 
-    /// Visits a pair of a sealed segment; `held` is the block of the one before it.
-    fn sealed_pair(
-        &self,
-        at: RevSub,
-        held: &mut Option<(BlockPlace, Block)>,
-        visit: &mut VisitPair<'_>,
-    ) -> Result<ControlFlow<()>, Fault> {
-        let segment = self.segment(at)?;
-        let absent = || missing(at, &segment.file.name.to_string());
-        let place = segment.place(at).ok_or_else(absent)?;
-        if held.as_ref().is_none_or(|(here, _)| *here != place) {
-            *held = Some((place, segment.load(&self.source, place)?));
+    /// The block that has a revision; `before` is that of another one, often of a neighbour.
+    fn held<'a>(&'a self, at: RevSub, before: Option<&Held<'a>>) -> Result<Held<'a>, Fault> {
+        if let Some(held) = before.filter(|held| held.block.may_have(at)) {
+            return Ok(held.clone());
         }
-        let (_, block) = held.as_ref().expect("it was just loaded if it was not there");
-        let damaged = |cause| segment.damaged_block(place.1 as usize, &cause);
-        let pair = block.pair(at).map_err(damaged)?.ok_or_else(absent)?;
-        Ok(visit(Pair::within(block.bytes(), pair)))
+        let segment = self.segment(at)?;
+        let place = segment.place(at);
+        let place = place.ok_or_else(|| missing(at, &segment.file.name.to_string()))?;
+        Ok(Held { segment, place, block: segment.load(&self.source, place)? })
     }
 
     /// The sealed segment that has a revision if one does.

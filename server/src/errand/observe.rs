@@ -1,7 +1,8 @@
 //! Observe: the present leader's value, then every change of it, then the next leader's, without end.
 //!
 //! Law: values may be left out where the leadership changes, never the newest. Without a leader it
-//! waits, in silence.
+//! waits, in silence. A read that is refused, or a watch that is cancelled (a compaction has overtaken it), ends the
+//! call without an error, as in etcd.
 
 use bytes::Bytes;
 use holdfast_core::id::Revision;
@@ -13,7 +14,7 @@ use holdfast_net::call::GrpcStatus;
 use holdfast_net::proto::v3electionpb as pb;
 use holdfast_net::wire::Origin;
 
-use super::{Step, encoded, fail, oldest, pair, prefixed, ranged, read, under};
+use super::{Step, encoded, oldest, over, pair, prefixed, ranged, read, under};
 
 /// See the module.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ impl Observe {
 
     pub(super) fn watched(&mut self, origin: Origin, response: &WatchResponse) -> Step {
         if response.canceled {
-            return fail("election: observe closed early");
+            return over();
         }
         if !self.follows {
             let Some(first) = response.events.iter().find(|event| !event.delete) else {
@@ -92,5 +93,51 @@ impl Observe {
     fn message(&self, origin: Origin, kv: &[u8]) -> Bytes {
         let header = Some(origin.header(self.header));
         encoded(&pb::LeaderResponse { header, kv: pair(kv) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_core::query::{AnswerBody, RangeAnswer};
+    use holdfast_core::rejection::Rejection;
+    use holdfast_net::call::{Code, Method};
+    use holdfast_net::wire::WireLimits;
+
+    use super::*;
+    use crate::errand::Errand;
+
+    fn observed() -> Errand {
+        let origin = Origin { cluster: Default::default(), member: Default::default() };
+        let limits = WireLimits { txn_ops_max: 128, request_bytes_max: 1 << 20 };
+        let request = pb::LeaderRequest { name: b"n"[..].into() };
+        let (errand, step) = Errand::begin((Method::Observe, &encoded(&request)), origin, &limits)
+            .expect("the request is good");
+        assert!(matches!(step, Step::Ask(_)), "{step:?}");
+        errand
+    }
+
+    fn ends_well(step: &Step) -> bool {
+        matches!(step, Step::End(status) if status.code == Code::Ok && status.message.is_empty())
+    }
+
+    #[test]
+    fn a_refused_read_ends_it_without_an_error() {
+        let step = observed().answered(Err(Rejection::PermissionDenied));
+        assert!(ends_well(&step), "{step:?}");
+    }
+
+    #[test]
+    fn a_watch_that_a_compaction_has_overtaken_ends_it_without_an_error() {
+        let mut errand = observed();
+        let body = AnswerBody::Range(RangeAnswer::default());
+        let step = errand.answered(Ok(Answer { header: Header::default(), body }));
+        assert!(matches!(step, Step::Watch(..)), "nobody leads: {step:?}");
+        let compacted = WatchResponse {
+            canceled: true,
+            compact_revision: Revision(7),
+            ..WatchResponse::default()
+        };
+        let step = errand.watched(&compacted);
+        assert!(ends_well(&step), "{step:?}");
     }
 }

@@ -62,10 +62,10 @@ impl RangeStream {
     pub(super) fn answered(&mut self, origin: Origin, answered: Answered) -> Step {
         let answer = match answered {
             Ok(answer) => answer,
-            Err(rejection) => return Step::Fail(wire::status_of(rejection)),
+            Err(rejection) => return Step::End(wire::status_of(rejection)),
         };
         let AnswerBody::Range(mut piece) = answer.body else {
-            return Step::Fail(wire::status_of(Rejection::Corrupt));
+            return Step::End(wire::status_of(Rejection::Corrupt));
         };
         let header = *self.header.get_or_insert(answer.header);
         let keys = piece.kvs.len() as i64;

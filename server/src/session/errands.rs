@@ -196,7 +196,7 @@ impl Sessions {
                 self.finish_errand(stream);
                 self.send(stream, message, true);
             }
-            Step::Fail(status) => self.fail_errand(stream, status),
+            Step::End(status) => self.fail_errand(stream, status),
         }
     }
 

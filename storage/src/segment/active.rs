@@ -196,14 +196,14 @@ impl Run {
 }
 
 /// Pairs that are read together: about twice what a core waits for at a time.
-const TOGETHER: usize = 32;
+pub(super) const TOGETHER: usize = 32;
 
 /// Places that a revision is looked for at, after the first, before the chunk is halved again and again.
 const GUESSES: usize = 4;
 
 /// Loads the beginning of a pair into the cache. A load whose value nothing waits for does not hold up
 /// those that follow.
-fn touch(pair: &[u8]) {
+pub(super) fn touch(pair: &[u8]) {
     let lines = pair.chunks(64).take(16);
     black_box(lines.fold(0, |sum, line| sum ^ line[0]));
 }

@@ -23,6 +23,7 @@ use bytes::Bytes;
 use holdfast_core::id::RevSub;
 use holdfast_core::store::Record;
 
+use super::active::touch;
 use crate::engine::numbers::{Reader, put_i64, put_u32, put_u64, put_varint};
 
 /// A block is closed before it would grow beyond this.
@@ -54,6 +55,7 @@ pub(crate) struct BlockAddress {
 pub(crate) struct BlockBuilder {
     bytes: Vec<u8>,
     first: RevSub,
+    last: RevSub,
     /// Where each record starts.
     starts: Vec<u32>,
 }
@@ -70,6 +72,7 @@ impl BlockBuilder {
         } else if self.bytes.len() + len > BLOCK_BYTES {
             return false;
         }
+        self.last = record.at;
         self.starts.push(self.bytes.len() as u32);
         encode(record, &mut self.bytes);
         true
@@ -95,18 +98,24 @@ impl BlockBuilder {
         block[..BLOCK_HEADER].copy_from_slice(&header);
         let crc = crc32fast::hash(&block[4..]);
         block[..4].copy_from_slice(&crc.to_le_bytes());
-        let starts = Arc::from(&self.starts[..]);
+        let starts = self.starts[..].into();
         self.starts.clear();
-        Block { bytes: block.into(), starts }
+        let (first, last) = (self.first, self.last);
+        Block(Arc::new(Inner { bytes: block.into(), starts, first, last }))
     }
 }
 
-/// A block that was made here, or whose checksum and address were verified.
+/// A block that was made here, or whose checksum and address were verified. Cloning shares it.
 #[derive(Clone, Debug)]
-pub(crate) struct Block {
+pub(crate) struct Block(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     bytes: Bytes,
     /// Where each record starts: a block that is kept is searched often.
-    starts: Arc<[u32]>,
+    starts: Box<[u32]>,
+    first: RevSub,
+    last: RevSub,
 }
 
 impl Block {
@@ -128,8 +137,10 @@ impl Block {
         };
         match read() {
             Some((len, found)) if len == bytes.len() && found == address => {
-                let starts = starts(&bytes).ok_or("a record of the block cannot be decoded")?;
-                Ok(Block { bytes, starts })
+                let (starts, last) =
+                    starts(&bytes).ok_or("a record of the block cannot be decoded")?;
+                let first = address.first;
+                Ok(Block(Arc::new(Inner { bytes, starts, first, last: last.unwrap_or(first) })))
             }
             Some(_) => Err("the block belongs to another place"),
             None => Err("the block is shorter than its header"),
@@ -138,12 +149,12 @@ impl Block {
 
     /// As it stands in its file.
     pub(crate) fn bytes(&self) -> &Bytes {
-        &self.bytes
+        &self.0.bytes
     }
 
     /// Bytes it takes in memory.
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() + 4 * self.starts.len()
+        self.0.bytes.len() + 4 * self.0.starts.len()
     }
 
     /// The record `at`, if it is here; `Err` if the block's inside is broken.
@@ -158,35 +169,64 @@ impl Block {
         Ok(Some(raw.kv))
     }
 
+    /// Whether a revision lies between its first record and its last.
+    pub(crate) fn may_have(&self, at: RevSub) -> bool {
+        (self.0.first..=self.0.last).contains(&at)
+    }
+
+    /// Loads the record that [`Block::pair`] will look at first into the cache.
+    pub(crate) fn touch(&self, at: RevSub) {
+        let Inner { bytes, starts, .. } = &*self.0;
+        let Some(nth) = self.guess(at).filter(|nth| *nth < starts.len()) else { return };
+        let end = starts.get(nth + 1).map_or(bytes.len(), |end| *end as usize);
+        touch(&bytes[starts[nth] as usize..end]);
+    }
+
+    /// Which record that of a revision is, if all its revisions have made as many records.
+    fn guess(&self, at: RevSub) -> Option<usize> {
+        let Inner { starts, first, last, .. } = &*self.0;
+        let (count, subs) =
+            (starts.len() as i64, |more: u32, less: u32| i64::from(more) - i64::from(less));
+        if !self.may_have(at) {
+            return None;
+        }
+        let nth = if at.main == first.main {
+            subs(at.sub, first.sub)
+        } else if at.main == last.main {
+            count - 1 - subs(last.sub, at.sub)
+        } else {
+            let (mains, all) = (at.main.0 - first.main.0, last.main.0 - first.main.0);
+            mains.checked_mul(count - 1)? / all + i64::from(at.sub)
+        };
+        usize::try_from(nth).ok()
+    }
+
     fn look(&self, at: RevSub) -> Option<RawRecord<'_>> {
-        // Where it is if each revision has made one record.
-        let first = self.raw(*self.starts.first()?)?.at;
-        let mains = at.main.0.saturating_sub(first.main.0);
-        let nth = mains.saturating_add(i64::from(at.sub) - i64::from(first.sub));
-        let guess = usize::try_from(nth).ok().and_then(|nth| self.raw(*self.starts.get(nth)?));
+        let starts = &self.0.starts;
+        let guess = self.guess(at).and_then(|nth| self.raw(*starts.get(nth)?));
         if let Some(found) = guess.filter(|raw| raw.at == at) {
             return Some(found);
         }
         let is_before = |start: &u32| self.raw(*start).is_some_and(|raw| raw.at < at);
-        let index = self.starts.partition_point(is_before);
-        let start = self.starts.get(index)?;
+        let index = starts.partition_point(is_before);
+        let start = starts.get(index)?;
         self.raw(*start).filter(|raw| raw.at == at)
     }
 
     fn raw(&self, start: u32) -> Option<RawRecord<'_>> {
-        decode(&mut Reader::new(&self.bytes[start as usize..]))
+        decode(&mut Reader::new(&self.0.bytes[start as usize..]))
     }
 
     /// Its records from the first on.
     pub(crate) fn records(&self) -> Records<'_> {
-        Records { reader: Reader::new(&self.bytes[BLOCK_HEADER..]) }
+        Records { reader: Reader::new(&self.0.bytes[BLOCK_HEADER..]) }
     }
 
     /// A record of its own, its checksum verified.
     pub(crate) fn record(&self, raw: &RawRecord<'_>) -> Result<Record, &'static str> {
         raw.verify()?;
         let kv = match raw.kv.len() >= SHARE_BYTES {
-            true => self.bytes.slice_ref(raw.kv),
+            true => self.0.bytes.slice_ref(raw.kv),
             false => Bytes::copy_from_slice(raw.kv),
         };
         Ok(Record { at: raw.at, prev: raw.prev, tombstone: raw.tombstone, kv })
@@ -194,7 +234,7 @@ impl Block {
 
     /// The count its header states.
     pub(crate) fn count(&self) -> u32 {
-        let bytes = &self.bytes[20..24];
+        let bytes = &self.0.bytes[20..24];
         u32::from_le_bytes(bytes.try_into().expect("the slice has four bytes"))
     }
 }
@@ -236,15 +276,15 @@ impl RawRecord<'_> {
     }
 }
 
-/// Where each record of a block starts.
-fn starts(block: &[u8]) -> Option<Arc<[u32]>> {
+/// Where each record of a block starts, and the revision of the last.
+fn starts(block: &[u8]) -> Option<(Box<[u32]>, Option<RevSub>)> {
     let mut reader = Reader::new(&block[BLOCK_HEADER..]);
-    let mut starts = Vec::new();
+    let (mut starts, mut last) = (Vec::new(), None);
     while !reader.is_empty() {
         starts.push((block.len() - reader.rest().len()) as u32);
-        decode(&mut reader)?;
+        last = Some(decode(&mut reader)?.at);
     }
-    Some(starts.into())
+    Some((starts.into(), last))
 }
 
 fn encoded_len_max(record: &Record) -> usize {
@@ -311,10 +351,11 @@ mod tests {
         let records: Vec<Record> = (5..30).map(|main| record(main * 2, 100)).collect();
         assert!(records.iter().all(|record| builder.push(record)));
         let built = builder.finish(9, 2);
-        let block = Block::verify(built.bytes.clone(), address(records[0].at)).unwrap();
+        let block = Block::verify(built.bytes().clone(), address(records[0].at)).unwrap();
         assert_eq!(block.count(), 25);
         assert_eq!(
-            block.starts, built.starts,
+            (&block.0.starts, block.0.last),
+            (&built.0.starts, built.0.last),
             "a block says the same when it is made and when it is read"
         );
         for wanted in &records {
@@ -333,7 +374,7 @@ mod tests {
         let large = record(4, 1 << 20);
         assert!(builder.push(&large));
         assert!(!builder.push(&record(6, 1)));
-        let block = Block::verify(builder.finish(9, 2).bytes, address(large.at)).unwrap();
+        let block = Block::verify(builder.finish(9, 2).bytes().clone(), address(large.at)).unwrap();
         assert_eq!(block.find(large.at), Ok(Some(large)));
     }
 
@@ -341,7 +382,7 @@ mod tests {
     fn any_flipped_bit_or_wrong_address_is_noticed() {
         let mut builder = BlockBuilder::default();
         assert!(builder.push(&record(4, 50)) && builder.push(&record(5, 50)));
-        let good = builder.finish(9, 2).bytes.to_vec();
+        let good = builder.finish(9, 2).bytes().to_vec();
         let at = address(RevSub::new(4, 1));
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();

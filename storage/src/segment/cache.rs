@@ -11,7 +11,7 @@
 //! Worked example: a budget of eight blocks, `a` and `b` just made, `a` used since: when `c` is made, `a` grows old,
 //! and when `d` is made, `b` is gone.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 
 use super::block::Block;
@@ -28,7 +28,7 @@ pub(crate) struct BlockCache {
 
 #[derive(Debug, Default)]
 struct State {
-    blocks: BTreeMap<Key, Entry>,
+    blocks: HashMap<Key, Entry>,
     young: Queue,
     old: Queue,
 }
