@@ -20,13 +20,17 @@ impl Boot {
     /// Adds the entry that forces a new cluster, if an operator wants one; it counts as committed.
     /// What the log holds stays: a member that is given up may have acknowledged it.
     pub(crate) fn forced(mut self, config: &NodeConfig) -> (Boot, Option<Entry>) {
-        if !self.force_new {
+        if !self.force_new && !mutant::on(94) {
             return (self, None);
         }
         let (member, incarnation) = (config.member, config.incarnation);
         let id = RequestId { member, incarnation, sequence: 0 };
         let op = Op::Member(MemberChange::ForceNew { id: member });
         let command = Command { id, identity: Identity::SYSTEM, op };
+        if mutant::on(95) {
+            let commit = self.hard_state.commit;
+            self.entries.retain(|entry| entry.at.index <= commit);
+        }
         let last = self.entries.last().map_or(self.checkpoint.at, |entry| entry.at);
         let term = self.hard_state.term.max(last.term).max(Term(1));
         let at = Position { term, index: last.index.next() };

@@ -4,7 +4,7 @@ use super::Mutant;
 
 /// All of them, by number.
 #[rustfmt::skip]
-pub const MUTANTS: [Mutant; 66] = [
+pub const MUTANTS: [Mutant; 70] = [
     row(1, "R7", 23, "messages leave before the log is flushed"),
     row(2, "R1", 76, "term and vote are not persisted"),
     row(3, "R1", 286, "a vote is answered before its flush"),
@@ -73,6 +73,8 @@ pub const MUTANTS: [Mutant; 66] = [
     row(91, "L1", 3, "a renewal is confirmed while what was left before it stands noted"),
     row(92, "A4", 0, "a watch is created without asking for the right"),
     row(93, "R12", 0, "a member is not known by its birth"),
+    row(94, "R13", 0, "a member that restarts gives the others up"),
+    row(95, "R2", 0, "a forced cluster leaves out what was not known to be committed"),
 ];
 
 const fn row(number: u16, checker: &'static str, near: u64, what: &'static str) -> Mutant {
