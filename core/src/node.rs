@@ -539,15 +539,8 @@ impl Node {
         }
         let welcome = match received.kind {
             // Only a leader has use for these; passed on, they would come in another's name.
-            RaftKind::Propose => {
-                self.raft.role() == Role::Leader
-                    && !entries.is_empty()
-                    && entries.iter().all(readable)
-            }
-            RaftKind::ReadIndex => self.raft.role() == Role::Leader && entries.len() == 1,
-            RaftKind::ReadIndexResponse => entries.len() == 1,
-            // A leader never says more than it knows this log to hold; the crate would panic.
-            RaftKind::Heartbeat => received.commit <= self.raft.log().last().index,
+            RaftKind::Propose => self.raft.role() == Role::Leader && entries.iter().all(readable),
+            RaftKind::ReadIndex | RaftKind::TransferLeader => self.raft.role() == Role::Leader,
             _ => true,
         };
         if received.from != from || !welcome {

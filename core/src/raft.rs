@@ -23,6 +23,7 @@ use crate::rng::Rng;
 use crate::status::Role;
 use crate::store::Fault;
 
+mod gate;
 pub mod log;
 mod membership;
 pub mod message;
@@ -134,6 +135,9 @@ impl Raft {
 
     /// A peer's message. Losing one is always allowed, so errors are only that.
     pub fn receive(&mut self, received: RaftMessage) {
+        if !gate::is_sound(&received, self.log().last().index) {
+            return;
+        }
         let lost = mutant::on(12) && received.kind == RaftKind::TimeoutNow;
         let busy = self.is_installing() && !mutant::on(11);
         if busy || lost || received.kind == RaftKind::Snapshot {

@@ -1,4 +1,5 @@
-//! The bodies of the fuzz targets: every decoder that reads bytes from a disk or a wire.
+//! The bodies of the fuzz targets: every decoder that reads bytes from a disk or a wire, and a node among lying
+//! peers.
 //!
 //! Each takes any bytes and panics only where a law is broken. cargo-fuzz drives them through
 //! `fuzz_targets/`; `tests/replay.rs` runs the committed corpus and some thousands of mutations of
@@ -7,13 +8,11 @@
 //! Bytes with checksums are not found by chance. Where the format has them, an input is therefore a
 //! list of [`patch`]es to bytes that our own code wrote, and [`page`] makes its checksums right again.
 //!
-//! Left out: the node itself with arbitrary inputs; its inputs are checked types, and the simulator
-//! drives those.
-//!
 //! Worked example: `wal_replay(&[0, 0, 0, 0x10, 0, 0, 1])` flips a bit of block 1 of the first segment
 //! of a good log and recovers it.
 
 mod disk;
+mod node;
 pub mod patch;
 pub mod seeds;
 mod transfers;
@@ -23,6 +22,7 @@ use holdfast_core::codec;
 use holdfast_storage::tree::{PageRef, Tree};
 
 pub use disk::{checkpoint, wal_replay};
+pub use node::node_inputs;
 pub use transfers::transfer;
 
 use patch::patched;
@@ -34,7 +34,7 @@ const PAGE: usize = 4096;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("wal_replay", wal_replay),
     ("checkpoint", checkpoint),
     ("transfer", transfer),
@@ -43,6 +43,7 @@ pub const TARGETS: [Target; 8] = [
     ("peer_frame", peer_frame),
     ("wire", wire),
     ("http2", http2),
+    ("node_inputs", node_inputs),
 ];
 
 /// Bytes from a peer: frames, messages and the handshake.

@@ -81,8 +81,27 @@ pub fn corpus(target: &str) -> Vec<(&'static str, Vec<u8>)> {
         "peer_frame" => frames(),
         "wire" => requests(),
         "http2" => connections(),
+        "node_inputs" => nodes(),
         _ => Vec::new(),
     }
+}
+
+/// Programs for one node, in the notation of its target.
+fn nodes() -> Vec<(&'static str, Vec<u8>)> {
+    let wait = [4, 200, 4, 200];
+    // Kind, sender, term, name, log, commit, its term, reject, hint, snapshot, priority, context, entries.
+    let vote =
+        |kind: u8| [&[0, kind, 0, 8, 0, 32, 32, 32, 32, 0, 32, 0, 0, 0, 0][..], &[0]].concat();
+    let heartbeat = |commit: u8| [0, 6, 0, 9, 0, 32, 32, commit, 32, 0, 32, 0, 0, 0, 0, 0].to_vec();
+    let append = [0, 1, 0, 9, 0, 32, 32, 9, 32, 0, 32, 0, 0, 0, 0, 1, 1, 0, 3, 2, 0, 5, 1, 1, 1];
+    let put = [3, 4, 1, 1, 1];
+    let elected = [&wait[..], &vote(12), &[5, 9], &vote(4), &[5, 9]].concat();
+    vec![
+        ("campaign", [&elected[..], &put, &put, &[5, 9], &wait].concat()),
+        ("follower", [&heartbeat(32)[..], &append, &[5, 9], &heartbeat(9), &[6, 0]].concat()),
+        ("lying_heartbeat", [&heartbeat(32)[..], &append, &[5, 9], &heartbeat(31)].concat()),
+        ("connections", [&[7, 1, 9, 9, 1, 0][..], &put, &[8, 0], &wait, &[9, 1], &put].concat()),
+    ]
 }
 
 /// Programs for one HTTP/2 connection, in the notation of its target.

@@ -10,6 +10,8 @@ use holdfast_fuzz::{TARGETS, seeds};
 
 /// Mutations of each seed.
 const MUTATIONS: usize = 200;
+/// And of those that are cheap to run and hard to get right.
+const MUTATIONS_MANY: usize = 5000;
 
 fn folder(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target)
@@ -41,37 +43,42 @@ fn good_bytes_are_accepted() {
 
 #[test]
 fn wal_replay_takes_anything() {
-    mutate("wal_replay");
+    mutate("wal_replay", MUTATIONS);
 }
 
 #[test]
 fn checkpoint_takes_anything() {
-    mutate("checkpoint");
+    mutate("checkpoint", MUTATIONS);
 }
 
 #[test]
 fn transfer_takes_anything() {
-    mutate("transfer");
+    mutate("transfer", MUTATIONS);
+}
+
+#[test]
+fn node_inputs_takes_anything() {
+    mutate("node_inputs", MUTATIONS_MANY);
 }
 
 #[test]
 fn page_takes_anything() {
-    mutate("page");
+    mutate("page", MUTATIONS);
 }
 
 #[test]
 fn decoders_of_messages_take_anything() {
-    mutate("entry_codec");
-    mutate("peer_frame");
-    mutate("wire");
+    mutate("entry_codec", MUTATIONS);
+    mutate("peer_frame", MUTATIONS);
+    mutate("wire", MUTATIONS);
 }
 
 #[test]
 fn connections_take_anything() {
-    mutate("http2");
+    mutate("http2", MUTATIONS);
 }
 
-fn mutate(name: &str) {
+fn mutate(name: &str, mutations: usize) {
     let found = TARGETS.iter().find(|(target, _)| *target == name);
     let target = found.expect("a target of the table").1;
     let mut inputs: Vec<PathBuf> = fs::read_dir(folder(name))
@@ -84,7 +91,7 @@ fn mutate(name: &str) {
     for input in inputs {
         let bytes = fs::read(&input).expect("a readable input");
         target(&bytes);
-        for _ in 0..MUTATIONS {
+        for _ in 0..mutations {
             target(&mutated(&bytes, &mut rng));
         }
     }
