@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::id::{Index, LeaseId, MemberId, Position, Revision, Term};
 use crate::membership::MemberChange;
+use crate::message::{HashAnswer, HashAsk};
 use crate::response::AlarmKind;
 use crate::status::Role;
 
@@ -74,6 +75,27 @@ pub enum Fact {
         from: MemberId,
         /// The first entry after which it does.
         at: Index,
+    },
+    /// A peer wants to know this member's hash.
+    HashAsked {
+        /// Who.
+        by: MemberId,
+        /// Which hash.
+        ask: HashAsk,
+    },
+    /// A peer has told its hash.
+    HashTold {
+        /// Who.
+        by: MemberId,
+        /// What.
+        answer: HashAnswer,
+    },
+    /// A compaction was decided, and is published in this turn.
+    Compacted {
+        /// Up to where.
+        revision: Revision,
+        /// Up to where it was before.
+        before: Revision,
     },
     /// A compaction has removed everything it could.
     CompactionFinished {
@@ -148,6 +170,11 @@ impl fmt::Display for Fact {
             }
             Fact::Parted { from, at } => {
                 write!(f, "the data differ from {from}'s since entry {at}")
+            }
+            Fact::HashAsked { by, ask } => write!(f, "{by} asks for the hash at {}", ask.revision),
+            Fact::HashTold { by, answer } => write!(f, "{by} tells its hash: {:?}", answer.outcome),
+            Fact::Compacted { revision, before } => {
+                write!(f, "decided to compact from {before} to {revision}")
             }
             Fact::CompactionFinished { revision } => write!(f, "compacted to {revision}"),
             Fact::CheckpointSaved { at } => write!(f, "checkpoint at {at}"),

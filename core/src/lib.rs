@@ -17,6 +17,7 @@ pub mod fact;
 pub mod hash;
 pub mod id;
 pub mod input;
+pub mod inspector;
 pub mod kv;
 pub mod lessor;
 pub mod limits;

@@ -4,7 +4,8 @@
 use bytes::Bytes;
 
 use crate::entry::Entry;
-use crate::id::{Incarnation, Index, LeaseId, MemberId, Position, Term};
+use crate::id::{Incarnation, Index, LeaseId, MemberId, Position, Revision, Term};
+use crate::mvcc::hash::KvHash;
 use crate::rejection::Rejection;
 
 /// Raft's message kinds that travel between members, numbered for the wire.
@@ -156,6 +157,45 @@ pub enum Message {
     Transfer(Transfer),
     /// The leader will not propose a membership change that was forwarded to it.
     ChangeRefused(ChangeRefused),
+    /// A member asks another for the hash of its data.
+    HashAsk(HashAsk),
+    /// The answer.
+    HashAnswer(HashAnswer),
+}
+
+/// A question for a hash, from a leader that compares or from a member that starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashAsk {
+    /// Numbers the question within the asking member's run.
+    pub number: u64,
+    /// Of the records up to here.
+    pub revision: Revision,
+    /// What the asker's own hash was compacted at: a remembered hash is wanted only if it was, too.
+    pub compacted: Revision,
+}
+
+/// The answer to a [`HashAsk`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashAnswer {
+    /// The question's number.
+    pub number: u64,
+    /// The newest revision of the answering member.
+    pub revision: Revision,
+    /// What came of it.
+    pub outcome: HashOutcome,
+}
+
+/// What a member says of its hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashOutcome {
+    /// This.
+    Hash(KvHash),
+    /// The revision is compacted.
+    Compacted,
+    /// The revision is not applied yet: ask again.
+    Future,
+    /// The member cannot read its data.
+    Unreadable,
 }
 
 /// See [`Message::ChangeRefused`].

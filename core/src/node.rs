@@ -518,6 +518,9 @@ impl Node {
             Message::LeaseAsk(ask) => self.lease_asked(now, from, ask, out),
             Message::LeaseAnswer(answer) => self.lease_answered(answer),
             Message::ChangeRefused(refused) => self.change_refused(refused),
+            // Whoever serves clients has the state to hash, and time for it.
+            Message::HashAsk(ask) => out.facts.push(Fact::HashAsked { by: from, ask }),
+            Message::HashAnswer(answer) => out.facts.push(Fact::HashTold { by: from, answer }),
             Message::Transfer(_) => {} // the driver gives those to the engine
         }
     }

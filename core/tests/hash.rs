@@ -224,3 +224,31 @@ fn revisions_that_cannot_be_read_are_refused_and_hash_covers_the_tables() {
     world.apply(Op::LeaseGrant { id: LeaseId(7), ttl: 60 });
     assert_ne!(before, all(&world, 1000));
 }
+
+/// What a compaction finds is what could be read at its revision just before, and is found again whatever was
+/// written and decided since, as long as nothing was carried out.
+#[test]
+fn a_compactions_hash_is_that_of_its_revision_before_it() {
+    for (last, deleted) in [(0, false), (20, false), (20, true)] {
+        let mut world = World::new();
+        world.put_twenty();
+        world.compact(9);
+        world.carry_out();
+        world.put_cycle(0, last);
+        if deleted {
+            world.delete_twenty();
+        }
+        let at = world.revision();
+        let before = hash_kv(&world.store, at).expect("it can be read");
+        world.put_cycle(3, 5);
+        world.compact(at);
+        world.put_cycle(1, 2);
+        let mut hash = HashKv::of_compaction(Revision(at), Revision(9));
+        while !hash.step(&world.store, &mut Budget::new(1, 1)).expect("memory works") {}
+        assert_eq!(hash.finish(), before);
+        let now = hash_kv(&world.store, at).expect("the compacted revision itself can be read");
+        assert_ne!((now.hash, now.compacted), (before.hash, before.compacted));
+        world.compact(at + 2);
+        assert_eq!(hash_kv(&world.store, at), Err(Rejection::Compacted.into()));
+    }
+}

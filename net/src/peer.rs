@@ -37,8 +37,8 @@ pub use frame::{FrameError, FrameReader, Seen};
 pub use link::{Link, LinkError, LinkEvent, LocalPeer, Refusal, Role, SendError};
 pub use roster::{Inquiry, Roster};
 
-/// The oldest and the newest protocol that this build speaks.
-pub const PROTOCOLS: (u16, u16) = (1, 1);
+/// The oldest and the newest protocol that this build speaks. Protocol 2 has questions for hashes.
+pub const PROTOCOLS: (u16, u16) = (1, 2);
 
 /// Largest frame accepted unless configured otherwise.
 pub const FRAME_BYTES_MAX: usize = 64 << 20;

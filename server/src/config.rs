@@ -25,10 +25,12 @@ use holdfast_core::limits::Limits;
 use holdfast_net::grpc::{Http2Options, KeepaliveOptions};
 
 use crate::disk_driver::DiskDriver;
+use crate::edge::HashChecks;
 use crate::edge_threads::EDGE_THREADS_MAX;
 use crate::logging::{Level, Output};
 
 mod auth;
+mod checks;
 mod cluster;
 mod flags;
 mod gates;
@@ -129,7 +131,9 @@ pub struct Config {
     pub quota_backend_bytes: i64,
     /// `--auto-compaction-mode` and `--auto-compaction-retention`; `None` keeps all history.
     pub auto_compaction: Option<AutoCompaction>,
-    /// `--feature-gates`.
+    /// `--corrupt-check-time`, `--compact-hash-check-time`: what the leader compares, and how often.
+    pub hash_checks: HashChecks,
+    /// `--feature-gates`, and the flags that some of them have replaced.
     pub feature_gates: FeatureGates,
     /// `--experimental-disk-driver`.
     pub disk_driver: DiskDriver,
@@ -206,9 +210,11 @@ fn build(values: Values) -> Result<Config, ConfigError> {
     let initial_cluster = initial_cluster
         .and_then(|members| cluster::check(members, &name, &initial_advertise_peer))
         .map_err(ConfigError::unfit)?;
-    let feature_gates = FeatureGates::parse(values.text("feature-gates"))
+    let mut feature_gates = FeatureGates::parse(values.text("feature-gates"))
         .map_err(|error| ConfigError::usage(format!("--feature-gates: {error}")))?;
     let mut warnings = values.warnings.clone();
+    checks::replaced_gates(&values, &mut feature_gates)?;
+    let hash_checks = checks::read(&values, &feature_gates)?;
     warnings.extend(feature_gates.warnings());
     warn_of_values(&values, &limits, &mut warnings);
     let auth = auth::read(&values, &mut warnings)?;
@@ -229,6 +235,7 @@ fn build(values: Values) -> Result<Config, ConfigError> {
         watch_progress_interval: progress_interval(&values),
         quota_backend_bytes: values.signed("quota-backend-bytes"),
         auto_compaction: auto_compaction(&values)?,
+        hash_checks,
         feature_gates,
         unsafe_no_fsync: values.switch("unsafe-no-fsync"),
         disk_driver: disk_driver(&values)?,

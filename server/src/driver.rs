@@ -155,6 +155,7 @@ impl<H: Host> Driver<H> {
             Event::Message { from, message } => self.step(now, Input::Message { from, message }),
             Event::Connected { peer, hello } => self.step(now, Input::Connected { peer, hello }),
             Event::Disconnected { peer } => self.step(now, Input::Disconnected { peer }),
+            Event::Tell { to, message } => self.host.send(to, message),
             Event::Completed(completion) => self.complete(now, completion)?,
             Event::Expelled(why) => self.expelled(why)?,
         }

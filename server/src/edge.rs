@@ -14,8 +14,8 @@
 //!     Requests and reads are each at most as many as the limits allow commands to be pending; more
 //!     are refused. Reads wait no longer than that for memory either (law 5 of [`reads`]). Only a compaction that is to be carried out waits as long as that takes.
 //!  5. Between two turns of the driver, whose thread this shares, all calls and watches together read no
-//!     more than the limits say; what is over by then is at most one value, or one revision for a
-//!     watcher, of each kind of work.
+//!     more than the limits say, and an eighth more while hashes are compared; what is over by then is at
+//!     most one value, or one revision for a watcher, of each kind of work.
 //!
 //! Leaves out: bytes and connections.
 
@@ -24,6 +24,7 @@ mod access;
 mod auth_tests;
 mod compaction;
 mod downgrade;
+mod inspection;
 mod login;
 mod maintenance;
 mod parked;
@@ -34,10 +35,12 @@ mod tests;
 
 use std::collections::BTreeSet;
 
+use holdfast_core::alarm::AlarmOp;
 use holdfast_core::ascending::Ascending;
 use holdfast_core::compactor::{AutoCompaction, Compactor};
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{Incarnation, Index, LeaseId, MemberId, RequestId, Revision};
+use holdfast_core::inspector::CompactionHashes;
 use holdfast_core::limits::Limits;
 use holdfast_core::machine;
 use holdfast_core::machine::guard::Act;
@@ -61,6 +64,8 @@ use crate::auth::vault::Vault;
 use crate::auth::{AuthOptions, Credential};
 use crate::host::{Event, Publication};
 use access::Access;
+pub use inspection::HashChecks;
+use inspection::Inspection;
 use login::{Checked, Jobs};
 use parked::Parked;
 use reads::{Asking, Lease, Read, Reads, Source};
@@ -85,6 +90,10 @@ pub struct EdgeConfig {
     pub quota: i64,
     /// When to compact without being asked.
     pub auto_compaction: Option<AutoCompaction>,
+    /// Which hashes to compare with other members'.
+    pub hash_checks: HashChecks,
+    /// Those of the member's last compactions.
+    pub compaction_hashes: CompactionHashes,
     /// Passwords and tokens.
     pub auth: AuthOptions,
     /// What answers of all the member's edges may hold.
@@ -119,6 +128,8 @@ enum Waiting {
     Login(Box<Checked>),
     /// A compaction that nobody asked for.
     Compaction,
+    /// A read index of the inspector.
+    Inspection,
     /// A compaction that is answered when it has been carried out here.
     Physical(StreamId, Revision),
 }
@@ -167,6 +178,7 @@ pub struct Edge {
     moving: Vec<maintenance::Move>,
     /// There is one from the first turn on, if history is to be compacted without being asked.
     compactor: Option<Compactor>,
+    inspection: Inspection,
 }
 
 impl Edge {
@@ -195,6 +207,7 @@ impl Edge {
             compacted: snapshot.mark().compacted,
             moving: Vec::new(),
             compactor: None,
+            inspection: Inspection::new(&config),
             source: Source { header, snapshot },
             config,
         }
@@ -231,7 +244,8 @@ impl Edge {
             Query::LeaseLeases => return self.take_read(reading(Read::Leases), true),
             Query::Status => return self.answer_status(call, &by),
             Query::HashKv { revision } => {
-                return self.take_read(reading(Read::HashKv(revision)), true);
+                let known = self.inspection.remembered(revision);
+                return self.take_read(reading(Read::HashKv(revision, known)), true);
             }
             Query::Hash => return self.take_read(reading(Read::Hash), true),
             Query::Defragment => return self.answer_defragment(call, &by),
@@ -330,6 +344,7 @@ impl Edge {
     pub fn flush(&mut self, now: Instant, inbox: &mut Vec<Event>) {
         self.tick(now);
         self.compact_by_itself(now, inbox);
+        self.inspect(now, inbox);
         inbox.append(&mut self.outgoing);
         self.reap(now, inbox);
         if !self.cancelled.is_empty() {
@@ -368,6 +383,9 @@ impl Edge {
         if let Waiting::Compaction = waiting {
             return self.compacted_by_itself(self.now, &result);
         }
+        if let Waiting::Inspection = waiting {
+            return self.confirmed(result.is_ok());
+        }
         match (waiting, result) {
             (Waiting::Reads(reads), Ok(_)) => {
                 self.indexing -= reads.len();
@@ -385,7 +403,7 @@ impl Edge {
             (Waiting::TimeToLive(call, id, keys), Ok(response)) => {
                 self.answer_time_to_live((call, keys, deadline), id, response);
             }
-            (Waiting::Compaction, Ok(_)) => {}
+            (Waiting::Compaction | Waiting::Inspection, Ok(_)) => {}
             (Waiting::Login(checked), result) => self.logged_in(*checked, result),
             (waiting, Err(rejection)) => self.refuse(waiting, rejection),
         }
@@ -401,6 +419,7 @@ impl Edge {
                 self.compacted = *revision;
                 self.answer_physical();
             }
+            self.inspect_fact(fact);
         }
     }
 
@@ -411,6 +430,7 @@ impl Edge {
         self.tick(now);
         self.expire(now);
         self.reads.work(&self.source, &mut self.access, &mut self.cancelled);
+        self.make_hashes(now);
         // The two vectors change places: one that begins with nothing is moved as it grows.
         std::mem::swap(&mut self.reads.answers, out);
         if !self.cancelled.is_empty() {
@@ -460,7 +480,7 @@ impl Edge {
             return Instant(0);
         }
         let compaction = self.compactor.as_ref().map_or(Instant::NEVER, Compactor::deadline);
-        let reads = self.reads.deadline().min(compaction);
+        let reads = self.reads.deadline().min(compaction).min(self.inspection.deadline());
         self.hub.deadline().min(self.access.vault.deadline()).min(reads)
     }
 
@@ -472,7 +492,7 @@ impl Edge {
             | Waiting::KeepAlive(call, _)
             | Waiting::TimeToLive(call, _, _) => Some(*call),
             Waiting::Login(checked) => Some(checked.call()),
-            Waiting::Reads(_) | Waiting::Compaction => None,
+            Waiting::Reads(_) | Waiting::Compaction | Waiting::Inspection => None,
         }
     }
 
@@ -545,6 +565,7 @@ impl Edge {
                 answers.extend(reads.into_iter().map(|asking| (asking.call, Err(rejection))));
             }
             Waiting::Compaction => {}
+            Waiting::Inspection => self.confirmed(false),
             Waiting::Login(checked) => answers.push((checked.call(), Err(rejection))),
             Waiting::Write(call)
             | Waiting::Physical(call, _)

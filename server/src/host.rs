@@ -41,6 +41,13 @@ pub enum Event {
         /// Which peer.
         peer: MemberId,
     },
+    /// An edge of this member has something to say to a peer, which may be lost.
+    Tell {
+        /// To whom.
+        to: MemberId,
+        /// What.
+        message: Message,
+    },
     /// A disk order ended.
     Completed(Completion),
     /// A peer will not talk to this member any more, for a reason that stays: it must stop.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_core::fact::Fact;
+use holdfast_core::inspector::CompactionHashes;
 use holdfast_core::limits::Limits;
 use holdfast_core::memory::AnswerMemory;
 use holdfast_core::status::Status;
@@ -98,6 +99,10 @@ fn member_config(config: &Config, disk: &FileDisk) -> Result<MemberConfig, Fault
         progress_interval: config.watch_progress_interval,
         quota: quota_shown,
         auto_compaction: config.auto_compaction,
+        hash_checks: config.hash_checks,
+        compaction_hashes: CompactionHashes::default(),
+        initial_corrupt_check: config.feature_gates.is_on("InitialCorruptCheck")
+            && Engine::exists(disk)?,
         auth: config.auth.options().map_err(|cause| {
             Fault::new("reading the keys of --auth-token", "the command line", cause)
         })?,
@@ -229,6 +234,9 @@ fn log(fact: &Fact) {
             "this member's data differ from a peer's since this entry; one of the two is corrupt"
         ),
         Fact::LeaseExpired { id } => debug!(lease_id = id.0, "lease expired"),
+        Fact::HashAsked { .. } | Fact::HashTold { .. } | Fact::Compacted { .. } => {
+            debug!("{fact}");
+        }
         Fact::ProposalsFailed { .. }
         | Fact::LeadershipOffered { .. }
         | Fact::ChangeRefused { .. }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use holdfast_core::compactor::AutoCompaction;
 use holdfast_core::id::RequestId;
+use holdfast_core::inspector::CompactionHashes;
 use holdfast_core::machine;
 use holdfast_core::memory::AnswerMemory;
 use holdfast_core::request::Op;
@@ -29,7 +30,7 @@ use crate::auth::AuthOptions;
 use crate::auth::vault::Vault;
 use crate::boot::{BootConfig, boot};
 use crate::driver::Driver;
-use crate::edge::{Edge, EdgeConfig};
+use crate::edge::{Edge, EdgeConfig, HashChecks};
 use crate::edge_worker::{EdgePost, EdgeSeed};
 use crate::identity;
 use crate::observer::Observer;
@@ -72,6 +73,12 @@ pub struct MemberConfig {
     pub quota: i64,
     /// When history is compacted without being asked.
     pub auto_compaction: Option<AutoCompaction>,
+    /// Which hashes are compared with other members'.
+    pub hash_checks: HashChecks,
+    /// Those of the last compactions, for all its edges.
+    pub compaction_hashes: CompactionHashes,
+    /// Compare with the peers before serving, and do not serve what differs.
+    pub initial_corrupt_check: bool,
     /// Passwords and tokens.
     pub auth: AuthOptions,
     /// What answers of all its edges may hold.
@@ -232,7 +239,7 @@ impl<R: Runtime> Member<R> {
     /// `gate` serves what is not gRPC, and `spread` gives some of the rest to further edges.
     ///
     /// # Errors
-    /// Addresses that cannot be listened on.
+    /// Addresses that cannot be listened on, and data that differ from the peers' where that is looked at.
     pub async fn serve_clients(
         &self,
         gate: Rc<dyn Gate<R::Stream>>,
@@ -242,12 +249,33 @@ impl<R: Runtime> Member<R> {
         for address in &self.config.listen_clients {
             listeners.push(self.listen(address, "--listen-client-urls").await?);
         }
+        if self.config.initial_corrupt_check {
+            self.compare_with_peers().await?;
+        }
         self.publish().await;
         for listener in listeners {
             self.accept_clients(listener, gate.clone(), spread.clone());
         }
         self.observer.ready(&self.config.listen_clients);
         Ok(())
+    }
+
+    /// A member whose data are not those of its peers does not serve them. Peers that cannot be reached are
+    /// given up after a request's time.
+    async fn compare_with_peers(&self) -> Result<(), Fault> {
+        let checked = self.sessions.borrow_mut().check_initially();
+        let place = &self.config.data_dir;
+        match checked.await {
+            Ok(Err(cause)) => {
+                let cause = format!(
+                    "{cause}; if this member is the one that is wrong, remove it from the cluster, and add \
+                     it again with an empty --data-dir"
+                );
+                Err(Fault::new("comparing the data with the peers'", place.clone(), cause))
+            }
+            // Whoever stops before has another reason to give.
+            Ok(Ok(())) | Err(_) => Ok(()),
+        }
     }
 
     async fn publish(&self) {
@@ -375,6 +403,8 @@ pub(crate) fn edge_config(config: &MemberConfig, number: usize) -> EdgeConfig {
         seed: own_seed,
         quota: config.quota,
         auto_compaction: config.auto_compaction.filter(|_| number == 0),
+        hash_checks: if number == 0 { config.hash_checks } else { HashChecks::default() },
+        compaction_hashes: config.compaction_hashes.clone(),
         auth: config.auth.clone(),
         answers: config.answers.clone(),
         member_id: identity::added_member_id,

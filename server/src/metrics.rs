@@ -159,6 +159,9 @@ impl Metrics {
                 | Fact::AlarmRaised { .. }
                 | Fact::AlarmCleared { .. }
                 | Fact::Parted { .. }
+                | Fact::HashAsked { .. }
+                | Fact::HashTold { .. }
+                | Fact::Compacted { .. }
                 | Fact::CompactionFinished { .. }
                 | Fact::CheckpointSaved { .. }
                 | Fact::SnapshotInstalled { .. }

@@ -90,6 +90,8 @@ pub struct Sessions {
     full: BTreeSet<StreamId>,
     errands: Errands,
     internal: BTreeMap<StreamId, oneshot::Sender<Answered>>,
+    /// Who waits for the initial check.
+    checked: Option<oneshot::Sender<Result<(), String>>>,
     next_internal: u64,
     leaderless_since: Option<Instant>,
     stopping: bool,
@@ -133,6 +135,7 @@ impl Sessions {
             full: BTreeSet::new(),
             errands: Errands::default(),
             internal: BTreeMap::new(),
+            checked: None,
             next_internal: INTERNAL,
             leaderless_since: None,
             stopping: false,
@@ -178,6 +181,15 @@ impl Sessions {
         answer
     }
 
+    /// Compares the member's data with its peers', before it serves; the answer is an error if they differ.
+    pub fn check_initially(&mut self) -> oneshot::Receiver<Result<(), String>> {
+        let (sender, receiver) = oneshot::channel();
+        self.checked = Some(sender);
+        self.edge.check_initially();
+        (self.wake)();
+        receiver
+    }
+
     /// Refuses new calls and ends the streams.
     pub fn stop(&mut self) {
         self.stopping = true;
@@ -219,6 +231,12 @@ impl Sessions {
             }
         }
         self.answers = answers;
+        if let Some(result) = self.edge.take_conclusion()
+            && let Some(sender) = self.checked.take()
+        {
+            // Whoever has given up asking needs no answer.
+            drop(sender.send(result));
+        }
         self.edge.watches().0.tick(now);
         while let Some(stream) = self.edge.next_watch() {
             let stream = StreamId(stream.0);

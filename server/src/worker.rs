@@ -159,6 +159,8 @@ impl<R: Runtime> Worker<R> {
                 Out::Warn(message) => self.observer.warn(&message),
                 Out::Turned(status, facts) => {
                     router.turned(status, &facts, sessions.edge());
+                    let warnings = sessions.edge().take_warnings();
+                    warnings.iter().for_each(|warning| self.observer.warn(warning));
                     self.observer.turned(&status, &facts);
                 }
             }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{ClusterId, Incarnation, MemberId, RequestId};
+use holdfast_core::inspector::CompactionHashes;
 use holdfast_core::limits::Limits;
 use holdfast_core::membership::Membership;
 use holdfast_core::memory::AnswerMemory;
@@ -26,7 +27,7 @@ use holdfast_server::auth::vault::InlineVault;
 use holdfast_server::auth::{AuthOptions, Credential};
 use holdfast_server::boot::{BootConfig, boot};
 use holdfast_server::driver::Driver;
-use holdfast_server::edge::{Asked, Edge, EdgeConfig};
+use holdfast_server::edge::{Asked, Edge, EdgeConfig, HashChecks};
 use holdfast_server::host::{Event, Host, Publication};
 use holdfast_storage::disk::{Completion, Disk, DiskOp, FileDisk, Token};
 use holdfast_storage::engine::EngineOptions;
@@ -182,6 +183,8 @@ impl Rig {
             seed: 2,
             quota: 0,
             auto_compaction: None,
+            hash_checks: HashChecks::default(),
+            compaction_hashes: CompactionHashes::default(),
             auth: AuthOptions::default(),
             answers: AnswerMemory::new(limits.answer_bytes_max),
             limits,

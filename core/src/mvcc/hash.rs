@@ -69,15 +69,25 @@ impl HashKv {
             return Err(Rejection::FutureRevision);
         }
         let revision = if revision == 0 { mark.revision } else { Revision(revision) };
-        let all = KeyRange { start: Bytes::new(), end: RangeEnd::Open };
-        Ok(HashKv {
-            lives: revision == mark.revision && view.count(&all) > 0,
-            probing: (revision != mark.revision).then_some(all),
+        let mut hash = HashKv::of_compaction(revision, mark.compacted);
+        if revision == mark.revision {
+            let all = hash.probing.take();
+            hash.lives = all.is_some_and(|all| view.count(&all) > 0);
+        }
+        Ok(hash)
+    }
+
+    /// Begins with what a compaction to a revision finds, where it was compacted to `before`. The views given
+    /// are of a state in which the compaction is decided, and nothing of it carried out.
+    pub fn of_compaction(revision: Revision, before: Revision) -> HashKv {
+        HashKv {
+            lives: false,
+            probing: Some(KeyRange { start: Bytes::new(), end: RangeEnd::Open }),
             next: RevSub::default(),
             crc: crc32c::crc32c(b"key"),
-            compacted: mark.compacted,
+            compacted: before,
             revision,
-        })
+        }
     }
 
     /// Goes on until the budget is spent; true when it is complete. `view` is the same each time.

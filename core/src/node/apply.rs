@@ -26,7 +26,7 @@ use crate::codec;
 use crate::command::Command;
 use crate::entry::{Entry, EntryKind};
 use crate::fact::Fact;
-use crate::id::{Index, LeaseId, MemberId, Position, RequestId, Term};
+use crate::id::{Index, LeaseId, MemberId, Position, RequestId, Revision, Term};
 use crate::machine::{self, Applied, LeaseChange};
 use crate::message::SnapshotMeta;
 use crate::mutant;
@@ -80,6 +80,8 @@ pub(super) struct Held {
     /// Leases whose revocation was decided, or noted time changed.
     lease_outcomes: Vec<LeaseId>,
     answers: Vec<(RequestId, Result<Response, Rejection>)>,
+    /// What was compacted to.
+    compactions: Vec<Revision>,
 }
 
 impl Backlog {
@@ -245,6 +247,9 @@ impl Node {
         if let Op::LeaseRevoke { id } = command.op {
             begun.held.lease_outcomes.push(id);
         }
+        if let (Op::Compact { revision }, Ok(_)) = (&command.op, &applied.result) {
+            begun.held.compactions.push(*revision);
+        }
         self.conclude(command.id, applied, &mut begun.held);
     }
 
@@ -270,6 +275,11 @@ impl Node {
     ) {
         self.tell_lessor(now, &mut held);
         self.turn.tell(&mut held);
+        let mut before = self.backlog.settled.compacted;
+        for revision in held.compactions {
+            out.facts.push(Fact::Compacted { revision, before });
+            before = revision;
+        }
         self.backlog.settle(store.mark());
         self.raft.applied(entry.at.index.min(self.raft.commit()));
         self.note_digest(entry.at.index);

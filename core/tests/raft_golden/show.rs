@@ -32,6 +32,9 @@ pub fn is_told(fact: &Fact) -> bool {
         | Fact::Applied { .. }
         | Fact::LeaseRenewed { .. }
         | Fact::Removed
+        | Fact::HashAsked { .. }
+        | Fact::HashTold { .. }
+        | Fact::Compacted { .. }
         | Fact::CompactionFinished { .. } => false,
     }
 }
@@ -150,6 +153,8 @@ fn message_words(message: &Message) -> Option<String> {
         Message::LeaseAsk(ask) => Some(format!("asks for lease {}", ask.id)),
         Message::LeaseAnswer(answer) => Some(format!("answers {:?}", answer.outcome)),
         Message::ChangeRefused(refused) => Some(format!("refuses: {}", refused.why)),
+        Message::HashAsk(ask) => Some(format!("asks for the hash at {}", ask.revision)),
+        Message::HashAnswer(answer) => Some(format!("tells its hash {:?}", answer.outcome)),
         Message::Transfer(_) => None,
     }
 }

@@ -12,11 +12,13 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use holdfast_core::entry::{Entry, EntryKind};
 use holdfast_core::id::{Incarnation, Index, LeaseId, MemberId, Position, Term};
 use holdfast_core::message::{
-    ChangeRefused, LeaseAnswer, LeaseAsk, LeaseOutcome, Message, RaftKind, RaftMessage,
-    SnapshotMeta, Transfer,
+    ChangeRefused, HashAnswer, HashOutcome, LeaseAnswer, LeaseAsk, LeaseOutcome, Message, RaftKind,
+    RaftMessage, SnapshotMeta, Transfer,
 };
 
 use super::frame::{Frame, FrameError, HEADER, Kind, write_frame};
+
+mod hash;
 
 /// From this size on data is a slice of the received buffer.
 const SHARED_BYTES_MIN: usize = 16 << 10;
@@ -45,6 +47,10 @@ pub fn encode_frame(message: &Message, out: &mut BytesMut) {
         Message::ChangeRefused(refused) => {
             write_frame(Kind::ChangeRefused, out, |out| put_refused(*refused, out));
         }
+        Message::HashAsk(ask) => write_frame(Kind::HashAsk, out, |out| hash::put_ask(ask, out)),
+        Message::HashAnswer(answer) => {
+            write_frame(Kind::HashAnswer, out, |out| hash::put_answer(answer, out));
+        }
     }
 }
 
@@ -59,6 +65,9 @@ pub fn frame_len(message: &Message) -> usize {
         Message::LeaseAsk(_) | Message::ChangeRefused(_) => 17,
         Message::LeaseAnswer(LeaseAnswer { outcome: LeaseOutcome::Alive { .. }, .. }) => 33,
         Message::LeaseAnswer(_) => 9,
+        Message::HashAsk(_) => 24,
+        Message::HashAnswer(HashAnswer { outcome: HashOutcome::Hash(_), .. }) => 37,
+        Message::HashAnswer(_) => 17,
         Message::Transfer(Transfer::Offer { meta, files, .. }) => {
             let names = files.iter().map(|(name, _)| 4 + name.len() + 8);
             1 + 8 + 8 + meta_len(meta) + 4 + names.sum::<usize>()
@@ -82,6 +91,8 @@ pub fn decode(frame: &Frame) -> Result<Message, FrameError> {
         Kind::LeaseAnswer => Message::LeaseAnswer(take_answer(&mut fields)?),
         Kind::Transfer => Message::Transfer(take_transfer(&mut fields)?),
         Kind::ChangeRefused => Message::ChangeRefused(take_refused(&mut fields)?),
+        Kind::HashAsk => Message::HashAsk(hash::take_ask(&mut fields)?),
+        Kind::HashAnswer => Message::HashAnswer(hash::take_answer(&mut fields)?),
     };
     fields.end()?;
     Ok(message)

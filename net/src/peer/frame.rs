@@ -47,6 +47,10 @@ pub enum Kind {
     Pong = 21,
     /// `Message::ChangeRefused`
     ChangeRefused = 22,
+    /// `Message::HashAsk`, from protocol 2 on
+    HashAsk = 23,
+    /// `Message::HashAnswer`, from protocol 2 on
+    HashAnswer = 24,
 }
 
 impl Kind {
@@ -65,6 +69,8 @@ impl Kind {
             Ping,
             Pong,
             ChangeRefused,
+            HashAsk,
+            HashAnswer,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == number)

@@ -185,6 +185,8 @@ impl std::error::Error for LinkError {}
 pub enum SendError {
     /// The handshake is not over, or the link is closed.
     NotOpen,
+    /// The other side speaks a protocol without this message.
+    TooOld,
     /// The frame would be over the bound, and the other side would close the connection.
     TooLarge,
 }
@@ -213,6 +215,8 @@ pub struct Link {
     reader: FrameReader,
     output: BytesMut,
     frame_max: usize,
+    /// The newest that both sides know.
+    protocol: u16,
 }
 
 impl Link {
@@ -240,6 +244,7 @@ impl Link {
             reader,
             output: BytesMut::new(),
             frame_max,
+            protocol: PROTOCOLS.0,
         };
         if role == Role::Dialer {
             link.greet(expect.unwrap_or_default());
@@ -287,6 +292,9 @@ impl Link {
     pub fn send(&mut self, message: &Message) -> Result<(), SendError> {
         if self.peer().is_none() {
             return Err(SendError::NotOpen);
+        }
+        if self.protocol < protocol_of(message) {
+            return Err(SendError::TooOld);
         }
         if codec::frame_len(message) > self.frame_max {
             return Err(SendError::TooLarge);
@@ -378,6 +386,7 @@ impl Link {
         }
         self.phase = Phase::Open(greeting.from);
         self.met = Some(greeting.from);
+        self.protocol = greeting.newest.min(PROTOCOLS.1);
         self.reader.set_max(self.frame_max);
         let Greeting { from: peer, hello, urls, .. } = greeting;
         Ok(LinkEvent::Opened { peer, hello, urls })
@@ -433,6 +442,18 @@ impl Link {
             self.output.put_slice(text.as_bytes());
         }
         LinkError::Frame(error)
+    }
+}
+
+/// The first protocol that has a message.
+fn protocol_of(message: &Message) -> u16 {
+    match message {
+        Message::Raft(_)
+        | Message::LeaseAsk(_)
+        | Message::LeaseAnswer(_)
+        | Message::Transfer(_)
+        | Message::ChangeRefused(_) => 1,
+        Message::HashAsk(_) | Message::HashAnswer(_) => 2,
     }
 }
 

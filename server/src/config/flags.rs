@@ -242,6 +242,48 @@ pub const FLAGS: &[Flag] = &[
         "History that is kept: a duration, or hours, or a number of revisions; 0 keeps all.",
     ),
     flag("auto-compaction-mode", Text, Served, "periodic", "periodic or revision."),
+    flag(
+        "corrupt-check-time",
+        Duration,
+        Served,
+        "0s",
+        "Between two comparisons of the members' data by the leader; 0s means never.",
+    ),
+    flag(
+        "compact-hash-check-time",
+        Duration,
+        Served,
+        "1m0s",
+        "Between two comparisons of the hashes of compactions; with the gate CompactHashCheck.",
+    ),
+    flag(
+        "experimental-corrupt-check-time",
+        Duration,
+        Served,
+        "0s",
+        "What etcd 3.6 called --corrupt-check-time.",
+    ),
+    flag(
+        "experimental-compact-hash-check-time",
+        Duration,
+        Served,
+        "1m0s",
+        "What etcd 3.6 called --compact-hash-check-time.",
+    ),
+    flag(
+        "experimental-compact-hash-check-enabled",
+        Switch,
+        Served,
+        "false",
+        "What etcd 3.6 had in place of the gate CompactHashCheck.",
+    ),
+    flag(
+        "experimental-initial-corrupt-check",
+        Switch,
+        Served,
+        "false",
+        "What etcd 3.6 had in place of the gate InitialCorruptCheck.",
+    ),
     flag("feature-gates", Text, Served, "", "etcd's feature gates: Name=bool,Name=bool."),
     flag("unsafe-no-fsync", Switch, Served, "false", "Never sync. Loses data with the power."),
     flag(
@@ -361,8 +403,6 @@ pub const FLAGS: &[Flag] = &[
     later("log-format"),
     later("enable-log-rotation"),
     later("log-rotation-config-json"),
-    later("corrupt-check-time"),
-    later("compact-hash-check-time"),
     later("compaction-sleep-interval"),
     later("downgrade-check-time"),
     later("warning-apply-duration"),
@@ -386,8 +426,6 @@ const RENAMED: &[&str] = &[
     "bootstrap-defrag-threshold-megabytes",
     "compaction-batch-limit",
     "compaction-sleep-interval",
-    "corrupt-check-time",
-    "compact-hash-check-time",
     "distributed-tracing-address",
     "distributed-tracing-instance-id",
     "distributed-tracing-sampling-rate",
@@ -404,10 +442,8 @@ const RENAMED: &[&str] = &[
 
 /// `experimental-` flags that became feature gates.
 const GATED: &[&str] = &[
-    "compact-hash-check-enabled",
     "enable-lease-checkpoint",
     "enable-lease-checkpoint-persist",
-    "initial-corrupt-check",
     "stop-grpc-service-on-defrag",
     "txn-mode-write-with-shared-buffer",
 ];

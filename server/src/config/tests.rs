@@ -219,10 +219,10 @@ fn warnings_are_one_line_each() {
             "--quota-backend-bytes is negative: the data may grow without a limit",
         ),
         (
-            &["--feature-gates=CompactHashCheck=true"],
+            &["--feature-gates=PriorityRequest=true"],
             &[],
-            "--feature-gates CompactHashCheck=true changes nothing: every entry is checked by the \
-             digests in the log",
+            "--feature-gates PriorityRequest=true changes nothing: a leader's own revocations are \
+             never refused",
         ),
         (
             &[],
@@ -365,8 +365,8 @@ const BAD_FLAGS: &[(Args, &str)] = &[
              use --compaction-batch-limit",
     ),
     (
-        &["--experimental-initial-corrupt-check"],
-        "flag -experimental-initial-corrupt-check was removed from etcd in 3.7: \
+        &["--experimental-enable-lease-checkpoint"],
+        "flag -experimental-enable-lease-checkpoint was removed from etcd in 3.7: \
              it became a feature gate, see --feature-gates",
     ),
 ];
@@ -393,8 +393,50 @@ fn every_flag_that_comes_later_is_refused() {
     }
 }
 
+#[test]
+fn hash_checks_have_the_flags_of_both_versions() {
+    const GATE: &str = "--feature-gates=CompactHashCheck=true,InitialCorruptCheck=true";
+    let cases: &[(Args, Option<u64>, Option<u64>, bool)] = &[
+        (&[], None, None, false),
+        (&["--corrupt-check-time=4h"], Some(14_400), None, false),
+        (&["--experimental-corrupt-check-time=5s"], Some(5), None, false),
+        (&["--compact-hash-check-time=5s"], None, None, false),
+        (&[GATE], None, Some(60), true),
+        (&[GATE, "--compact-hash-check-time=5s"], None, Some(5), true),
+        (
+            &[
+                "--experimental-compact-hash-check-enabled",
+                "--experimental-compact-hash-check-time=7s",
+            ],
+            None,
+            Some(7),
+            false,
+        ),
+        (&["--experimental-initial-corrupt-check"], None, None, true),
+    ];
+    for (args, every, compactions_every, initial) in cases {
+        let config = run(args);
+        let seconds = |period: Option<Duration>| period.map(|period| period.as_secs());
+        assert_eq!(seconds(config.hash_checks.every), *every, "{args:?}");
+        assert_eq!(seconds(config.hash_checks.compactions_every), *compactions_every, "{args:?}");
+        assert_eq!(config.feature_gates.is_on("InitialCorruptCheck"), *initial, "{args:?}");
+    }
+}
+
 /// Values that do not fit together: exit code 1.
 const BAD_VALUES: &[(Args, &str)] = &[
+    (&["--compact-hash-check-time=0s"], "--compact-hash-check-time must be >0 (set to 0s)"),
+    (&["--corrupt-check-time=-1s"], "--corrupt-check-time must not be negative (set to -1s)"),
+    (
+        &["--corrupt-check-time=1s", "--experimental-corrupt-check-time=2s"],
+        "--corrupt-check-time and --experimental-corrupt-check-time, which it has replaced, have \
+         different values",
+    ),
+    (
+        &["--experimental-initial-corrupt-check=false", "--feature-gates=InitialCorruptCheck=true"],
+        "--experimental-initial-corrupt-check=false contradicts --feature-gates, where \
+         InitialCorruptCheck is true",
+    ),
     (&["--unsafe-no-fsync", "false"], "\"false\" is not a valid flag"),
     (
         &["--experimental-disk-driver=uring"],

@@ -85,6 +85,8 @@ impl Rig {
             seed: 1,
             quota: 0,
             auto_compaction: None,
+            hash_checks: HashChecks::default(),
+            compaction_hashes: CompactionHashes::default(),
             auth,
         };
         let verified = Rc::new(Cell::new(0));

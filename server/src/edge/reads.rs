@@ -30,7 +30,7 @@ use holdfast_core::id::LeaseId;
 use holdfast_core::machine;
 use holdfast_core::machine::guard::{Act, Reader};
 use holdfast_core::memory::AnswerMemory;
-use holdfast_core::mvcc::hash::{HashAll, HashKv};
+use holdfast_core::mvcc::hash::{HashAll, HashKv, KvHash};
 use holdfast_core::mvcc::point;
 use holdfast_core::mvcc::range::{RangeScan, after};
 use holdfast_core::mvcc::resolve::Resolution;
@@ -67,7 +67,8 @@ pub(super) enum Read {
     Downgrade(Downgrade),
     Leases,
     LeaseKeys(Lease),
-    HashKv(i64),
+    /// At this revision, which is remembered as that of a compaction, or is computed.
+    HashKv(i64, Option<KvHash>),
     Hash,
 }
 
@@ -322,7 +323,12 @@ impl Reads {
                 return;
             }
             Read::Range(range) => return self.scan(call, &range, source),
-            Read::HashKv(revision) => match HashKv::new(&source.snapshot, revision) {
+            Read::HashKv(_, Some(hash)) => {
+                self.slice.reads().spend(1, 0);
+                let (header, body) = (source.header, AnswerBody::HashKv(hash));
+                return self.answers.push((call, Ok(Answer { header, body })));
+            }
+            Read::HashKv(revision, None) => match HashKv::new(&source.snapshot, revision) {
                 Ok(hash) => Work::HashKv(hash),
                 Err(rejection) => return self.refuse(call, rejection),
             },
@@ -540,7 +546,7 @@ fn permitted(
         Read::Range(range) => Act::Range(&range.keys),
         Read::Txn(txn) => Act::Txn(txn),
         Read::Members | Read::Login(_) => Act::Identified,
-        Read::Downgrade(_) | Read::HashKv(_) | Read::Hash => Act::Admin,
+        Read::Downgrade(_) | Read::HashKv(..) | Read::Hash => Act::Admin,
         Read::Leases | Read::LeaseKeys(_) => return access.reader(&source.snapshot, by),
     };
     access.permit(&source.snapshot, by, act).map(|()| None)

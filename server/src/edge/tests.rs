@@ -22,6 +22,7 @@ use holdfast_storage::engine::{Engine, EngineIdentity, EngineOptions};
 use super::*;
 use crate::auth::vault::InlineVault;
 
+mod hashes;
 mod memory;
 
 const MEMBER: MemberId = MemberId(1);
@@ -43,17 +44,29 @@ impl Rig {
     }
 
     fn with_limits(keys: usize, limits: Limits) -> Rig {
-        let disk = Arc::new(MemoryDisk::new());
-        let identity = EngineIdentity { cluster: ClusterId(1), member: MEMBER };
-        let genesis = machine::genesis(&[Member { id: MEMBER, ..Member::default() }]);
+        let mut rig = Rig::among(&[MEMBER], limits, HashChecks::default());
+        for number in 0..keys {
+            rig.apply(put(number));
+        }
+        rig.publish();
+        rig
+    }
+
+    /// The first of some members.
+    fn among(voters: &[MemberId], limits: Limits, hash_checks: HashChecks) -> Rig {
+        let (disk, member) = (Arc::new(MemoryDisk::new()), voters[0]);
+        let identity = EngineIdentity { cluster: ClusterId(1), member };
+        let all: Vec<Member> =
+            voters.iter().map(|id| Member { id: *id, ..Member::default() }).collect();
+        let genesis = machine::genesis(&all);
         let meta =
-            SnapshotMeta { at: Position::default(), voters: vec![MEMBER], learners: Vec::new() };
+            SnapshotMeta { at: Position::default(), voters: voters.to_vec(), learners: Vec::new() };
         let mut engine = Engine::create(disk, identity, EngineOptions::default(), genesis, meta)
             .expect("an empty disk takes an engine");
         let config = EdgeConfig {
             answers: AnswerMemory::new(limits.answer_bytes_max),
             member_id: |_| MemberId(9),
-            member: MEMBER,
+            member,
             incarnation: Incarnation(1),
             sequence_base: 0,
             limits,
@@ -61,17 +74,14 @@ impl Rig {
             seed: 1,
             quota: 0,
             auto_compaction: None,
+            hash_checks,
+            compaction_hashes: CompactionHashes::default(),
             auth: AuthOptions::default(),
         };
         let (events, inbox, now) = (Vec::new(), Vec::new(), Instant(1_000_000_000));
         let machine = Machine::load(&config.limits, &engine);
         let edge = Edge::new(config, engine.publish(), Box::new(InlineVault::new(1)));
-        let mut rig = Rig { engine, machine, edge, events, inbox, index: 0, now };
-        for number in 0..keys {
-            rig.apply(put(number));
-        }
-        rig.publish();
-        rig
+        Rig { engine, machine, edge, events, inbox, index: 0, now }
     }
 
     fn apply(&mut self, op: Op) -> Response {

@@ -9,6 +9,7 @@ use holdfast_core::command::Command;
 use holdfast_core::id::{
     ClusterId, Incarnation, LeaseId, MemberId, Position, RequestId, Revision, Term,
 };
+use holdfast_core::inspector::CompactionHashes;
 use holdfast_core::limits::Limits;
 use holdfast_core::machine::{self, Applied, Machine};
 use holdfast_core::memory::AnswerMemory;
@@ -27,7 +28,7 @@ use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 use super::*;
 use crate::auth::vault::InlineVault;
 use crate::auth::{AuthOptions, Credential};
-use crate::edge::Asked;
+use crate::edge::{Asked, HashChecks};
 use crate::host::Event as Asking;
 
 const MEMBER: MemberId = MemberId(1);
@@ -70,6 +71,8 @@ fn config(edge: usize, bounds: MailBounds) -> EdgeConfig {
         seed: 1,
         quota: 0,
         auto_compaction: None,
+        hash_checks: HashChecks::default(),
+        compaction_hashes: CompactionHashes::default(),
         auth: AuthOptions { tokens_max: bounds.tokens_max, ..AuthOptions::default() },
     }
 }

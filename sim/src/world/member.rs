@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_core::id::{Incarnation, MemberId, RequestId, Term};
+use holdfast_core::inspector::CompactionHashes;
 use holdfast_core::limits::Limits;
 use holdfast_core::machine;
 use holdfast_core::membership::Membership;
@@ -25,7 +26,7 @@ use holdfast_server::auth::vault::InlineVault;
 use holdfast_server::auth::{AuthOptions, TokenOptions};
 use holdfast_server::boot::{BootConfig, boot};
 use holdfast_server::driver::Driver;
-use holdfast_server::edge::{Edge, EdgeConfig};
+use holdfast_server::edge::{Edge, EdgeConfig, HashChecks};
 use holdfast_server::host::Event;
 use holdfast_server::router::MailBounds;
 use holdfast_storage::disk::{DiskOp, Token};
@@ -612,6 +613,8 @@ fn edge_config(config: &BootConfig, place: usize, answers: &AnswerMemory) -> Edg
         seed: config.seed ^ 2 ^ own,
         quota: 0,
         auto_compaction: None,
+        hash_checks: HashChecks::default(),
+        compaction_hashes: CompactionHashes::default(),
         auth: AuthOptions {
             // Tokens end while they are in use, and of too many some.
             tokens: TokenOptions::Simple { ttl: Duration::from_secs(10) },

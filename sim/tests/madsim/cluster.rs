@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use holdfast_core::fact::Fact;
 use holdfast_core::id::{ClusterId, Incarnation, MemberId};
+use holdfast_core::inspector::CompactionHashes;
 use holdfast_core::limits::Limits;
 use holdfast_core::memory::AnswerMemory;
 use holdfast_core::response;
@@ -27,6 +28,7 @@ use holdfast_net::grpc::{Http2Options, Sleep};
 use holdfast_server::auth::AuthOptions;
 use holdfast_server::auth::vault::InlineVault;
 use holdfast_server::boot::BootConfig;
+use holdfast_server::edge::HashChecks;
 use holdfast_server::edge_worker::{Counted, EdgePost, EdgeSeed, EdgeWorker};
 use holdfast_server::member::{Disks, Gate, Member, MemberConfig, Spread};
 use holdfast_server::observer::Observer;
@@ -280,6 +282,9 @@ impl Seat {
             progress_interval: Duration::from_secs(5),
             quota: 0,
             auto_compaction: None,
+            hash_checks: HashChecks::default(),
+            compaction_hashes: CompactionHashes::default(),
+            initial_corrupt_check: false,
             auth: AuthOptions::default(),
             further_edges: self.shape.further_edges[self.number],
         }

@@ -2,6 +2,9 @@
 
 use super::super::frame::FrameReader;
 use super::*;
+use holdfast_core::id::Revision;
+use holdfast_core::message::HashAsk;
+use holdfast_core::mvcc::hash::KvHash;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -101,10 +104,29 @@ fn transfer() -> impl Strategy<Value = Transfer> {
     ]
 }
 
+fn hash_outcome() -> impl Strategy<Value = HashOutcome> {
+    prop_oneof![
+        any::<(u32, i64, i64)>().prop_map(|(hash, compacted, revision)| {
+            let (compacted, revision) = (Revision(compacted), Revision(revision));
+            HashOutcome::Hash(KvHash { hash, compacted, revision })
+        }),
+        Just(HashOutcome::Compacted),
+        Just(HashOutcome::Future),
+        Just(HashOutcome::Unreadable),
+    ]
+}
+
 fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
         3 => raft().prop_map(Message::Raft),
         1 => refused().prop_map(Message::ChangeRefused),
+        1 => any::<(u64, i64, i64)>().prop_map(|(number, revision, compacted)| {
+            let (revision, compacted) = (Revision(revision), Revision(compacted));
+            Message::HashAsk(HashAsk { number, revision, compacted })
+        }),
+        1 => (any::<(u64, i64)>(), hash_outcome()).prop_map(|((number, revision), outcome)| {
+            Message::HashAnswer(HashAnswer { number, revision: Revision(revision), outcome })
+        }),
         1 => any::<(u64, i64, bool)>().prop_map(|(number, id, renew)| {
             Message::LeaseAsk(LeaseAsk { number, id: LeaseId(id), renew })
         }),
@@ -156,7 +178,15 @@ proptest! {
             payload[at] = byte;
         }
         payload.truncate(payload.len() - cut.index(payload.len()).min(3));
-        for kind in [Kind::Raft, Kind::LeaseAsk, Kind::LeaseAnswer, Kind::Transfer] {
+        let kinds = [
+            Kind::Raft,
+            Kind::LeaseAsk,
+            Kind::LeaseAnswer,
+            Kind::Transfer,
+            Kind::HashAsk,
+            Kind::HashAnswer,
+        ];
+        for kind in kinds {
             let frame = Frame { kind, payload: payload.clone().freeze() };
             if let Ok(message) = decode(&frame) {
                 prop_assert_eq!(&encoded(&message)[HEADER..], &frame.payload[..]);

@@ -1,8 +1,8 @@
 //! Two links back to back: they open, or both learn why not.
 
 use super::*;
-use holdfast_core::id::{LeaseId, Position, Term};
-use holdfast_core::message::LeaseAsk;
+use holdfast_core::id::{LeaseId, Position, Revision, Term};
+use holdfast_core::message::{HashAsk, LeaseAsk};
 
 fn member(cluster: u64, member: u64) -> LocalPeer {
     let hello = PeerHello {
@@ -198,4 +198,27 @@ fn a_message_over_the_bound_is_not_sent() {
     exchange(&mut dialer, &mut acceptor, 4096);
     assert_eq!(dialer.send(&raft(RaftKind::Heartbeat, 1, 2)), Err(SendError::TooLarge));
     assert_eq!(dialer.output_len(), 0);
+}
+
+#[test]
+fn a_message_of_protocol_2_does_not_go_to_a_member_of_protocol_1() {
+    let hash =
+        Message::HashAsk(HashAsk { number: 1, revision: Revision(9), compacted: Revision(-1) });
+    for (newest, taken) in [(1, Err(SendError::TooOld)), (2, Ok(())), (3, Ok(()))] {
+        let mut hello = BytesMut::new();
+        write_frame(Kind::Hello, &mut hello, |out| {
+            out.put_u16_le(1);
+            out.put_u16_le(newest);
+            [1, 1, 2, 100].into_iter().for_each(|number| out.put_u64_le(number));
+            codec::put_position(Position::new(1, 1), out);
+            out.put_u64_le(1);
+            put_texts(&[], out);
+        });
+        let mut acceptor = Link::new(Role::Acceptor, member(1, 2), None);
+        let mut events = Vec::new();
+        acceptor.receive(&hello, &mut events);
+        assert!(matches!(events[..], [LinkEvent::Opened { .. }]), "{events:?}");
+        assert_eq!(acceptor.send(&hash), taken, "protocol {newest}");
+        assert_eq!(acceptor.send(&ask(1)), Ok(()));
+    }
 }
