@@ -224,6 +224,13 @@ pub enum Seen<'a> {
         /// Who.
         member: usize,
     },
+    /// A member's edge has a warning for the operator.
+    Warned {
+        /// Who.
+        member: usize,
+        /// What.
+        text: &'a str,
+    },
     /// A member stopped.
     Stopped {
         /// Who.

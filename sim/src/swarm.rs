@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use holdfast_core::limits::Limits;
 use holdfast_core::rng::Rng;
+use holdfast_server::edge::HashChecks;
 
 use crate::clock::RATE_TRUE;
 use crate::disk::Latency;
@@ -64,6 +65,8 @@ pub enum Stream {
     Apply,
     /// What answers may hold.
     Memory,
+    /// Which hashes members compare.
+    Hashes,
 }
 
 impl Stream {
@@ -171,6 +174,8 @@ pub struct Swarm {
     pub transport: Option<TransportMix>,
     /// How many edges each member has: in half of the seeds one, in the others up to three.
     pub edges: Vec<usize>,
+    /// Which hashes members compare, and how often: in half of the seeds none.
+    pub hash_checks: HashChecks,
     /// How late the further ones may come to what they were woken for.
     pub edge_delay: Duration,
 }
@@ -235,6 +240,7 @@ impl Swarm {
             },
             transport,
             edges,
+            hash_checks: draw_hash_checks(&mut Stream::Hashes.rng(seed)),
             edge_delay: Duration::from_micros(*pick(&mut edge_rng, &[100, 2_000, 40_000])),
         }
     }
@@ -299,6 +305,13 @@ fn draw_apply(rng: &mut Rng, limits: Limits) -> Limits {
     };
     limits.validate().expect("the values above are valid");
     limits
+}
+
+/// Often enough that checks meet crashes, compactions and changes of the leader.
+fn draw_hash_checks(rng: &mut Rng) -> HashChecks {
+    let periods = [None, None, Some(1_000), Some(5_000)];
+    let mut period = || pick(rng, &periods).map(Duration::from_millis);
+    HashChecks { every: period(), compactions_every: period() }
 }
 
 /// Little enough, in half of all seeds, that lists wait for each other.

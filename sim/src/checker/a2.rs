@@ -1,5 +1,5 @@
-//! A2: a member says that the data have parted exactly if they have: the digests in the log and the
-//! states that members publish agree.
+//! A2: a member says that the data have parted exactly if they have: the digests in the log, the hashes that
+//! members compare, and the states that they publish agree.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +15,8 @@ pub(super) struct CorruptIffParted {
     states: BTreeMap<Position, (u32, usize)>,
     differ: Option<Position>,
     said: Option<(usize, MemberId, Index)>,
+    /// What came of comparing hashes.
+    warned: Option<(usize, String)>,
 }
 
 /// States are compared at every entry whose index is a multiple of this.
@@ -29,6 +31,9 @@ impl Checker for CorruptIffParted {
         match seen {
             Seen::Fact { member, fact: Fact::Parted { from, at } } => {
                 self.said.get_or_insert((*member, *from, *at));
+            }
+            Seen::Warned { member, text } => {
+                self.warned.get_or_insert((*member, (*text).to_string()));
             }
             Seen::Published { member, view, .. } => {
                 let applied = view.mark().applied;
@@ -58,6 +63,9 @@ impl CorruptIffParted {
     }
 
     fn judge(&self) -> Result<(), String> {
+        if let (Some((member, text)), None) = (&self.warned, self.differ) {
+            return Err(format!("member {member} warns, and all states were equal: {text}"));
+        }
         match (self.said, self.differ) {
             (Some((member, from, at)), None) => Err(format!(
                 "member {member} says that its data parted from {from}'s at entry {at}, and all \

@@ -269,7 +269,12 @@ impl World {
         (config, state): (&BootConfig, &Snapshot),
     ) -> (Edges, Vec<Event>) {
         let answers = AnswerMemory::new(config.limits.answer_bytes_max);
-        let edge_config = |place| edge_config(config, place, &answers);
+        let hashes = CompactionHashes::default();
+        let edge_config = |place: usize| EdgeConfig {
+            hash_checks: if place == 0 { self.swarm.hash_checks } else { HashChecks::default() },
+            compaction_hashes: hashes.clone(),
+            ..edge_config(config, place, &answers)
+        };
         let edge = |place: usize| {
             let vault = Box::new(InlineVault::new(config.seed ^ 3 ^ (place as u64) << 8));
             Edge::new(edge_config(place), state.clone(), vault)
@@ -532,7 +537,14 @@ impl World {
             }
         }
         let (status, Edges { first, router, .. }) = (life.driver.host().status, &mut life.edges);
-        first.with_edge(|edge| router.turned(status, &facts, edge));
+        let mut warnings = Vec::new();
+        first.with_edge(|edge| {
+            router.turned(status, &facts, edge);
+            warnings = edge.take_warnings();
+        });
+        for text in warnings {
+            self.see(&Seen::Warned { member, text: &text });
+        }
         self.deliver(member, first, now);
     }
 
