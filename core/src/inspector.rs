@@ -40,7 +40,7 @@ pub struct InspectorRules {
     pub every: Option<Duration>,
     /// `--compact-hash-check-time` with the gate CompactHashCheck on; `None` with the gate off.
     pub compactions_every: Option<Duration>,
-    /// How long answers of peers are waited for at most; half a period if that is longer.
+    /// How long answers of peers are waited for at most; half a period, or ten minutes, if that is longer.
     pub patience: Duration,
     /// How often a peer is asked that has not answered.
     pub repeat: Duration,
@@ -294,7 +294,7 @@ impl Inspector {
         self.number += 1;
         let patience = match (kind, self.rules.every) {
             // Whoever has much to hash takes long, and the next check comes later.
-            (Kind::Periodic, Some(every)) => self.rules.patience.max(every / 2),
+            (Kind::Periodic, Some(every)) => self.rules.patience.max((every / 2).min(PATIENCE_MAX)),
             _ => self.rules.patience,
         };
         let asking = Asking {
@@ -373,6 +373,9 @@ impl Round {
         out.extend(missing.map(|to| InspectorOrder::Ask { to: *to, ask: asking.ask }));
     }
 }
+
+/// A peer that is down does not keep what the others have answered from being compared for longer than this.
+const PATIENCE_MAX: Duration = Duration::from_secs(600);
 
 fn after(now: Instant, pause: Option<Duration>) -> Instant {
     pause.map_or(Instant::NEVER, |pause| now + pause)

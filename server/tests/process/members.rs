@@ -235,3 +235,57 @@ async fn one_of_three_is_forced_to_go_on_alone() {
     let (said, well) = cluster.ctl(2, &["member", "list", "-w", "json"]);
     assert!(well && said.contains(r#""members":[{"ID":"#), "{said}");
 }
+
+/// Members that agree compare everything there is to compare: a compacted revision is still answered for, no
+/// alarm is raised, and a member that starts again serves.
+#[tokio::test]
+async fn members_compare_their_hashes_and_find_nothing() {
+    let mut cluster = Cluster::new("hashes", 3, 0);
+    let checks = [
+        "--corrupt-check-time=1s",
+        "--experimental-compact-hash-check-time=1s",
+        "--feature-gates=CompactHashCheck=true,InitialCorruptCheck=true",
+    ];
+    (0..3).for_each(|at| cluster.start(at, &[0, 1, 2], "new", &checks));
+    for key in ["a", "b", "a", "c"] {
+        cluster.put(0, key).await;
+    }
+    let before = cluster.hash_kv(0, 3, -1).await;
+    for revision in ["3", "4"] {
+        cluster.change(0, &["compaction", revision], "required revision has been compacted");
+    }
+    for at in 0..3 {
+        assert_eq!(cluster.hash_kv(at, 3, -1).await, before, "of member {at}");
+    }
+    cluster.members[2].take().expect("it runs").kill();
+    cluster.start(2, &[0, 1, 2], "new", &checks);
+    cluster.put(2, "d").await;
+    // Some rounds of both checks go by.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let (said, well) = cluster.ctl(0, &["alarm", "list"]);
+    assert!(well && said.trim().is_empty(), "{said}");
+    for at in 0..3 {
+        let said = cluster.layout.last_lines(at, 1000);
+        assert!(!said.contains("corrupt:"), "{said}");
+    }
+}
+
+impl Cluster {
+    /// The hash at a revision that was made under this compacted one; a compaction's is there after a while.
+    async fn hash_kv(&self, at: usize, revision: i64, compacted: i64) -> u32 {
+        let start = Instant::now();
+        loop {
+            let mut maintenance = MaintenanceClient::new(self.channel(at).await);
+            let answer = maintenance.hash_kv(pb::HashKvRequest { revision }).await;
+            let found = answer.map(|answer| {
+                let answer = answer.into_inner();
+                (answer.hash_revision, answer.compact_revision, answer.hash)
+            });
+            match found {
+                Ok((at, before, hash)) if (at, before) == (revision, compacted) => return hash,
+                found => assert!(start.elapsed() < PATIENCE, "no hash: {found:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
