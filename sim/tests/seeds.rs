@@ -64,7 +64,9 @@ fn seeds_break_no_law_and_do_enough() {
         over_http2(&totals);
         everything_races(&totals);
         for (law, compared) in &totals.sum.compared {
-            assert!(*compared >= 100, "{law} had something to compare only {compared} times");
+            // R12 compares once for each disk that is lost.
+            let least = if *law == "R12" { 50 } else { 100 };
+            assert!(*compared >= least, "{law} had something to compare only {compared} times");
         }
     }
 }
